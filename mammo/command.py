@@ -1,0 +1,82 @@
+"""What all commands share: settings options, and bad input told in one line with exit code 2."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from mammo.config import dump_settings, load_settings
+from mammo.errors import MammoError
+from mammo.settings import Settings
+
+
+def run(main: Callable[[], int | None]) -> None:
+    """Run a command's `main` and end the process: 0 or its number, 2 for bad input, 130 for Ctrl-C."""
+    try:
+        code = main() or 0
+        sys.stdout.flush()
+    except MammoError as error:
+        _tell(str(error))
+        code = 2
+    except KeyboardInterrupt:
+        _tell("stopped by the keyboard")
+        code = 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code)
+
+
+def _tell(message: str) -> None:
+    sys.stdout.flush()
+    print("mammo: error: " + " ".join(message.split()), file=sys.stderr, flush=True)
+
+
+def settings_parser(description: str) -> argparse.ArgumentParser:
+    """Make a parser that knows `-c FILE`, repeated `-o key.path=value` and `--print-config`."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("-c", "--config", type=Path, metavar="FILE", help="settings, YAML; see configs/")
+    parser.add_argument(
+        "-o", "--override", action="append", default=[], metavar="KEY=VALUE", help="one setting, such as training.epochs=3; may be repeated"
+    )
+    parser.add_argument("--print-config", action="store_true", help="print the checked settings and stop")
+    return parser
+
+
+def read_settings(arguments: argparse.Namespace) -> Settings:
+    """Load what the options name; with `--print-config`, print it and end the process."""
+    settings = load_settings(arguments.config, arguments.override)
+    if arguments.print_config:
+        print(dump_settings(settings), end="")
+        sys.exit(0)
+    return settings
+
+
+def resumed_run(arguments: argparse.Namespace) -> tuple[Settings, Path]:
+    """Find the run that `--resume` names (the newest for none) and its own settings, overrides laid over them."""
+    from mammo.runs import CONFIG_FILE, find_run
+
+    named = arguments.resume if arguments.resume != Path() else None
+    output = load_settings(arguments.config, arguments.override).output
+    folder = find_run(output, named)
+    return load_settings(folder / CONFIG_FILE, arguments.override), folder
+
+
+def say_where(settings: Settings) -> None:
+    """Choose the device and tell device, threads and BLAS path in one line."""
+    from mammo.runtime import describe, select_device
+
+    select_device(settings.device)
+    print(describe(), flush=True)
+
+
+def parse_box(text: str) -> tuple[float, float, float, float]:
+    """Read `x,y,width,height`, pixels."""
+    try:
+        x, y, width, height = (float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected x,y,width,height in pixels, such as 1200,800,300,260; got {text!r}") from None
+    if width <= 0 or height <= 0:
+        raise argparse.ArgumentTypeError(f"width and height of a box must be above 0; got {text!r}")
+    return x, y, width, height

@@ -1,0 +1,63 @@
+"""The error tree: everything a user can cause ends in one of these, and each is told in one line."""
+
+from collections.abc import Sequence
+
+MOST_FAULTS_SHOWN = 12
+
+
+class MammoError(Exception):
+    """What was expected, what came, from which file, what to do: one line; a command then exits with code 2."""
+
+
+class SettingsError(MammoError):
+    """A setting is unknown, of the wrong type or out of range."""
+
+
+class DataMissingError(MammoError):
+    """Data that the settings name is not there; the message says where to get it and where to put it."""
+
+
+class CaseError(MammoError):
+    """A table of cases breaks its contract."""
+
+
+class SplitError(MammoError):
+    """A split leaks patients, or has a part from which nothing can be learnt or measured."""
+
+
+class ImageError(MammoError):
+    """A file is no image that can be read, or its content contradicts its header."""
+
+
+class StoreError(MammoError):
+    """An entry of the prepared store is missing or damaged."""
+
+
+class WeightsError(MammoError):
+    """A weight file or a checkpoint cannot be read, or does not fit the network."""
+
+
+class ScoreError(MammoError):
+    """A score table breaks its contract."""
+
+
+class TrainingError(MammoError):
+    """Training cannot start or go on."""
+
+
+def in_one_line(what: str, faults: Sequence[str]) -> str:
+    """Join the faults of one file to the single line that a user reads.
+
+    Args:
+        what: The file, or the thing that has the faults.
+        faults: At least one fault, each a short sentence.
+
+    Returns:
+        `what: fault`, or `what: 3 faults: (1) …; (2) …; (3) …`; past twelve, the rest is counted.
+    """
+    if len(faults) == 1:
+        return f"{what}: {faults[0]}"
+    shown = [f"({number}) {fault}" for number, fault in enumerate(faults[:MOST_FAULTS_SHOWN], 1)]
+    more = len(faults) - MOST_FAULTS_SHOWN
+    tail = f"; and {more} more" if more > 0 else ""
+    return f"{what}: {len(faults)} faults: " + "; ".join(shown) + tail

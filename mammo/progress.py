@@ -1,0 +1,51 @@
+"""Progress on anything over two seconds: a bar on a terminal, plain lines elsewhere; and tables that fit 80 columns."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+Item = TypeVar("Item")
+SECONDS_BETWEEN_LINES = 10.0
+
+
+def track(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
+    """Pass the items through and show how far they are.
+
+    Args:
+        items: What is worked through.
+        total: How many there are.
+        what: The words before the bar.
+    """
+    return _with_bar(items, total, what) if sys.stdout.isatty() else _with_lines(items, total, what)
+
+
+def _with_bar(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, transient=True) as progress:
+        yield from progress.track(items, total=total, description=what)
+
+
+def _with_lines(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
+    start = last = time.monotonic()
+    for number, item in enumerate(items, 1):
+        yield item
+        now = time.monotonic()
+        if now - last >= SECONDS_BETWEEN_LINES:
+            left = (now - start) / number * (total - number)
+            print(f"{what}: {number} of {total}, about {left:.0f} s left", flush=True)
+            last = now
+
+
+def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table: first column left, the others right, numbers as they come."""
+    table = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
+    for number, name in enumerate(header):
+        table.add_column(name, justify="left" if number == 0 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*(str(cell) for cell in row))
+    Console(width=None if sys.stdout.isatty() else 80, highlight=False).print(table)

@@ -1,0 +1,58 @@
+"""Run folders: `output/<config>/<time>/` is made here, `output/latest` points at the newest, and runs are found again."""
+
+import os
+from datetime import datetime
+from pathlib import Path
+
+from mammo.errors import DataMissingError
+
+CONFIG_FILE = "config.yaml"
+
+
+def make_run_folder(output: Path, config_name: str) -> Path:
+    """Make a new, empty run folder and point `output/latest` at it.
+
+    Args:
+        output: The folder of all runs; made if it is not there.
+        config_name: The settings file's name without its ending.
+
+    Returns:
+        The run folder; two runs of one second get different names.
+    """
+    stem = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    for number in range(1, 1000):
+        folder = output / config_name / (stem if number == 1 else f"{stem}_{number}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        point_latest_at(output, folder)
+        return folder
+    raise DataMissingError(f"{output / config_name}: no free name for a run folder; is another program making them?")
+
+
+def point_latest_at(output: Path, folder: Path) -> None:
+    """Replace the link `output/latest` in one step, so that a reader never finds none."""
+    beside = output / f".latest-{os.getpid()}"
+    beside.unlink(missing_ok=True)
+    beside.symlink_to(folder.relative_to(output), target_is_directory=True)
+    beside.replace(output / "latest")
+
+
+def find_run(output: Path, run: Path | None = None) -> Path:
+    """Find a run folder: the given one, or the newest below `output`.
+
+    Raises:
+        DataMissingError: There is no run there.
+    """
+    if run is not None:
+        if not (run / CONFIG_FILE).is_file():
+            raise DataMissingError(f"{run}: is no run folder (it has no {CONFIG_FILE}); expected one such as output/quickstart/<time>")
+        return run.resolve()
+    latest = output / "latest"
+    if (latest / CONFIG_FILE).is_file():
+        return latest.resolve()
+    runs = sorted(output.glob(f"*/*/{CONFIG_FILE}"), key=lambda file: file.parent.name)
+    if not runs:
+        raise DataMissingError(f"{output}: holds no run yet; train one: python tools/train.py -c configs/quickstart.yaml")
+    return runs[-1].parent.resolve()

@@ -1,0 +1,203 @@
+"""The settings: every key, its type, range and default, in one place; YAML files state differences only."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Size = tuple[PositiveInt, PositiveInt]
+
+
+class Strict(BaseModel):
+    """A group of settings: unknown keys are faults, values cannot be changed after checking."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class PhantomSettings(Strict):
+    """The generated data set: `patients` people, each with films of both breasts and views."""
+
+    patients: Annotated[int, Field(ge=8)] = 160
+    film_size: Size = (512, 384)
+    seed: int = 0
+
+
+class DataSettings(Strict):
+    """Which films, which cases of them, which part each belongs to, and how pixels reach the network."""
+
+    kind: Literal["cbis_ddsm", "manifest", "phantom"] = "phantom"
+    root: Path | None = None
+    manifest: Path | None = None
+    task: Literal["lesion", "image", "breast"] = "lesion"
+    lesion_types: tuple[Literal["mass", "calcification"], ...] = ("mass", "calcification")
+    benign_without_callback: Literal["benign", "exclude"] = "benign"
+    split: Literal["official", "official_clean", "manifest", "holdout"] = "holdout"
+    split_seed: int = 0
+    fractions: tuple[Fraction, Fraction, Fraction] = (0.70, 0.15, 0.15)
+    clean_from: Literal["train", "test"] = "train"
+    image_size: Size = (224, 224)
+    context: Annotated[float, Field(ge=1, le=10)] = 2.0
+    margin: Annotated[float, Field(ge=1, le=3)] = 1.3
+    intensity: Literal["percentile", "full"] = "percentile"
+    bad_images: Literal["refuse", "exclude"] = "refuse"
+    store: Path | None = None
+    prepare_workers: Annotated[int, Field(ge=0)] = 0
+    phantom: PhantomSettings = PhantomSettings()
+
+    @model_validator(mode="after")
+    def _complete(self) -> "DataSettings":
+        if abs(sum(self.fractions) - 1) > 1e-6:
+            raise ValueError(f"fractions must sum to 1 (train, validation, test), got {list(self.fractions)}")
+        if self.kind == "manifest" and self.manifest is None:
+            raise ValueError("kind manifest needs data.manifest, the path of a CSV file")
+        if self.kind == "cbis_ddsm" and self.root is None:
+            raise ValueError("kind cbis_ddsm needs data.root, the folder that holds CBIS-DDSM")
+        if self.split == "manifest" and self.kind != "manifest":
+            raise ValueError("split manifest needs data.kind manifest")
+        return self
+
+
+class AugmentationStep(Strict):
+    """One step of the albumentations pipeline; `p` is the probability that it happens to a sample."""
+
+    name: Literal["flip_horizontal", "flip_vertical", "affine", "intensity", "gamma", "noise", "blur", "elastic", "coarse_dropout"]
+    p: Fraction = 0.5
+    rotate_deg: Annotated[float, Field(ge=0, le=180)] = 0.0
+    shear_deg: Annotated[float, Field(ge=0, le=45)] = 0.0
+    zoom: tuple[Positive, Positive] = (1.0, 1.0)
+    shift: Fraction = 0.0
+    brightness: Fraction = 0.2
+    contrast: Fraction = 0.2
+    gamma: tuple[Positive, Positive] = (0.8, 1.25)
+    noise_std: tuple[NotNegative, NotNegative] = (0.0, 0.03)
+    alpha: Positive = 30.0
+    sigma: Positive = 6.0
+    holes: tuple[PositiveInt, PositiveInt] = (1, 4)
+    hole_size: tuple[Fraction, Fraction] = (0.05, 0.15)
+
+
+class ModelSettings(Strict):
+    """The network: which backbone, from which weights, and the head on it."""
+
+    backbone: str = "ResNet50_vd"
+    pretrained: str = "ssld"
+    pretrained_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.4
+    pooling: Literal["avg", "avg_max"] = "avg"
+    gray_input: Literal["sum", "repeat"] = "sum"
+
+
+class OptimizerSettings(Strict):
+    """`weight_decay` is coupled L2 (paddle.regularizer.L2Decay) for adam and momentum, decoupled for adamw; never on norms and biases."""
+
+    name: Literal["adam", "adamw", "momentum"] = "adamw"
+    learning_rate: Positive = 3e-4
+    weight_decay: NotNegative = 0.02
+    momentum: Fraction = 0.9
+    clip_norm: NotNegative = 0.0
+
+
+class ScheduleSettings(Strict):
+    """The learning rate over time, per step: linear warm-up, then cosine, steps or plateau."""
+
+    name: Literal["constant", "cosine", "step", "plateau"] = "cosine"
+    warmup_epochs: NotNegative = 1.0
+    final_factor: Fraction = 0.01
+    step_epochs: tuple[PositiveInt, ...] = (20, 40)
+    factor: Fraction = 0.1
+    patience: PositiveInt = 3
+
+
+class LossSettings(Strict):
+    """Cross-entropy or focal loss on two classes."""
+
+    name: Literal["cross_entropy", "focal"] = "cross_entropy"
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    focal_gamma: NotNegative = 2.0
+    class_weights: Literal["none", "balanced"] | tuple[Positive, Positive] = "none"
+
+
+class FreezeSettings(Strict):
+    """Staged unfreezing: `until_epoch[i]` is the epoch (from 0) at which stage i, stem first, starts to move; none: at once.
+
+    `batch_norm` keeps all batch-norm statistics, and their scale and shift, as the weights brought them.
+    """
+
+    until_epoch: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    batch_norm: bool = False
+
+
+class EarlyStoppingSettings(Strict):
+    """Stop when `monitor` (`part/metric`, such as validation/auc) has not improved for `patience` epochs."""
+
+    monitor: str = "validation/auc"
+    mode: Literal["max", "min"] = "max"
+    patience: PositiveInt = 8
+    min_delta: NotNegative = 0.0
+
+
+class TrainingSettings(Strict):
+    """The training loop."""
+
+    epochs: PositiveInt = 30
+    batch_size: PositiveInt = 16
+    accumulate: PositiveInt = 1
+    workers: Annotated[int, Field(ge=0)] = 0
+    sampler: Literal["shuffle", "class_balanced", "patient_balanced"] = "shuffle"
+    mixup_alpha: NotNegative = 0.0
+    optimizer: OptimizerSettings = OptimizerSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
+    loss: LossSettings = LossSettings()
+    freeze: FreezeSettings = FreezeSettings()
+    stage_lr_factors: tuple[NotNegative, ...] = ()
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    amp: Literal["off", "bf16", "fp16"] = "off"
+    early_stopping: EarlyStoppingSettings = EarlyStoppingSettings()
+    score_train_patients: Annotated[int, Field(ge=0)] = 150
+    log_histograms: bool = False
+
+
+class EvaluationSettings(Strict):
+    """The judgement: `operating_point` is `recall>=R`, `specificity>=S`, `youden` or a fixed threshold in 0-1."""
+
+    operating_point: str = "recall>=0.90"
+    batch_size: PositiveInt = 32
+    level_score: Literal["max", "mean", "noisy_or"] = "max"
+
+    @field_validator("operating_point", mode="before")
+    @classmethod
+    def _number_as_text(cls, value: object) -> object:
+        return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+    @field_validator("operating_point")
+    @classmethod
+    def _known_rule(cls, value: str) -> str:
+        rule, _, bound = value.replace(" ", "").partition(">=")
+        try:
+            known = (rule == "youden" and not bound) or 0 <= float(bound if rule in ("recall", "specificity") else rule) <= 1
+        except ValueError:
+            known = False
+        if not known:
+            raise ValueError(f"expected recall>=R, specificity>=S, youden or a threshold in 0-1, got {value!r}")
+        return value.replace(" ", "")
+
+
+class Settings(Strict):
+    """Everything that a run depends on."""
+
+    output: Path = Path("output")
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    device: Literal["auto", "cpu", "gpu"] = "auto"
+    data: DataSettings = DataSettings()
+    augmentation: tuple[AugmentationStep, ...] = ()
+    model: ModelSettings = ModelSettings()
+    training: TrainingSettings = TrainingSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+
+    @property
+    def store_folder(self) -> Path:
+        """Where prepared images lie: `data.store`, or `store` below the output folder."""
+        return self.data.store or self.output / "store"
