@@ -1,0 +1,97 @@
+"""Says of a split what a reviewer asks: patients, views, lesions and classes per part, duplicates, conflicts and leaks."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from mammo.cases.splits import Split, patients_on_two_sides
+from mammo.cases.table import LesionTable
+from mammo.errors import SplitError
+
+
+@dataclass(frozen=True)
+class Audit:
+    """`parts`: a row per part with counts; `leaks`: patients on two sides; the other two list what contradicts itself."""
+
+    parts: pd.DataFrame
+    leaks: list[str]
+    duplicates: list[str]
+    conflicts: list[str]
+
+
+def audit_split(split: Split) -> Audit:
+    """Count a split's parts and find its leaks, its doubled cases and its views with both classes."""
+    cases = split.samples.cases
+    return Audit(
+        _count(cases.assign(part=split.part)),
+        patients_on_two_sides(cases["patient_id"], split.part),
+        sorted(cases.loc[cases.duplicated("case_id"), "case_id"]),
+        _views_with_both_classes(cases),
+    )
+
+
+def audit_table(table: LesionTable) -> Audit:
+    """The same for a lesion table with its source's own split, before any sample is made."""
+    frame = table.frame
+    counted = _count(frame.assign(part=frame["split"], breast_id=frame["patient_id"] + "_" + frame["laterality"]))
+    doubled = frame[frame.duplicated(["image_id", "lesion_type", "lesion_id"])]
+    return Audit(
+        counted,
+        patients_on_two_sides(frame["patient_id"], frame["split"].to_numpy()),
+        sorted(doubled["lesion_id"]),
+        _views_with_both_classes(frame),
+    )
+
+
+def _count(cases: pd.DataFrame) -> pd.DataFrame:
+    parts = [part for part in ("train", "validation", "test") if (cases["part"] == part).any()]
+    rows = [_count_one(cases[cases["part"] == part], part) for part in parts]
+    return pd.DataFrame([*rows, _count_one(cases, "all")])
+
+
+def _count_one(cases: pd.DataFrame, name: str) -> dict[str, object]:
+    malignant = int((cases["label"] == 1).sum())
+    return {
+        "part": name,
+        "patients": cases["patient_id"].nunique(),
+        "breasts": cases["breast_id"].nunique(),
+        "views": cases["image_id"].nunique(),
+        "cases": len(cases),
+        "malignant": malignant,
+        "share": round(malignant / max(1, len(cases)), 3),
+    }
+
+
+def _views_with_both_classes(cases: pd.DataFrame) -> list[str]:
+    spread = cases.groupby("image_id")["label"].nunique()
+    return sorted(map(str, spread.index[spread > 1]))
+
+
+def refuse_leaks(audit: Audit, *, split_name: str) -> None:
+    """Refuse a leaking split.
+
+    Raises:
+        SplitError: Patients stand in more than one part; all are named.
+    """
+    if audit.leaks:
+        advice = (
+            "use data.split=official_clean, which drops them from one side" if split_name == "official" else "give each patient one part"
+        )
+        raise SplitError(
+            f"split {split_name} leaks: {len(audit.leaks)} patients stand in more than one part ({', '.join(audit.leaks)}); {advice}"
+        )
+
+
+def leaks_by_content(split: Split, case: np.ndarray, content: np.ndarray) -> list[str]:
+    """Find patients whose very same film (equal content hashes) stands in another part under another name.
+
+    Args:
+        split: The split.
+        case: The row number of the case that each view belongs to.
+        content: The hash of each view's film, in the same order.
+    """
+    patients = split.samples.cases["patient_id"].to_numpy()[case]
+    frame = pd.DataFrame({"patient": patients, "content": content, "part": split.part[case]})
+    spread = frame.groupby("content")["part"].transform("nunique")
+    return sorted(frame.loc[spread > 1, "patient"].unique())

@@ -1,0 +1,99 @@
+"""Reads the four official case-description CSVs of CBIS-DDSM to a lesion table that names series, not yet files."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from mammo.cases.manifest import read_csv
+from mammo.cases.table import LATERALITIES, PATHOLOGY_LABELS, LesionTable, check, complete, no_exclusions
+from mammo.errors import CaseError, DataMissingError, in_one_line
+
+CSV_FILES = {
+    ("mass", "train"): "mass_case_description_train_set.csv",
+    ("mass", "test"): "mass_case_description_test_set.csv",
+    ("calcification", "train"): "calc_case_description_train_set.csv",
+    ("calcification", "test"): "calc_case_description_test_set.csv",
+}
+# Two of the files say `breast_density`, two say `breast density`; spaces are made underscores before these are sought.
+SOURCE_COLUMNS = {
+    "patient_id": "patient_id",
+    "breast_density": "density",
+    "left_or_right_breast": "laterality",
+    "image_view": "view",
+    "abnormality_id": "abnormality",
+    "pathology": "pathology",
+    "assessment": "assessment",
+    "subtlety": "subtlety",
+    "image_file_path": "image",
+    "cropped_image_file_path": "crop",
+    "ROI_mask_file_path": "mask",
+}
+WHERE_TO_GET = (
+    "get CBIS-DDSM (163.5 GB) from The Cancer Imaging Archive or the NCI Imaging Data Commons, or its JPEG form from Kaggle "
+    "(cbis-ddsm-breast-cancer-image-dataset), and put it, with its four case_description CSVs, there or set data.root"
+)
+
+
+def find_csv_folder(root: Path) -> Path:
+    """Find the folder of the four CSVs: `root` itself or its `csv/` (Kaggle).
+
+    Raises:
+        DataMissingError: They are in neither; the message says where to get the data.
+    """
+    for folder in (root, root / "csv"):
+        if any((folder / name).is_file() for name in CSV_FILES.values()):
+            return folder
+    raise DataMissingError(
+        f"{root}: no CBIS-DDSM there (looked for mass_case_description_train_set.csv and its like, also in csv/); {WHERE_TO_GET}"
+    )
+
+
+def read_official_csvs(root: Path, lesion_types: Iterable[str] = ("mass", "calcification")) -> LesionTable:
+    """Read the CSVs of the wanted lesion types.
+
+    `image`, `crop` and `mask` of the table hold the CSV's paths as they are (line breaks removed); `image_id` is
+    patient, side and view, because 29 views stand in both the mass and the calcification files under other series.
+
+    Raises:
+        DataMissingError: CSVs are not there.
+        CaseError: A file breaks the official form.
+    """
+    folder = find_csv_folder(root)
+    frames = [_read_one(folder / CSV_FILES[kind, part], kind, part) for kind in lesion_types for part in ("train", "test")]
+    frame = pd.concat(frames, ignore_index=True)
+    check(frame, str(folder))
+    return LesionTable(frame, no_exclusions())
+
+
+def _read_one(path: Path, kind: str, part: str) -> pd.DataFrame:
+    if not path.is_file():
+        raise DataMissingError(f"{path}: is missing; {WHERE_TO_GET}")
+    raw = read_csv(path)
+    raw.columns = raw.columns.str.strip().str.replace(" ", "_")
+    missing = [name for name in SOURCE_COLUMNS if name not in raw]
+    if missing:
+        raise CaseError(in_one_line(str(path), [f"column {name} is missing" for name in missing]))
+    raw = raw.apply(lambda column: column.str.strip())
+    frame = raw[list(SOURCE_COLUMNS)].rename(columns=SOURCE_COLUMNS)
+    _check_values(frame, path)
+    frame["laterality"] = frame["laterality"].map(LATERALITIES)
+    frame["label"] = frame["pathology"].map(PATHOLOGY_LABELS)
+    frame["lesion_type"], frame["split"] = kind, part
+    frame["source"] = f"CBIS-DDSM {kind} {part}"
+    frame["image_id"] = frame["patient_id"] + "_" + frame["laterality"] + "_" + frame["view"]
+    frame["lesion_id"] = kind + "_" + frame["image_id"] + "_" + frame["abnormality"]
+    frame["image"] = frame["image"].str.replace("\\", "/")
+    for column in ("density", "assessment", "subtlety"):
+        frame[column] = pd.to_numeric(frame[column], errors="coerce")
+    return complete(frame)
+
+
+def _check_values(frame: pd.DataFrame, path: Path) -> None:
+    faults = []
+    for column, allowed in (("laterality", LATERALITIES), ("pathology", PATHOLOGY_LABELS), ("view", {"CC", "MLO"})):
+        wrong = frame.index[~frame[column].isin(list(allowed))]
+        faults += [f"row {row + 1}: {column} must be one of {', '.join(allowed)}, got {frame.loc[row, column]!r}" for row in wrong]
+    faults += [f"row {row + 1}: patient_id is empty" for row in frame.index[frame["patient_id"] == ""]]
+    if faults:
+        raise CaseError(in_one_line(str(path), faults))

@@ -1,0 +1,142 @@
+"""Reads any data set given as one manifest CSV to a lesion table; all faults of the file come in one message."""
+
+import difflib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from mammo.cases.table import BOX, LATERALITIES, LESION_TYPES, PATHOLOGY_LABELS, LesionTable, check, complete, no_exclusions
+from mammo.errors import CaseError, DataMissingError, in_one_line
+
+REQUIRED = ("image", "patient_id")
+ONE_OF = ("pathology", "label", "image_label")
+OPTIONAL = ("lesion_id", "laterality", "view", "lesion_type", "density", "assessment", "subtlety", *BOX, "mask", "split", "source")
+KNOWN = (*REQUIRED, *ONE_OF, *OPTIONAL)
+SPLITS = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+    "": "",
+}
+
+
+def read_manifest(path: Path) -> LesionTable:
+    """Read a manifest: `image, patient_id` and one of `pathology, label, image_label`; the rest is optional.
+
+    Image paths are relative to the CSV; the table holds them joined to its folder. Windows line ends and a byte order
+    mark are fine.
+
+    Raises:
+        DataMissingError: There is no such file.
+        CaseError: Columns are missing, or values break the contract (each with its line).
+    """
+    raw = read_csv(path)
+    _check_columns(raw, path)
+    raw = raw.apply(lambda column: column.str.strip())
+    faults: list[str] = []
+    frame = _convert(raw, faults)
+    if faults:
+        raise CaseError(in_one_line(str(path), faults))
+    frame["image_id"] = frame["image"]
+    folder = path.resolve().parent
+    frame = complete(frame)
+    for column in ("image", "mask"):
+        frame[column] = [str(folder / name) if name else "" for name in frame[column]]
+    check(frame, str(path))
+    return LesionTable(frame, no_exclusions())
+
+
+def read_csv(path: Path) -> pd.DataFrame:
+    """Read a CSV as text cells, empty where there is nothing.
+
+    Raises:
+        DataMissingError: There is no such file.
+        CaseError: It is no CSV, or is empty.
+    """
+    try:
+        return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise DataMissingError(
+            f"{path}: there is no such file; expected a CSV with the columns {', '.join(REQUIRED)} and {' or '.join(ONE_OF)}"
+        ) from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, OSError) as error:
+        raise CaseError(f"{path}: cannot be read as CSV: {error}") from error
+
+
+def _check_columns(raw: pd.DataFrame, path: Path) -> None:
+    faults = [f"column {name} is missing" + _similar(name, raw) for name in REQUIRED if name not in raw]
+    if not any(name in raw for name in ONE_OF):
+        faults.append(f"one of the columns {', '.join(ONE_OF)} is needed, none is there")
+    present = [name for name in BOX if name in raw]
+    if present and len(present) < len(BOX):
+        faults.append(f"a box needs all of {', '.join(BOX)}; there is only {', '.join(present)}")
+    if faults:
+        raise CaseError(in_one_line(str(path), faults))
+
+
+def _similar(name: str, raw: pd.DataFrame) -> str:
+    close = difflib.get_close_matches(name, [column for column in raw if column not in KNOWN], n=1)
+    return f" (there is {close[0]!r}; rename it?)" if close else ""
+
+
+def _convert(raw: pd.DataFrame, faults: list[str]) -> pd.DataFrame:
+    frame = raw[[name for name in KNOWN if name in raw]].copy()
+    for name in REQUIRED:
+        _report(raw[name] == "", raw[name], f"{name} is empty", faults)
+    frame["laterality"] = _mapped(raw, "laterality", LATERALITIES, "LEFT or RIGHT", faults)
+    frame["view"] = raw["view"].str.upper() if "view" in raw else ""
+    frame["split"] = _mapped(raw, "split", SPLITS, "train, validation or test", faults, change=str.lower)
+    kinds = {kind: kind for kind in LESION_TYPES}
+    frame["lesion_type"] = _mapped(raw, "lesion_type", kinds, "mass or calcification", faults, change=str.lower)
+    for name in ("label", "image_label"):
+        frame[name] = _mapped(raw, name, {"0": 0.0, "1": 1.0, "0.0": 0.0, "1.0": 1.0}, "0 or 1", faults, empty=np.nan)
+    frame["pathology"] = raw["pathology"].str.upper() if "pathology" in raw else ""
+    from_pathology = _mapped(raw, "pathology", PATHOLOGY_LABELS, " or ".join(PATHOLOGY_LABELS), faults, empty=np.nan)
+    clash = frame["label"].notna() & from_pathology.notna() & (frame["label"] != from_pathology)
+    _report(clash, frame["pathology"], "label contradicts pathology", faults)
+    frame["label"] = frame["label"].fillna(from_pathology)
+    for name in ("density", "assessment", "subtlety"):
+        frame[name] = _numbers(raw, name, faults)
+    _convert_boxes(raw, frame, faults)
+    if "lesion_id" not in raw:
+        frame["lesion_id"] = [f"{image}#{number}" for number, image in enumerate(raw["image"], 2)]
+    return frame
+
+
+def _convert_boxes(raw: pd.DataFrame, frame: pd.DataFrame, faults: list[str]) -> None:
+    for name in BOX:
+        frame[name] = _numbers(raw, name, faults)
+    if "x" not in raw:
+        return
+    filled = frame[list(BOX)].notna().sum(axis=1)
+    _report((filled > 0) & (filled < len(BOX)), raw["x"], "a box needs x, y, width and height; some are empty", faults)
+    for name in ("width", "height"):
+        _report(frame[name] <= 0, raw[name], f"{name} must be above 0", faults)
+
+
+def _mapped(
+    raw: pd.DataFrame, name: str, table: dict, expected: str, faults: list[str], *, empty: object = "", change: Callable = str.upper
+) -> pd.Series:
+    if name not in raw:
+        return pd.Series(empty, index=raw.index)
+    text = raw[name].map(change)
+    _report(~text.isin([*table, ""]), raw[name], f"{name} must be {expected}", faults)
+    return text.map(lambda value: table.get(value, empty) if value else empty)
+
+
+def _numbers(raw: pd.DataFrame, name: str, faults: list[str]) -> pd.Series:
+    if name not in raw:
+        return pd.Series(np.nan, index=raw.index)
+    numbers = pd.to_numeric(raw[name], errors="coerce")
+    _report((raw[name] != "") & ~np.isfinite(numbers), raw[name], f"{name} must be a number", faults)
+    return numbers
+
+
+def _report(bad: pd.Series, values: pd.Series, rule: str, faults: list[str]) -> None:
+    for row in np.flatnonzero(bad.to_numpy(bool)):
+        faults.append(f"line {row + 2}: {rule}, got {values.iloc[row]!r}")

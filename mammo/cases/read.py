@@ -1,0 +1,31 @@
+"""Settings in, lesion table out, with the exclusions that settings ask for; where `data.kind` chooses the reader."""
+
+from pathlib import Path
+
+from mammo.cases.cbis_ddsm import read_official_csvs
+from mammo.cases.manifest import read_manifest
+from mammo.cases.table import LesionTable
+from mammo.settings import DataSettings
+
+
+def read_cases(data: DataSettings, root: Path | None = None) -> LesionTable:
+    """Read the data set that settings name.
+
+    Args:
+        data: The settings.
+        root: The folder of a data set of the official form; `data.root` where it is not given.
+
+    Raises:
+        DataMissingError: It is not there.
+        CaseError: Its tables break their contract.
+    """
+    if data.kind == "manifest":
+        table = read_manifest(Path(data.manifest or ""))
+    else:
+        table = read_official_csvs(Path(root or data.root or ""), data.lesion_types)
+    if data.kind == "manifest":
+        other = (table.frame["lesion_type"] != "") & ~table.frame["lesion_type"].isin(data.lesion_types)
+        table = table.without(other, "lesion type is not in data.lesion_types")
+    if data.benign_without_callback == "exclude":
+        table = table.without(table.frame["pathology"] == "BENIGN_WITHOUT_CALLBACK", "BENIGN_WITHOUT_CALLBACK, which settings leave out")
+    return table

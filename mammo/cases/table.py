@@ -1,0 +1,90 @@
+"""The lesion table: one row per lesion and view, columnar; made by the readers, checked here once."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from mammo.errors import CaseError, in_one_line
+
+# `label` is 1 malignant, 0 benign, NaN unknown; `image_label` likewise for the whole film. Boxes are in the source
+# image's pixels, edges counted from its top left corner. `mask` names a file, or several candidates of which only content
+# tells the mask, joined by CANDIDATE_SEPARATOR.
+COLUMNS = (
+    "lesion_id", "patient_id", "laterality", "view", "lesion_type", "pathology", "label", "image_label", "density", "assessment",
+    "subtlety", "image_id", "image", "x", "y", "width", "height", "mask", "crop", "split", "source",
+)  # fmt: skip
+TEXT_COLUMNS = (
+    "lesion_id", "patient_id", "laterality", "view", "lesion_type", "pathology", "image_id", "image", "mask", "crop", "split", "source",
+)  # fmt: skip
+BOX = ("x", "y", "width", "height")
+LATERALITIES = {"L": "LEFT", "LEFT": "LEFT", "R": "RIGHT", "RIGHT": "RIGHT"}
+PATHOLOGY_LABELS = {"MALIGNANT": 1.0, "BENIGN": 0.0, "BENIGN_WITHOUT_CALLBACK": 0.0, "NORMAL": 0.0}
+LESION_TYPES = ("mass", "calcification")
+CANDIDATE_SEPARATOR = "\0"  # stands in no path
+
+
+@dataclass(frozen=True)
+class LesionTable:
+    """`frame` has the columns `COLUMNS`; `excluded` has `case, patient_id, reason`, a row for all that was left out."""
+
+    frame: pd.DataFrame
+    excluded: pd.DataFrame
+
+    def without(self, rows: pd.Series, reason: str) -> "LesionTable":
+        """Move rows (a boolean mask over `frame`) to the exclusions, under one reason."""
+        gone = self.frame[rows]
+        listed = exclusions(gone["lesion_id"], gone["patient_id"], reason)
+        return LesionTable(self.frame[~rows].reset_index(drop=True), pd.concat([self.excluded, listed], ignore_index=True))
+
+
+def exclusions(case: pd.Series | list[str], patient_id: pd.Series | list[str], reason: str | pd.Series | list[str]) -> pd.DataFrame:
+    """Make rows of an exclusion list."""
+    frame = pd.DataFrame({"case": np.asarray(case, object), "patient_id": np.asarray(patient_id, object)})
+    frame["reason"] = reason if isinstance(reason, str) else np.asarray(reason, object)
+    return frame
+
+
+def no_exclusions() -> pd.DataFrame:
+    """Make an empty exclusion list."""
+    return exclusions([], [], "")
+
+
+def complete(frame: pd.DataFrame) -> pd.DataFrame:
+    """Add the columns that a source does not have, empty, and put all in order."""
+    columns = {}
+    for name in COLUMNS:
+        if name in frame:
+            column = frame[name]
+        else:
+            column = pd.Series("" if name in TEXT_COLUMNS else np.nan, index=frame.index)
+        columns[name] = column.fillna("").astype(str).astype(object) if name in TEXT_COLUMNS else column.astype(float)
+    return pd.DataFrame(columns).reset_index(drop=True)
+
+
+def check(frame: pd.DataFrame, where: str, lines: pd.Series | None = None) -> None:
+    """Check what must hold across rows: unique lesions, one patient and one side per image, labels that agree.
+
+    Args:
+        frame: A complete table.
+        where: The file (or files), for the message.
+        lines: The line each row came from; row numbers stand in for it.
+
+    Raises:
+        CaseError: All faults in one message.
+    """
+    number = lines if lines is not None else pd.Series(np.arange(2, len(frame) + 2), index=frame.index)
+    faults = [
+        f"line {number[row]}: lesion_id {frame.lesion_id[row]!r} stands there a second time"
+        for row in frame.index[frame.duplicated("lesion_id")]
+    ]
+    for column in ("patient_id", "laterality", "image_label"):
+        spread = frame.groupby("image_id")[column].nunique()
+        for image in spread.index[spread > 1]:
+            rows = frame.index[frame.image_id == image]
+            values = sorted({str(value) for value in frame.loc[rows, column]})
+            faults.append(f"line {number[rows[0]]}: image {image!r} has more than one {column}: {', '.join(values)}")
+    if faults:
+        raise CaseError(in_one_line(where, faults))
+    if frame.empty:
+        raise CaseError(f"{where}: holds no row")
