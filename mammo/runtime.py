@@ -5,7 +5,10 @@ paddle and its BLAS read these variables once, when they load). Nothing heavy is
 `from mammo.runtime import paddle` asks for it.
 """
 
+import contextlib
 import importlib
+import io
+import logging
 import math
 import os
 import random
@@ -72,11 +75,15 @@ def __getattr__(name: str) -> Any:
     """Load paddle on first use, after the libraries that must come before it."""
     if name != "paddle":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # paddle's import warns of ccache and of deprecated parts of its own
+    said = io.StringIO()
+    # paddle's import warns of ccache, of deprecated parts of its own, and of the thread count that this module sets.
+    with warnings.catch_warnings(), contextlib.redirect_stderr(said):
+        warnings.simplefilter("ignore")
         for module in IMPORTED_BEFORE_PADDLE:
             importlib.import_module(module)
         paddle = importlib.import_module("paddle")
+    logging.getLogger(__name__).debug("paddle's import said: %s", said.getvalue())
+    warnings.filterwarnings("ignore", message="When training, we now always track global mean and variance")
     globals()["paddle"] = paddle
     return paddle
 

@@ -80,7 +80,7 @@ def _check_columns(raw: pd.DataFrame, path: Path) -> None:
 
 
 def _similar(name: str, raw: pd.DataFrame) -> str:
-    close = difflib.get_close_matches(name, [column for column in raw if column not in KNOWN], n=1)
+    close = difflib.get_close_matches(name, [str(column) for column in raw if column not in KNOWN], n=1)
     return f" (there is {close[0]!r}; rename it?)" if close else ""
 
 

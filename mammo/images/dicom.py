@@ -1,0 +1,188 @@
+"""A DICOM file enters and is checked before it is decoded; stored values and what the header says about display leave.
+
+No message carries header text: names, ids and dates stay in the file.
+"""
+
+import logging
+import warnings
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pydicom.uid as uids
+from pydicom import Dataset, dcmread
+from pydicom.encaps import generate_frames
+from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.filereader import read_file_meta_info
+from pydicom.pixels import get_decoder, pixel_array
+
+from mammo.errors import ImageError
+from mammo.images.codestream import codestream_size
+from mammo.images.dicom_header import DISPLAY_KEYWORDS, display_of, whole_number
+from mammo.images.display import Display
+from mammo.images.guards import DECODER_FAULTS, check_size
+
+log = logging.getLogger(__name__)
+
+MAX_INFLATED_BYTES = 2**28
+CHUNK_BYTES = 2**20
+HEADER_FAULTS: tuple[type[Exception], ...] = (InvalidDicomError, BytesLengthException, *DECODER_FAULTS)
+NATIVE = (
+    uids.ImplicitVRLittleEndian,
+    uids.ExplicitVRLittleEndian,
+    uids.ExplicitVRBigEndian,
+    uids.DeflatedExplicitVRLittleEndian,
+)
+WITH_EXTRA = 'pip install "mammo[dicom]"'
+WITH_OPENJPEG = "pip install pylibjpeg pylibjpeg-openjpeg"
+# Decoders in order of preference, and how to get the best one. Not listed on purpose, seen on mutated files: gdcm ends
+# the process, pylibjpeg's RLE panics with a BaseException.
+DECODERS: dict[str, tuple[tuple[str, ...], str]] = {
+    uids.RLELossless: (("pydicom",), "pip install pydicom"),
+    uids.JPEGLSLossless: (("pyjpegls", "pylibjpeg"), "pip install pyjpegls"),
+    uids.JPEGLSNearLossless: (("pyjpegls", "pylibjpeg"), "pip install pyjpegls"),
+    uids.JPEG2000Lossless: (("pylibjpeg", "pillow"), WITH_OPENJPEG),
+    uids.JPEG2000: (("pylibjpeg", "pillow"), WITH_OPENJPEG),
+    uids.HTJ2KLossless: (("pylibjpeg",), WITH_OPENJPEG),
+    uids.HTJ2KLosslessRPCL: (("pylibjpeg",), WITH_OPENJPEG),
+    uids.HTJ2K: (("pylibjpeg",), WITH_OPENJPEG),
+    uids.JPEGBaseline8Bit: (("pillow", "pylibjpeg"), "pip install pillow"),
+    uids.JPEGExtended12Bit: (("pylibjpeg",), WITH_EXTRA),
+    uids.JPEGLossless: (("pylibjpeg",), WITH_EXTRA),
+    uids.JPEGLosslessSV1: (("pylibjpeg",), WITH_EXTRA),
+}
+READERS_THAT_LOG = ("pydicom", "pylibjpeg", "openjpeg", "libjpeg")
+LAYOUT_KEYWORDS = ("Rows", "Columns", "SamplesPerPixel", "NumberOfFrames", "BitsAllocated", "HighBit", "PixelData")
+
+
+def looks_like_dicom(start: bytes) -> bool:
+    """Tell from the first 132 bytes: `DICM` at 128, or a data set that begins at once with group 0002 or 0008."""
+    return start[128:132] == b"DICM" or start[:2] in (b"\x02\0", b"\x08\0", b"\0\x08")
+
+
+def read_dicom(path: Path) -> tuple[Display, np.ndarray]:
+    """Decode the one frame of a DICOM image.
+
+    Returns:
+        What the header says about display, and the stored values [height, width], uint8, int8, uint16 or int16.
+
+    Raises:
+        ImageError: The file is damaged, contradicts itself, is not one gray frame, or needs a decoder that is absent.
+    """
+    _silence_readers()
+    dataset = _read_dataset(path)
+    try:
+        display = display_of(dataset, path)
+        decoder = _checked_decoder(dataset, path)
+        syntax = _known_name(_syntax(dataset))
+    except HEADER_FAULTS as error:
+        raise ImageError(f"{path}: damaged DICOM header ({type(error).__name__}); fetch the file again") from error
+    try:
+        stored = pixel_array(dataset, raw=True, decoding_plugin=decoder)
+    except HEADER_FAULTS as error:
+        raise ImageError(f"{path}: damaged {syntax} pixel data ({type(error).__name__}); fetch the file again") from error
+    if stored.shape != (dataset.Rows, dataset.Columns):
+        raise ImageError(f"{path}: expected {dataset.Rows} rows × {dataset.Columns} columns of gray pixels, got an array of {stored.shape}")
+    return display, stored
+
+
+class _Withheld(logging.Handler):
+    """Takes the readers' remarks about odd headers, which quote header text, and passes on only that there was one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log.debug("a remark by %s, its text withheld", record.name)
+
+
+def _silence_readers() -> None:
+    """Set for the process and not for one call: filters put back by two threads at once would end up wrong."""
+    warnings.filterwarnings("ignore", module=r"pydicom|mammo\.images")
+    for name in READERS_THAT_LOG:
+        reader = logging.getLogger(name)
+        if not any(isinstance(handler, _Withheld) for handler in reader.handlers):
+            reader.addHandler(_Withheld())
+            reader.propagate = False
+
+
+def _read_dataset(path: Path) -> Dataset:
+    try:
+        _check_inflated_size(path)
+        # Only what decoding and display need is read: names and ids never enter memory.
+        dataset = dcmread(path, force=True, specific_tags=[*LAYOUT_KEYWORDS, *DISPLAY_KEYWORDS])
+        if "TransferSyntaxUID" not in dataset.file_meta:
+            implicit, little = dataset.original_encoding
+            explicit = uids.ExplicitVRLittleEndian if little else uids.ExplicitVRBigEndian
+            dataset.file_meta.TransferSyntaxUID = uids.ImplicitVRLittleEndian if implicit else explicit
+    except RecursionError as error:
+        raise ImageError(f"{path}: damaged DICOM file: sequences nested too deeply; fetch it again") from error
+    except HEADER_FAULTS as error:
+        raise ImageError(f"{path}: damaged or cut-short DICOM file ({type(error).__name__}); fetch it again") from error
+    return dataset
+
+
+def _check_inflated_size(path: Path) -> None:
+    """Inflate a deflated data set (PS3.5 A.5) bit by bit, so that half a megabyte cannot become 600."""
+    with path.open("rb") as file:
+        if file.read(132)[128:] != b"DICM":
+            return
+        meta = read_file_meta_info(path)
+        if meta.get("TransferSyntaxUID") != uids.DeflatedExplicitVRLittleEndian:
+            return
+        # The group length counts from the element after it; its own element takes 12 bytes (PS3.10 7.1).
+        file.seek(132 + 12 + int(meta.FileMetaInformationGroupLength))
+        inflater, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
+        while not inflater.eof and (packed := inflater.unconsumed_tail or file.read(CHUNK_BYTES)):
+            total += len(inflater.decompress(packed, CHUNK_BYTES))
+            if total > MAX_INFLATED_BYTES:
+                raise ImageError(f"{path}: its deflated content grows past {MAX_INFLATED_BYTES} bytes; it is refused")
+
+
+def _checked_decoder(dataset: Dataset, path: Path) -> str:
+    """Check that the header is one gray frame that its pixel data can hold; name the decoder ('' for raw pixels)."""
+    if "PixelData" not in dataset or not dataset.PixelData:
+        raise ImageError(f"{path}: expected a DICOM image, got one without pixel data; leave it out or fetch it again")
+    height, width = (whole_number(dataset, keyword, path) for keyword in ("Rows", "Columns"))
+    check_size(path, height, width)
+    frames = 1 if dataset.get("NumberOfFrames") is None else whole_number(dataset, "NumberOfFrames", path)
+    if frames != 1:
+        raise ImageError(f"{path}: expected one frame, got NumberOfFrames {frames}; multi-frame images (tomosynthesis) are not read")
+    samples, allocated = (whole_number(dataset, keyword, path) for keyword in ("SamplesPerPixel", "BitsAllocated"))
+    if samples != 1:
+        raise ImageError(f"{path}: expected one gray sample per pixel, got SamplesPerPixel {samples}; colour DICOM is not read")
+    syntax = _syntax(dataset)
+    if syntax in NATIVE:
+        _check_length(path, len(dataset.PixelData), height, width, allocated // 8)
+        return ""
+    decoder = _available_decoder(syntax, path)
+    size = codestream_size(next(generate_frames(dataset.PixelData, number_of_frames=1)))
+    if size is not None and size != (height, width):
+        raise ImageError(f"{path}: its header says {width} × {height} pixels, its compressed data {size[1]} × {size[0]}; fetch it again")
+    return decoder
+
+
+def _check_length(path: Path, length: int, height: int, width: int, bytes_each: int) -> None:
+    """Raw pixel data has exactly the header's number of bytes, plus one where that is odd (PS3.5 8.1.1)."""
+    expected = height * width * bytes_each
+    if not expected <= length <= expected + expected % 2:
+        raise ImageError(
+            f"{path}: its header says {width} × {height} pixels of {bytes_each} bytes, {expected} bytes in all, "
+            f"but its pixel data has {length}; fetch it again"
+        )
+
+
+def _syntax(dataset: Dataset) -> uids.UID:
+    return uids.UID(str(dataset.file_meta.TransferSyntaxUID))
+
+
+def _available_decoder(syntax: uids.UID, path: Path) -> str:
+    if syntax not in DECODERS:
+        raise ImageError(f"{path}: its transfer syntax is not read ({_known_name(syntax)}); decompress it with another tool")
+    wanted, advice = DECODERS[syntax]
+    available = get_decoder(syntax).available_plugins
+    for name in wanted:
+        if name in available:
+            return name
+    raise ImageError(f"{path}: {syntax.name} needs a decoder that is not installed: {advice}")
+
+
+def _known_name(syntax: uids.UID) -> str:
+    return syntax.name if syntax in uids.UID_dictionary else "unknown to the DICOM standard"

@@ -1,0 +1,223 @@
+"""A film and its boxes enter; oriented, cropped, scaled 16-bit pictures of one size leave, each with its geometry."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from mammo.errors import ImageError
+from mammo.images.breast import Breast, find_breast
+from mammo.images.film import Film
+from mammo.images.geometry import Box, Geometry, Size, clip_box, fitted_size
+from mammo.settings import DataSettings, Strict
+
+BREAST_MARGIN = 0.02
+MIN_SIDE_PX = 48
+LARGEST_CROP = 2.0
+LOW_PERCENT, HIGH_PERCENT = 0.5, 99.8
+WHITE = 65535
+
+
+class PreprocessSettings(Strict):
+    """How a film becomes what is stored; its key names the store, a copy travels with every checkpoint and export.
+
+    Attributes:
+        task: `film` keeps the whole breast, `lesion` a crop around each box.
+        image_size: (height, width) that the network sees, in pixels.
+        context: Side of a lesion crop over the longer side of its box.
+        margin: What is stored beyond that, as a factor, so that augmentation can turn and shift.
+        intensity: `percentile` stretches by the film's own breast tissue, `full` leaves the values.
+        version: Counts changes of this room that change pixels.
+    """
+
+    task: Literal["film", "lesion"]
+    image_size: tuple[int, int]
+    context: float
+    margin: float
+    intensity: Literal["percentile", "full"]
+    version: int = 1
+
+    @classmethod
+    def from_data(cls, data: DataSettings) -> "PreprocessSettings":
+        """Take over what the data settings say about pixels."""
+        task: Literal["film", "lesion"] = "lesion" if data.task == "lesion" else "film"
+        return cls(task=task, image_size=data.image_size, context=data.context, margin=data.margin, intensity=data.intensity)
+
+    @property
+    def stored_size(self) -> Size:
+        """(height, width) of what is stored: lesion crops carry the margin."""
+        factor = self.margin if self.task == "lesion" else 1.0
+        return round(self.image_size[0] * factor), round(self.image_size[1] * factor)
+
+    @property
+    def key(self) -> str:
+        """A short hash of all settings, the same on every machine."""
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One picture, ready for the store.
+
+    Attributes:
+        pixels: uint16 [height, width] of `stored_size`; the chest wall is on the left.
+        geometry: From film pixels to stored pixels.
+        box: The lesion in stored pixels, where one was given.
+    """
+
+    pixels: np.ndarray
+    geometry: Geometry
+    box: Box | None
+
+
+@dataclass(frozen=True)
+class _Oriented:
+    """A film turned so that its chest wall is on the left."""
+
+    pixels: np.ndarray
+    breast: Breast
+    geometry: Geometry
+
+
+def prepare_film(film: Film, settings: PreprocessSettings, *, box: Box | None = None) -> Prepared:
+    """Prepare a whole breast: oriented, cropped with a small margin, aspect kept, black around it.
+
+    The breast's picture stands at the left edge (its chest wall), centred from top to bottom. What lies off the breast
+    (letters, labels, film borders) is black.
+
+    Args:
+        film: The decoded mammogram.
+        settings: Of task `film`.
+        box: A lesion (x, y, width, height) in film pixels; what of it lies off the film is cut away.
+
+    Raises:
+        ImageError: The box lies wholly outside the film.
+    """
+    inside = None if box is None else clip_box(box, _size(film.pixels))
+    oriented = _oriented(film.pixels)
+    x, y, width, height = _with_margin(oriented.breast.box, _size(oriented.pixels))
+    cropped = oriented.pixels[y : y + height, x : x + width]
+    inner = fitted_size((height, width), settings.stored_size)
+    levels = _levels(oriented, settings)
+    picture = _stretched(_resized(cropped, inner), levels)
+    kept = cv2.resize(oriented.breast.mask[y : y + height, x : x + width].astype(np.uint8), inner[::-1], interpolation=cv2.INTER_NEAREST)
+    pixels = np.zeros(settings.stored_size, dtype=np.uint16)
+    top = (settings.stored_size[0] - inner[0]) // 2
+    pixels[top : top + inner[0], : inner[1]] = np.where(kept > 0, picture, 0)
+    geometry = oriented.geometry.then(Geometry.crop(_size(film.pixels), (x, y, width, height)))
+    geometry = geometry.then(Geometry.letterbox((height, width), settings.stored_size, to_left=True))
+    return Prepared(pixels, geometry, None if inside is None else geometry.box(inside))
+
+
+def prepare_lesions(film: Film, boxes: Sequence[Box], settings: PreprocessSettings) -> list[Prepared]:
+    """Prepare a crop around each lesion, orientation and gray levels decided on the whole film.
+
+    The shorter side of a crop is the box's longer side × context × margin, at least `MIN_SIDE_PX` × margin; beyond the
+    film its edge is mirrored. Crops end at twice the film's longer side.
+
+    Args:
+        film: The decoded mammogram.
+        boxes: (x, y, width, height) in film pixels; what of a box lies off the film is cut away.
+        settings: Of task `lesion`.
+
+    Raises:
+        ImageError: A box lies wholly outside the film.
+    """
+    inside = [clip_box(box, _size(film.pixels)) for box in boxes]
+    if not inside:
+        return []
+    oriented = _oriented(film.pixels)
+    levels = _levels(oriented, settings)
+    return [_lesion(oriented, box, levels, settings) for box in inside]
+
+
+def centre_crop(pixels: np.ndarray, size: Size) -> np.ndarray:
+    """Cut (height, width) out of the middle of an image [height, width, …].
+
+    Raises:
+        ImageError: The image is smaller than that.
+    """
+    height, width = _size(pixels)
+    if height < size[0] or width < size[1]:
+        raise ImageError(f"expected an image of at least {size} (height, width), got {(height, width)}")
+    top, left = (height - size[0]) // 2, (width - size[1]) // 2
+    return pixels[top : top + size[0], left : left + size[1]]
+
+
+def _lesion(oriented: _Oriented, box: Box, levels: tuple[int, int] | None, settings: PreprocessSettings) -> Prepared:
+    area = _crop_around(oriented.geometry.box(box), _size(oriented.pixels), settings)
+    picture = _stretched(_resized(_reflected(oriented.pixels, area), settings.stored_size), levels)
+    cropping = Geometry.crop(_size(oriented.pixels), area)
+    geometry = oriented.geometry.then(cropping).then(Geometry.resize(cropping.target_size, settings.stored_size))
+    return Prepared(picture, geometry, geometry.box(box))
+
+
+def _crop_around(box: Box, film_size: Size, settings: PreprocessSettings) -> tuple[int, int, int, int]:
+    x, y, width, height = box
+    shorter = max(max(width, height) * settings.context, MIN_SIDE_PX) * settings.margin
+    shorter = min(shorter, LARGEST_CROP * max(film_size))
+    rows, columns = (max(1, round(shorter * side / min(settings.image_size))) for side in settings.image_size)
+    return round(x + width / 2 - columns / 2), round(y + height / 2 - rows / 2), columns, rows
+
+
+def _reflected(pixels: np.ndarray, area: tuple[int, int, int, int]) -> np.ndarray:
+    x, y, width, height = area
+    if x >= 0 and y >= 0 and x + width <= pixels.shape[1] and y + height <= pixels.shape[0]:
+        return pixels[y : y + height, x : x + width]
+    return pixels[np.ix_(_mirrored(y, height, pixels.shape[0]), _mirrored(x, width, pixels.shape[1]))]
+
+
+def _mirrored(start: int, count: int, length: int) -> np.ndarray:
+    """Indices start … start + count - 1, those beyond 0 … length - 1 mirrored without repeating the edge, however far."""
+    period = max(1, 2 * (length - 1))
+    index = np.arange(start, start + count) % period
+    return np.minimum(index, period - index) if length > 1 else np.zeros(count, dtype=np.int64)
+
+
+def _oriented(pixels: np.ndarray) -> _Oriented:
+    breast, size = find_breast(pixels), _size(pixels)
+    if breast.chest_wall == "left":
+        return _Oriented(pixels, breast, Geometry.identity(size))
+    # Found again on the turned film: so a film and its mirror image come out the same to the last bit.
+    turned = cv2.flip(pixels, 1)
+    return _Oriented(turned, find_breast(turned), Geometry.flip_horizontal(size))
+
+
+def _with_margin(box: tuple[int, int, int, int], size: Size) -> tuple[int, int, int, int]:
+    x, y, width, height = box
+    margin = round(BREAST_MARGIN * max(width, height))
+    left, top = max(0, x - margin), max(0, y - margin)
+    right, bottom = min(size[1], x + width + margin), min(size[0], y + height + margin)
+    return left, top, right - left, bottom - top
+
+
+def _levels(oriented: _Oriented, settings: PreprocessSettings) -> tuple[int, int] | None:
+    """The film's values that become black and white; None leaves them as they are."""
+    if settings.intensity == "full":
+        return None
+    counts = np.bincount(oriented.pixels[oriented.breast.mask], minlength=WHITE + 1)
+    share = np.cumsum(counts) * (100 / counts.sum())
+    low, high = int(np.searchsorted(share, LOW_PERCENT)), int(np.searchsorted(share, HIGH_PERCENT))
+    return (low, high) if high > low else None
+
+
+def _stretched(pixels: np.ndarray, levels: tuple[int, int] | None) -> np.ndarray:
+    if levels is None:
+        return np.ascontiguousarray(pixels)
+    low, high = levels
+    shares = np.clip((pixels.astype(np.float32) - low) / (high - low), 0, 1)
+    return np.rint(shares * WHITE).astype(np.uint16)
+
+
+def _resized(pixels: np.ndarray, size: Size) -> np.ndarray:
+    shrinks = size[0] < pixels.shape[0] or size[1] < pixels.shape[1]
+    return cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def _size(pixels: np.ndarray) -> Size:
+    return int(pixels.shape[0]), int(pixels.shape[1])

@@ -1,0 +1,64 @@
+"""A PNG, JPEG or PGM file enters; its gray values in displayed orientation leave."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from mammo.errors import ImageError
+from mammo.images.guards import DECODER_FAULTS, check_size
+
+PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+RASTER_MAGIC = (PNG_MAGIC, b"\xff\xd8\xff", b"P5", b"P2")
+GRAY_MODES = {"1": 8, "L": 8, "I;16": 16, "I;16B": 16, "I": 16}
+
+
+def read_raster(path: Path) -> tuple[np.ndarray, int]:
+    """Decode a PNG, JPEG or PGM file.
+
+    Colour is turned into gray by luminance (ITU-R BT.601: equal channels stay as they are); an alpha channel is
+    dropped where it is opaque and refused elsewhere. A PGM's own maximum counts as white.
+
+    Returns:
+        uint8 or uint16 [height, width], and the bits of a pixel (8 or 16).
+
+    Raises:
+        ImageError: The file is damaged, too large, animated, or of a colour form without a clear gray value.
+    """
+    _refuse_deep_colour(path)
+    warnings.filterwarnings("ignore", module="PIL")  # remarks about odd EXIF data; for the process: safe with threads
+    try:
+        with Image.open(path, formats=("PNG", "JPEG", "PPM")) as image:
+            check_size(path, image.height, image.width)
+            if getattr(image, "n_frames", 1) != 1:
+                raise ImageError(f"{path}: expected one picture, got an animation or several; save the one that is meant")
+            return _gray_values(path, ImageOps.exif_transpose(image))
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{path}: more pixels than Pillow decodes; scale it down") from error
+    except DECODER_FAULTS as error:
+        raise ImageError(f"{path}: damaged or cut short ({type(error).__name__} while decoding); fetch it again") from error
+
+
+def _gray_values(path: Path, image: Image.Image) -> tuple[np.ndarray, int]:
+    if image.mode == "P" or "transparency" in image.info:
+        image = image.convert("RGBA")
+    if image.mode in ("LA", "RGBA"):
+        if image.getchannel("A").getextrema()[0] != 255:
+            raise ImageError(f"{path}: expected an opaque image, got a transparent one; flatten it")
+        image = image.convert(image.mode[:-1])
+    if image.mode == "RGB":
+        image = image.convert("L")
+    if image.mode not in GRAY_MODES:
+        raise ImageError(f"{path}: expected gray or RGB pixels, got colour mode {image.mode}; save it as gray")
+    bits = GRAY_MODES[image.mode]
+    pixels = np.asarray(image.convert("L") if image.mode == "1" else image)
+    return np.ascontiguousarray(pixels, dtype=np.uint8 if bits == 8 else np.uint16), bits
+
+
+def _refuse_deep_colour(path: Path) -> None:
+    """Pillow would cut 16-bit colour to 8 bits without a word (IHDR: depth at byte 24, colour type at 25)."""
+    with path.open("rb") as file:
+        start = file.read(26)
+    if len(start) == 26 and start.startswith(PNG_MAGIC) and start[24] == 16 and start[25] != 0:
+        raise ImageError(f"{path}: expected gray pixels, got a PNG of 16-bit colour or alpha; save it as 16-bit gray")

@@ -1,0 +1,152 @@
+"""Damaged, lying and hostile DICOM files: each is one line, and nothing of the header is told."""
+
+import logging
+import struct
+import zlib
+from collections.abc import Iterator
+from logging.handlers import BufferingHandler
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom.uid as uids
+import pytest
+from pydicom.encaps import encapsulate
+
+from mammo.errors import ImageError
+from mammo.images.decode import read_film
+from mammo.images.dicom import MAX_INFLATED_BYTES
+from tests.images.dicom_files import film_dataset, ramp, saved
+
+REFUSED = {
+    "rows too small": ({"Rows": 20}, "says 30 × 20 pixels of 2 bytes, 1200 bytes in all, but its pixel data has 2400"),
+    "rows too large": ({"Rows": 41}, "2460 bytes in all, but its pixel data has 2400"),
+    "huge": ({"Rows": 65535, "Columns": 65535}, "65535 × 65535 pixels, more than the 30000 per side"),
+    "no rows": ({"Rows": 0}, "an image has at least one"),
+    "missing rows": ({"Rows": None}, "Rows is missing"),
+    "missing kind": ({"PhotometricInterpretation": None}, "PhotometricInterpretation is missing"),
+    "missing bits": ({"BitsStored": None}, "BitsStored is missing"),
+    "no pixels": ({"PixelData": None}, "without pixel data"),
+    "empty pixels": ({"PixelData": b""}, "without pixel data"),
+    "frames": ({"NumberOfFrames": "2"}, "expected one frame, got NumberOfFrames 2"),
+    "colour": ({"SamplesPerPixel": 3}, "got SamplesPerPixel 3"),
+    "palette": ({"PhotometricInterpretation": "PALETTE COLOR"}, "expected PhotometricInterpretation MONOCHROME1"),
+    "wide": ({"BitsAllocated": 32}, "got BitsAllocated 32"),
+    "too many bits": ({"BitsStored": 17}, "BitsStored 17"),
+    "high bit": ({"HighBit": 15}, "expected HighBit 11"),
+    "flat rescale": ({"RescaleSlope": "0", "RescaleIntercept": "5"}, "RescaleSlope is 0"),
+}
+
+
+@pytest.mark.parametrize(("elements", "message"), REFUSED.values(), ids=REFUSED.keys())
+def test_contradicting_header_raises(tmp_path: Path, elements: dict[str, Any], message: str) -> None:
+    path = saved(film_dataset(ramp(), **elements), tmp_path / "odd.dcm")
+    with pytest.raises(ImageError, match=rf"odd\.dcm: .*{message}") as caught:
+        read_film(path)
+    assert "\n" not in str(caught.value)
+    assert "SECRET" not in str(caught.value)
+
+
+def test_rows_that_are_no_number_raise(tmp_path: Path) -> None:
+    path = saved(film_dataset(ramp()), tmp_path / "a.dcm")
+    rows = struct.pack("<HH2sHH", 0x28, 0x10, b"US", 2, 40)
+    assert path.read_bytes().count(rows) == 1
+    path.write_bytes(path.read_bytes().replace(rows, rows[:4] + b"SH" + rows[6:8] + b"xy"))
+    with pytest.raises(ImageError, match="expected a whole number as Rows"):
+        read_film(path)
+
+
+def test_compressed_size_other_than_rows_raises(tmp_path: Path) -> None:
+    dataset = film_dataset(ramp())
+    dataset.compress(uids.JPEGLSLossless)
+    dataset.Rows = 39
+    with pytest.raises(ImageError, match="its header says 30 × 39 pixels, its compressed data 30 × 40"):
+        read_film(saved(dataset, tmp_path / "a.dcm"))
+
+
+@pytest.fixture
+def root_log() -> Iterator[list[logging.LogRecord]]:
+    """What a program that logs everything from INFO on gets to see (pytest's caplog also listens elsewhere)."""
+    handler = BufferingHandler(10**6)
+    handler.setLevel(logging.INFO)
+    logging.getLogger().addHandler(handler)
+    yield handler.buffer
+    logging.getLogger().removeHandler(handler)
+
+
+def test_garbage_in_compressed_pixels_raises_and_logs_nothing(tmp_path: Path, root_log: list[logging.LogRecord]) -> None:
+    dataset = film_dataset(ramp())
+    dataset.compress(uids.RLELossless)
+    dataset.PixelData = encapsulate([b"\xff" * 200])
+    with pytest.raises(ImageError, match="damaged RLE Lossless pixel data"):
+        read_film(saved(dataset, tmp_path / "a.dcm"))
+    assert not root_log
+
+
+def test_unknown_transfer_syntax_raises(tmp_path: Path) -> None:
+    dataset = film_dataset(ramp())
+    dataset.PixelData = encapsulate([b"\0" * 200])
+    dataset.file_meta.TransferSyntaxUID = uids.MPEG2MPML
+    path = saved(dataset, tmp_path / "a.dcm", implicit_vr=False, little_endian=True)
+    with pytest.raises(ImageError, match=r"transfer syntax is not read \(MPEG2"):
+        read_film(path)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.5, 0.99])
+def test_truncated_file_raises(tmp_path: Path, share: float) -> None:
+    path = saved(film_dataset(ramp()), tmp_path / "short.dcm")
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(ImageError, match=r"short\.dcm: "):
+        read_film(path)
+
+
+def test_deflate_bomb_raises(tmp_path: Path) -> None:
+    dataset = film_dataset(ramp())
+    dataset.file_meta.TransferSyntaxUID = uids.DeflatedExplicitVRLittleEndian
+    path = saved(dataset, tmp_path / "bomb.dcm", implicit_vr=False, little_endian=True)
+    content = path.read_bytes()
+    start = 144 + struct.unpack("<I", content[140:144])[0]
+    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    zeros = bytes(2**24)
+    path.write_bytes(content[:start] + b"".join(packer.compress(zeros) for _ in range(MAX_INFLATED_BYTES // 2**24 + 1)) + packer.flush())
+    assert path.stat().st_size < 2**20
+    with pytest.raises(ImageError, match=r"bomb\.dcm: its deflated content grows past"):
+        read_film(path)
+
+
+def test_sequences_nested_400_deep_raise(tmp_path: Path) -> None:
+    dataset = film_dataset(ramp())
+    path = saved(dataset, tmp_path / "deep.dcm")
+    opening = struct.pack("<HH2sHI", 0x28, 0x3010, b"SQ", 0, 0xFFFFFFFF) + struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF)
+    closing = struct.pack("<HHI", 0xFFFE, 0xE00D, 0) + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+    pixels = path.read_bytes().index(struct.pack("<HH2s", 0x7FE0, 0x10, b"OW"))
+    content = path.read_bytes()
+    path.write_bytes(content[:pixels] + opening * 400 + closing * 400 + content[pixels:])
+    with pytest.raises(ImageError, match=r"deep\.dcm: damaged DICOM"):
+        read_film(path)
+
+
+def test_odd_header_values_print_nothing(tmp_path: Path, root_log: list[logging.LogRecord], recwarn: pytest.WarningsRecorder) -> None:
+    path = saved(film_dataset(ramp(), WindowCenter="2048", WindowWidth="1001"), tmp_path / "a.dcm")
+    path.write_bytes(path.read_bytes().replace(b"1001", b"10_1"))
+    read_film(path)
+    assert not root_log
+    assert not recwarn.list
+
+
+def test_mutated_files_give_a_film_or_one_line(tmp_path: Path) -> None:
+    content = bytearray(saved(film_dataset(ramp(12, 10)), tmp_path / "a.dcm").read_bytes())
+    random, path = np.random.default_rng(0), tmp_path / "mutated.dcm"
+    outcomes = []
+    for _ in range(150):
+        mutated = content.copy()
+        for position in random.integers(0, len(content) - 240, 6):
+            mutated[position] = random.integers(256)
+        path.write_bytes(mutated)
+        try:
+            outcomes.append(str(read_film(path).pixels.dtype))
+        except ImageError as error:
+            outcomes.append(str(error))
+    assert all(outcome == "uint16" or ("mutated.dcm: " in outcome and "\n" not in outcome) for outcome in outcomes)
+    assert 0 < outcomes.count("uint16") < len(outcomes)

@@ -1,0 +1,214 @@
+"""Prepared films and lesion crops: orientation, boxes, levels and borders."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from mammo.errors import ImageError
+from mammo.images.decode import read_film
+from mammo.images.film import Film
+from mammo.images.geometry import Box, box_of_mask
+from mammo.images.preprocess import PreprocessSettings, centre_crop, prepare_film, prepare_lesions
+from mammo.settings import DataSettings
+from tests.images.drawn_film import SIZE, drawn_breast, drawn_film
+from tests.shared_data import SHARED, needs
+
+MASS = SHARED / "cbis_ddsm_mass_800"
+
+
+def film_settings(**changes: Any) -> PreprocessSettings:
+    return PreprocessSettings(**{"task": "film", "image_size": (256, 192), "context": 2, "margin": 1.3, "intensity": "full", **changes})
+
+
+def lesion_settings(**changes: Any) -> PreprocessSettings:
+    return film_settings(**{"task": "lesion", "image_size": (64, 64), "margin": 1.0, **changes})
+
+
+def mirrored(box: Box) -> Box:
+    return (SIZE[1] - box[0] - box[2], *box[1:])
+
+
+LESION = (100.0, 250.0, 60.0, 40.0)
+
+
+def film_with_lesion() -> Film:
+    pixels = drawn_film(letters=True)
+    pixels[250:290, 100:160] = 65535
+    return Film(pixels, 16)
+
+
+def test_settings_come_from_data_settings() -> None:
+    settings = PreprocessSettings.from_data(DataSettings(task="breast", image_size=(300, 200), margin=1.5))
+    assert (settings.task, settings.stored_size) == ("film", (300, 200))
+    lesion = PreprocessSettings.from_data(DataSettings(task="lesion", image_size=(224, 224), margin=1.3))
+    assert (lesion.task, lesion.stored_size) == ("lesion", (291, 291))  # 224 · 1.3 = 291.2
+
+
+def test_key_is_short_stable_and_depends_on_every_setting() -> None:
+    changes: list[dict[str, Any]] = [
+        {},
+        {"task": "lesion"},
+        {"image_size": (64, 64)},
+        {"context": 3},
+        {"margin": 1.1},
+        {"intensity": "percentile"},
+        {"version": 2},
+    ]
+    keys = {film_settings(**change).key for change in changes}
+    assert len(keys) == len(changes)
+    assert film_settings().key == film_settings().key
+    assert all(len(key) == 16 for key in keys)
+
+
+def test_unknown_setting_raises() -> None:
+    with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
+        film_settings(colour=True)
+
+
+def test_film_and_its_mirror_image_give_the_same_pixels() -> None:
+    film = film_with_lesion()
+    turned = Film(np.ascontiguousarray(film.pixels[:, ::-1]), 16)
+    for settings in (film_settings(intensity="percentile"), film_settings(image_size=(200, 300))):
+        one, other = prepare_film(film, settings, box=LESION), prepare_film(turned, settings, box=mirrored(LESION))
+        assert np.array_equal(one.pixels, other.pixels)
+        assert one.box == pytest.approx(other.box)
+
+
+def test_lesion_crop_and_its_mirror_image_give_the_same_pixels() -> None:
+    film = film_with_lesion()
+    turned = Film(np.ascontiguousarray(film.pixels[:, ::-1]), 16)
+    boxes = [LESION, (3.0, 280.0, 31.0, 21.0)]
+    one = prepare_lesions(film, boxes, lesion_settings())
+    other = prepare_lesions(turned, [mirrored(box) for box in boxes], lesion_settings())
+    assert all(np.array_equal(a.pixels, b.pixels) for a, b in zip(one, other, strict=True))
+    assert [crop.box for crop in one] == [pytest.approx(crop.box) for crop in other]
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_box_lies_on_its_lesion(turned: bool) -> None:
+    film, box = film_with_lesion(), LESION
+    if turned:
+        film, box = Film(np.ascontiguousarray(film.pixels[:, ::-1]), 16), mirrored(box)
+    for prepared in (prepare_film(film, film_settings(), box=box), *prepare_lesions(film, [box], lesion_settings())):
+        assert prepared.box == pytest.approx(prepared.geometry.box(box))
+        assert prepared.box == pytest.approx(box_of_mask(prepared.pixels > 45000), abs=1.01)
+
+
+def test_film_is_letterboxed_with_its_aspect_kept() -> None:
+    prepared = prepare_film(Film(drawn_film(letters=True), 16), film_settings(image_size=(256, 256)))
+    assert prepared.pixels.shape == (256, 256)
+    assert prepared.geometry.target_size == (256, 256)
+    mapped = prepared.geometry.mask(drawn_breast())
+    assert (prepared.pixels[mapped] > 5000).mean() > 0.98
+    x, _, width, height = box_of_mask(prepared.pixels > 5000) or (0, 0, 0, 0)
+    assert x == 0
+    assert width / height == pytest.approx(260 / 400, rel=0.04)
+
+
+def test_letters_and_border_do_not_reach_a_prepared_film() -> None:
+    prepared = prepare_film(Film(drawn_film(letters=True, border=8), 16), film_settings())
+    assert prepared.pixels.max() < 50000  # tissue ends at 45000, letters and border are 65535
+
+
+def test_percentiles_of_the_breast_become_black_and_white() -> None:
+    stretched = prepare_film(Film(drawn_film(), 16), film_settings(intensity="percentile")).pixels
+    assert stretched.max() == 65535
+    assert prepare_film(Film(drawn_film(), 16), film_settings()).pixels.max() <= 45000
+
+
+def test_levels_of_a_lesion_crop_come_from_its_whole_film() -> None:
+    settings = lesion_settings(intensity="percentile")
+    dark, bright = np.full((300, 300), 100, dtype=np.uint16), slice(50, 250)
+    dark[bright, :200] = np.linspace(10000, 50000, 200).astype(np.uint16)
+    crop = prepare_lesions(Film(dark, 16), [(95.0, 140.0, 10.0, 10.0)], settings)[0].pixels
+    # The crop's own values cover about 25000-35000 of 10000-50000: far from black and white.
+    assert crop.min() > 15000
+    assert crop.max() < 50000
+
+
+@pytest.mark.parametrize("value", [0, 20000])
+@pytest.mark.parametrize("intensity", ["percentile", "full"])
+def test_film_of_one_value_stays(value: int, intensity: str) -> None:
+    film = Film(np.full((100, 75), value, dtype=np.uint16), 16)
+    prepared = prepare_film(film, film_settings(image_size=(200, 150), intensity=intensity), box=(10, 20, 30, 40))
+    assert (prepared.pixels == value).all()
+    assert prepared.box == pytest.approx((20, 40, 60, 80))
+
+
+def plain_film() -> Film:
+    """Values tell their place; the bright left half makes the chest wall left."""
+    rows, columns = np.mgrid[:200, :160]
+    return Film(((rows * 160 + columns) * 2 + 100 * (columns < 80)).astype(np.uint16), 16)
+
+
+def test_lesion_crop_is_centred_and_as_large_as_asked() -> None:
+    prepared = prepare_lesions(plain_film(), [(60.0, 80.0, 32.0, 16.0)], lesion_settings())[0]
+    # Side 32 · 2 = 64 around (76, 88): from (44, 56), one to one.
+    assert prepared.box in [(16, 24, 32, 16)]
+    expected = plain_film().pixels[56:120, 44:108]
+    assert any(np.array_equal(prepared.pixels, candidate) for candidate in (expected, expected[:, ::-1]))
+
+
+def test_crop_beyond_the_film_mirrors_its_edge() -> None:
+    film = plain_film()
+    prepared = prepare_lesions(film, [(0.0, 0.0, 32.0, 32.0)], lesion_settings())[0]
+    padded = np.pad(film.pixels, 100, mode="reflect")  # numpy's reflect is OpenCV's BORDER_REFLECT_101
+    expected = padded[84:148, 84:148] if prepared.geometry.matrix[0] > 0 else padded[84:148, 84:148][:, ::-1]
+    assert np.array_equal(prepared.pixels, expected)
+
+
+def test_crop_larger_than_the_film_works() -> None:
+    settings = lesion_settings(context=10)
+    prepared = prepare_lesions(Film(plain_film().pixels[:40, :30], 16), [(0.0, 0.0, 30.0, 40.0)], settings)[0]
+    assert prepared.pixels.shape == (64, 64)
+    assert prepared.box == pytest.approx((20, 16, 24, 32), abs=1)  # 64 / 80 per pixel: the crop ends at twice the film
+
+
+def test_tiny_box_is_not_blown_up_without_limit() -> None:
+    prepared = prepare_lesions(plain_film(), [(70.0, 90.0, 2.0, 2.0)], lesion_settings())[0]
+    assert prepared.box is not None
+    assert prepared.box[2] == pytest.approx(2 * 64 / 48)
+
+
+def test_crop_takes_the_aspect_of_the_image_size() -> None:
+    prepared = prepare_lesions(plain_film(), [(60.0, 80.0, 30.0, 30.0)], lesion_settings(image_size=(128, 64)))[0]
+    assert prepared.pixels.shape == (128, 64)
+    assert prepared.box is not None
+    assert prepared.box[2:] == pytest.approx((32, 32))
+
+
+def test_centre_of_a_crop_with_margin_is_the_crop_without() -> None:
+    with_margin = prepare_lesions(plain_film(), [(60.0, 80.0, 32.0, 32.0)], lesion_settings(margin=1.5))[0]
+    without = prepare_lesions(plain_film(), [(60.0, 80.0, 32.0, 32.0)], lesion_settings())[0]
+    assert np.array_equal(centre_crop(with_margin.pixels, (64, 64)), without.pixels)
+
+
+def test_centre_crop_of_a_smaller_image_raises() -> None:
+    with pytest.raises(ImageError, match=r"expected an image of at least \(65, 64\)"):
+        centre_crop(np.zeros((64, 64)), (65, 64))
+
+
+def test_box_partly_outside_is_clipped() -> None:
+    prepared = prepare_lesions(plain_film(), [(-20.0, 100.0, 40.0, 20.0)], lesion_settings())[0]
+    assert prepared.box is not None
+    assert prepared.box[2:] == pytest.approx((20 * 64 / 48, 20 * 64 / 48))  # 20 × 20 is left, shown on at least 48
+
+
+def test_box_wholly_outside_raises() -> None:
+    with pytest.raises(ImageError, match="lies outside its image of 160 × 200 pixels"):
+        prepare_lesions(plain_film(), [LESION, (500.0, 0.0, 10.0, 10.0)], lesion_settings())
+    with pytest.raises(ImageError, match="lies outside its image"):
+        prepare_film(plain_film(), film_settings(), box=(0.0, 300.0, 10.0, 10.0))
+
+
+def test_no_boxes_give_no_crops() -> None:
+    assert prepare_lesions(plain_film(), [], lesion_settings()) == []
+
+
+@needs("cbis_ddsm_mass_800", "train", "00001_LEFT_CC.jpg")
+def test_real_film_and_its_mirror_image_give_the_same_pixels() -> None:
+    film, settings = read_film(MASS / "train" / "00001_LEFT_CC.jpg"), film_settings(intensity="percentile")
+    turned = Film(np.ascontiguousarray(film.pixels[:, ::-1]), film.bits)
+    assert np.array_equal(prepare_film(film, settings).pixels, prepare_film(turned, settings).pixels)
