@@ -1,0 +1,132 @@
+"""A weight file's address enters, the path of the whole file in the cache leaves; a cut download goes on where it stopped."""
+
+import http.client
+import os
+import re
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from mammo.errors import WeightsError
+from mammo.model.tensors import sha256_of
+from mammo.progress import track
+
+BLOCK_BYTES = 1 << 20
+TIMEOUT_S = 30
+TRIES = 4
+
+
+def default_cache() -> Path:
+    """Return the folder of downloaded weights: the environment's MAMMO_CACHE, else `~/.cache/mammo/weights`."""
+    return Path(os.environ.get("MAMMO_CACHE") or Path.home() / ".cache" / "mammo" / "weights")
+
+
+def fetch(url: str, *, cache: Path | None = None, sha256: str | None = None) -> Path:
+    """Download a file once; later calls find it in the cache.
+
+    Args:
+        url: An http or https address.
+        cache: The folder to keep it in; None is `default_cache()`.
+        sha256: What its hash must be; None does not check.
+
+    Raises:
+        WeightsError: There is no way to the address, the server refuses, or the hash is another one. The message says where
+            a file fetched by other means belongs.
+    """
+    folder = cache if cache is not None else default_cache()
+    target = folder / Path(urllib.parse.urlparse(url).path).name
+    if not target.exists():
+        part = target.with_name(target.name + ".part")
+        _complete(url, part, target)
+        _check(part, sha256, url, remove=True)
+        os.replace(part, target)
+    else:
+        _check(target, sha256, url, remove=False)
+    return target
+
+
+def _complete(url: str, part: Path, target: Path) -> None:
+    """Bring the partial file to its full length, in as many tries as the connection needs."""
+    try:
+        part.parent.mkdir(parents=True, exist_ok=True)
+        for _ in range(TRIES):
+            if _go_on(url, part):
+                return
+    except urllib.error.HTTPError as error:
+        raise WeightsError(_sorry(url, target, f"the server answered {error.code} {error.reason}")) from error
+    except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
+        raise WeightsError(_sorry(url, target, str(getattr(error, "reason", error)))) from error
+    raise WeightsError(_sorry(url, target, f"the connection was cut {TRIES} times; what came is kept, run again to go on"))
+
+
+def _go_on(url: str, part: Path) -> bool:
+    """Ask for what is missing and append it; True when the file is whole."""
+    have = part.stat().st_size if part.exists() else 0
+    headers = {"Range": f"bytes={have}-"} if have else {}
+    try:
+        answer = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT_S)
+    except urllib.error.HTTPError as error:
+        if error.code != 416 or not have:
+            raise
+        return _is_whole(error.headers.get("Content-Range"), have, part)
+    with answer:
+        resumed = answer.status == 206 and _start(answer.headers.get("Content-Range")) == have
+        if have and answer.status == 206 and not resumed:
+            part.unlink()  # another stretch than asked for: begin anew
+            return False
+        total = _total(answer.headers.get("Content-Length"), have if resumed else 0)
+        with part.open("ab" if resumed else "wb") as file:
+            _save(answer, file, total, part.name.removesuffix(".part"))
+    return total is None or part.stat().st_size == total
+
+
+def _is_whole(content_range: str | None, have: int, part: Path) -> bool:
+    """Judge a 416 answer (RFC 9110, 15.5.17: `bytes */length`): nothing is left to send, or the partial file is not of this one."""
+    length = re.fullmatch(r"bytes \*/(\d+)", content_range or "")
+    if length and int(length[1]) == have:
+        return True
+    part.unlink()
+    return False
+
+
+def _start(content_range: str | None) -> int | None:
+    match = re.match(r"bytes (\d+)-", content_range or "")
+    return int(match[1]) if match else None
+
+
+def _total(content_length: str | None, have: int) -> int | None:
+    return have + int(content_length) if content_length and content_length.isdigit() else None
+
+
+def _save(answer: IO[bytes], file: IO[bytes], total: int | None, name: str) -> None:
+    done = file.tell()
+    left = -(-(total - done) // BLOCK_BYTES) if total is not None else 0
+    blocks = _blocks(answer)
+    for block in track(blocks, left, f"downloading {name} (MiB)") if left > 1 else blocks:
+        file.write(block)
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _blocks(answer: IO[bytes]) -> Iterator[bytes]:
+    try:
+        while block := answer.read(BLOCK_BYTES):
+            yield block
+    except (http.client.IncompleteRead, ConnectionError, TimeoutError):
+        return  # cut: the length tells, and the next try goes on from here
+
+
+def _check(path: Path, sha256: str | None, url: str, *, remove: bool) -> None:
+    if sha256 is None or (got := sha256_of(path)) == sha256:
+        return
+    if remove:
+        path.unlink()
+    todo = "it was removed; try again or correct the hash" if remove else "remove it, or correct the hash"
+    raise WeightsError(f"{path}: expected SHA-256 {sha256}, got {got}, for {url}; {todo}")
+
+
+def _sorry(url: str, target: Path, why: str) -> str:
+    return f"{url}: cannot be downloaded ({why}); download it by other means and put it at {target}"

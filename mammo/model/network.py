@@ -1,0 +1,89 @@
+"""The classifier: films of one case in, two logits out (benign, malignant); one head for one view or for two."""
+
+from pathlib import Path
+
+from mammo.model.backbone import Backbone, build_features
+from mammo.model.pretrained import LoadReport, load_pretrained
+from mammo.runtime import paddle
+from mammo.settings import ModelSettings
+
+HEAD_DEVIATION = 0.001
+
+
+class MammogramNet(paddle.nn.Layer):
+    """A shared backbone, pooling, dropout and one linear layer.
+
+    Two views are fused by the mean and the maximum over the views that are present: a breast with one film is then judged
+    by that film alone, and the order of views does not matter.
+    """
+
+    def __init__(self, backbone: Backbone, settings: ModelSettings, *, views: int = 1) -> None:
+        super().__init__()
+        self.backbone = backbone.network
+        self.stages = backbone.stages
+        self._views = views
+        self._with_max = settings.pooling == "avg_max"
+        features = backbone.channels * (2 if self._with_max else 1) * (2 if views > 1 else 1)
+        self.dropout = paddle.nn.Dropout(settings.dropout)
+        # Small weights: published backbones' features are large, and Xavier's start gave a first loss of 5 instead of ln 2.
+        small = paddle.nn.initializer.Normal(0.0, HEAD_DEVIATION)
+        self.head = paddle.nn.Linear(features, 2, weight_attr=paddle.ParamAttr(initializer=small))
+        # paddle.nn.BatchNorm keeps its running statistics among the parameters, marked as not to be learnt.
+        self.learnable = frozenset(name for name, parameter in self.named_parameters() if not parameter.stop_gradient)
+
+    def forward(self, image: paddle.Tensor, present: paddle.Tensor) -> paddle.Tensor:
+        """Classify: image float32 [N, V, C, H, W], present bool [N, V]; returns logits float32 [N, 2]."""
+        if self._views == 1:
+            pooled = self._pool(self.backbone(image[:, 0]))
+        else:
+            pooled = self._fuse(image, present)
+        return self.head(self.dropout(pooled))
+
+    def _pool(self, feature_map: paddle.Tensor) -> paddle.Tensor:
+        mean = feature_map.mean(axis=[2, 3])
+        return paddle.concat([mean, feature_map.max(axis=[2, 3])], axis=1) if self._with_max else mean
+
+    def _fuse(self, image: paddle.Tensor, present: paddle.Tensor) -> paddle.Tensor:
+        """Run the backbone on present films only, so that empty slots never enter batch statistics."""
+        cases, views = image.shape[:2]
+        there = paddle.nonzero(present.reshape([-1]).astype("int64")).reshape([-1])
+        films = paddle.gather(image.reshape([cases * views, *image.shape[2:]]), there)
+        pooled = self._pool(self.backbone(films))
+        slots = paddle.scatter(paddle.zeros([cases * views, pooled.shape[1]], pooled.dtype), there, pooled)
+        slots = slots.reshape([cases, views, -1])
+        mask = present.astype(slots.dtype).unsqueeze(-1)
+        mean = (slots * mask).sum(axis=1) / mask.sum(axis=1)
+        most = (slots - (1 - mask) * 1e4).max(axis=1)
+        return paddle.concat([mean, most], axis=1)
+
+
+def input_channels(settings: ModelSettings) -> int:
+    """One channel where the stem's weights are summed over colours, three where the film is repeated."""
+    return 1 if settings.gray_input == "sum" else 3
+
+
+def build_network(settings: ModelSettings, *, task: str) -> tuple[MammogramNet, Backbone]:
+    """Build the network of a task, with random weights.
+
+    Args:
+        settings: Backbone and head.
+        task: `breast` has two views, other tasks one.
+
+    Raises:
+        SettingsError: The backbone is unknown or needs an extra.
+    """
+    backbone = build_features(settings.backbone, in_channels=input_channels(settings))
+    return MammogramNet(backbone, settings, views=2 if task == "breast" else 1), backbone
+
+
+def start_from_pretrained(backbone: Backbone, settings: ModelSettings, *, cache: Path | None = None) -> LoadReport | None:
+    """Fill a backbone with published weights, unless settings say `none`; returns what was loaded.
+
+    Raises:
+        WeightsError: They cannot be had, or do not fit.
+    """
+    if settings.pretrained == "none":
+        return None
+    return load_pretrained(
+        backbone, settings.backbone, settings.pretrained, gray=settings.gray_input, sha256=settings.pretrained_sha256, cache=cache
+    )

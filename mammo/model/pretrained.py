@@ -1,0 +1,131 @@
+"""A weight file enters a backbone, by name or path; a report of what was loaded leaves, and nothing stays random in silence."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from mammo.errors import WeightsError
+from mammo.model.backbone import Backbone
+from mammo.model.download import fetch
+from mammo.model.key_maps import SSLD_URLS, mapped, may_be_missing
+from mammo.model.tensors import sha256_of
+from mammo.model.unpickle import load_pdparams
+
+NAMES_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """Parameter names: `loaded` and `missing` are the network's, `extra` the file's, `misshaped` both have."""
+
+    loaded: tuple[str, ...]
+    missing: tuple[str, ...]
+    extra: tuple[str, ...]
+    misshaped: tuple[str, ...]
+
+    def summary(self) -> str:
+        """Tell the four counts in one line, with the first names of what was not loaded."""
+        parts = [f"{len(self.loaded)} parameters loaded"]
+        for what, names in (("missing", self.missing), ("extra", self.extra), ("mis-shaped", self.misshaped)):
+            parts.append(f"{len(names)} {what}" + (f" ({_first(names)})" if names else ""))
+        return ", ".join(parts)
+
+
+def load_pretrained(
+    backbone: Backbone,
+    name: str,
+    source: str,
+    *,
+    gray: Literal["sum", "repeat"] = "repeat",
+    sha256: str | None = None,
+    cache: Path | None = None,
+) -> LoadReport:
+    """Load weights into a backbone, all or none.
+
+    Args:
+        backbone: What is filled; unchanged when anything is wrong.
+        name: Its name, such as `ResNet50_vd`.
+        source: `ssld` (downloaded once) or the path of a .pdparams or .safetensors file.
+        gray: For a one-channel backbone and a file of three: `sum` adds the stem's weights over the input channels, so a gray
+            image gives what it gave three times repeated; `repeat` keeps the file's shape and so needs three channels.
+        sha256: What the file's hash must be; None does not check.
+        cache: Where downloads are kept; None is the user's cache folder.
+
+    Raises:
+        WeightsError: The file is not there or not this one, a parameter is missing or has another shape, or a value is no
+            finite float.
+    """
+    path = _weight_file(name, source, sha256, cache)
+    tensors = mapped(name, load_pdparams(path))
+    state = backbone.network.state_dict()
+    if gray == "sum":
+        tensors = _summed_stem(tensors, {key: tuple(value.shape) for key, value in state.items()})
+    report = _compare(name, tensors, {key: tuple(value.shape) for key, value in state.items()})
+    _refuse(report, tensors, path, name)
+    for key in report.loaded:
+        state[key].set_value(np.ascontiguousarray(tensors[key], dtype=np.float32))
+    return report
+
+
+def _weight_file(name: str, source: str, sha256: str | None, cache: Path | None) -> Path:
+    if source == "ssld":
+        if name not in SSLD_URLS:
+            raise WeightsError(
+                f"pretrained ssld: none are published for {name}; those that have them: {', '.join(SSLD_URLS)}; "
+                "else give the path of a weight file, or none"
+            )
+        return fetch(SSLD_URLS[name], cache=cache, sha256=sha256)
+    path = Path(source).expanduser()
+    if not path.is_file():
+        raise WeightsError(f"{path}: the weight file is not there; put it there, or set pretrained to ssld, none or another path")
+    if sha256 is not None and (got := sha256_of(path)) != sha256:
+        raise WeightsError(f"{path}: expected SHA-256 {sha256}, got {got}; it is another file or a damaged one: fetch it again")
+    return path
+
+
+def _summed_stem(tensors: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+    """Add up the input channels of a convolution of which the network has one and the file three: the stem."""
+    summed = dict(tensors)
+    for key, array in tensors.items():
+        wanted = shapes.get(key)
+        if wanted is not None and array.ndim == 4 and wanted == (array.shape[0], 1, *array.shape[2:]) and array.shape[1] == 3:
+            summed[key] = array.sum(axis=1, keepdims=True)
+            break  # only the stem sees the image
+    return summed
+
+
+def _compare(name: str, tensors: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]) -> LoadReport:
+    both = [key for key in shapes if key in tensors]
+    return LoadReport(
+        loaded=tuple(key for key in both if tensors[key].shape == shapes[key]),
+        missing=tuple(key for key in shapes if key not in tensors),
+        extra=tuple(key for key in tensors if key not in shapes),
+        misshaped=tuple(
+            f"{key} {list(shapes[key])} expected, {list(tensors[key].shape)} in the file"
+            for key in both
+            if tensors[key].shape != shapes[key]
+        ),
+    )
+
+
+def _refuse(report: LoadReport, tensors: Mapping[str, np.ndarray], path: Path, name: str) -> None:
+    """Raise when a part of the backbone would stay random."""
+    faults = []
+    missing = [key for key in report.missing if not may_be_missing(name, key)]
+    if missing:
+        faults.append(f"{len(missing)} parameters missing ({_first(missing)})")
+    if report.misshaped:
+        faults.append(f"{len(report.misshaped)} of another shape ({_first(report.misshaped)})")
+    odd = [key for key in report.loaded if tensors[key].dtype.kind != "f" or not np.isfinite(tensors[key]).all()]
+    if odd:
+        faults.append(f"{len(odd)} that are not finite floats ({_first(odd)})")
+    if faults:
+        raise WeightsError(f"{path}: does not fit {name}: {'; '.join(faults)}; give the weights of {name}, or another backbone")
+
+
+def _first(names: Sequence[str]) -> str:
+    more = f", and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    return ", ".join(names[:NAMES_SHOWN]) + more

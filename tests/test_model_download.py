@@ -1,0 +1,160 @@
+"""Downloading, against a real server on this machine that can cut, refuse ranges and answer 404."""
+
+import hashlib
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from mammo.errors import WeightsError
+from mammo.model.download import TRIES, default_cache, fetch
+
+CONTENT = bytes(i * 7 % 251 for i in range(3_000_000))
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Serves CONTENT at /w.pdparams; the server object says how badly."""
+
+    def do_GET(self):
+        server = self.server
+        server.asked.append(self.headers.get("Range"))
+        if not self.path.startswith("/w.pdparams"):
+            self.send_error(404)
+            return
+        start = self._start()
+        if start is not None and start >= len(CONTENT):
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{len(CONTENT)}")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        self._send(start)
+
+    def _start(self):
+        wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "")
+        return int(wanted[1]) if wanted and self.server.ranges else None
+
+    def _send(self, start):
+        body = CONTENT[start or 0 :]
+        self.send_response(200 if start is None else 206)
+        if start is not None:
+            self.send_header("Content-Range", f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.server.cuts > 0:
+            self.server.cuts -= 1
+            body = body[:1_200_000]
+        self.wfile.write(body)
+        self.close_connection = True
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server():
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.asked, server.cuts, server.ranges = [], 0, True
+    server.url = f"http://127.0.0.1:{server.server_port}/w.pdparams"
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
+def test_a_file_is_fetched_once(server, tmp_path):
+    path = fetch(server.url, cache=tmp_path / "new", sha256=SHA256)
+    assert path == tmp_path / "new" / "w.pdparams"
+    assert path.read_bytes() == CONTENT
+    assert fetch(server.url, cache=tmp_path / "new", sha256=SHA256) == path
+    assert server.asked == [None]
+    assert [entry.name for entry in path.parent.iterdir()] == ["w.pdparams"]
+
+
+def test_a_query_is_no_part_of_the_name(server, tmp_path):
+    assert fetch(server.url + "?token=1", cache=tmp_path).name == "w.pdparams"
+
+
+def test_a_cut_connection_goes_on_where_it_stopped(server, tmp_path):
+    server.cuts = 1
+    assert fetch(server.url, cache=tmp_path, sha256=SHA256).read_bytes() == CONTENT
+    assert server.asked == [None, "bytes=1200000-"]
+
+
+def test_a_later_call_goes_on_from_the_part_that_an_earlier_one_left(server, tmp_path):
+    (tmp_path / "w.pdparams.part").write_bytes(CONTENT[:2_000_000])
+    assert fetch(server.url, cache=tmp_path, sha256=SHA256).read_bytes() == CONTENT
+    assert server.asked == ["bytes=2000000-"]
+
+
+def test_a_whole_part_only_needs_its_name(server, tmp_path):
+    (tmp_path / "w.pdparams.part").write_bytes(CONTENT)
+    assert fetch(server.url, cache=tmp_path, sha256=SHA256).read_bytes() == CONTENT
+
+
+def test_a_part_longer_than_the_file_is_fetched_anew(server, tmp_path):
+    (tmp_path / "w.pdparams.part").write_bytes(CONTENT + b"more")
+    assert fetch(server.url, cache=tmp_path, sha256=SHA256).read_bytes() == CONTENT
+
+
+def test_a_server_without_ranges_sends_the_whole_file_again(server, tmp_path):
+    server.ranges, server.cuts = False, 1
+    assert fetch(server.url, cache=tmp_path, sha256=SHA256).read_bytes() == CONTENT
+
+
+def test_a_connection_cut_every_time_keeps_the_part_and_says_so(server, tmp_path):
+    server.ranges, server.cuts = False, TRIES
+    with pytest.raises(WeightsError, match=rf"cut {TRIES} times; what came is kept, run again .* put it at {tmp_path}/w\.pdparams"):
+        fetch(server.url, cache=tmp_path)
+    assert (tmp_path / "w.pdparams.part").stat().st_size == 1_200_000
+    assert not (tmp_path / "w.pdparams").exists()
+
+
+def test_a_wrong_hash_raises_and_leaves_nothing(server, tmp_path):
+    with pytest.raises(WeightsError, match=f"expected SHA-256 {'0' * 64}, got {SHA256}"):
+        fetch(server.url, cache=tmp_path, sha256="0" * 64)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_hash_of_a_file_in_the_cache_raises_and_keeps_it(server, tmp_path):
+    (tmp_path / "w.pdparams").write_bytes(b"put here by hand")
+    with pytest.raises(WeightsError, match="remove it, or correct the hash"):
+        fetch(server.url, cache=tmp_path, sha256=SHA256)
+    assert (tmp_path / "w.pdparams").exists()
+    assert server.asked == []
+
+
+def test_404_tells_address_and_place(server, tmp_path):
+    url = server.url.replace("w.pdparams", "none.pdparams")
+    with pytest.raises(WeightsError, match=rf"{url}: cannot be downloaded \(the server answered 404 .*put it at {tmp_path}/none\.pdparams"):
+        fetch(url, cache=tmp_path)
+
+
+def test_no_connection_tells_address_and_place_in_one_line(server, tmp_path):
+    server.shutdown()
+    server.server_close()
+    with pytest.raises(WeightsError, match=rf"{server.url}: cannot be downloaded .*refused.*put it at {tmp_path}/w\.pdparams") as caught:
+        fetch(server.url, cache=tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_cache_that_is_a_file_is_one_line(server, tmp_path):
+    (tmp_path / "cache").write_text("")
+    with pytest.raises(WeightsError, match="cannot be downloaded"):
+        fetch(server.url, cache=tmp_path / "cache")
+
+
+def test_the_cache_is_where_the_environment_says(monkeypatch, tmp_path):
+    monkeypatch.setenv("MAMMO_CACHE", str(tmp_path))
+    assert default_cache() == tmp_path
+    monkeypatch.delenv("MAMMO_CACHE")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert default_cache() == tmp_path / ".cache" / "mammo" / "weights"
