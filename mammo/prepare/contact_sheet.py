@@ -1,0 +1,64 @@
+"""Prepared cases in, one PNG of them out, with boxes and labels, so that a person can look at what the network will see."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mammo.errors import StoreError
+from mammo.prepare.gather import PreparedSplit
+
+TILE_PX = 224
+COLUMNS = 6
+COLOURS = {0: (120, 200, 90), 1: (60, 60, 235)}  # BGR: green benign, red malignant
+CAPTION_PX = 18
+
+
+def write_contact_sheet(prepared: PreparedSplit, path: Path, *, count: int, seed: int = 0, phantom: bool = False) -> None:
+    """Draw some of the prepared views.
+
+    Args:
+        prepared: The cases.
+        path: The PNG to write.
+        count: How many views, drawn at random, both classes alike as far as they go.
+        seed: Of the draw.
+        phantom: Says so on every tile.
+
+    Raises:
+        StoreError: The file cannot be written.
+    """
+    views, cases = prepared.split.samples.views, prepared.split.samples.cases
+    numbers = _draw(cases["label"].to_numpy(int)[views["case"]], count, seed)
+    tiles = []
+    for number in numbers:
+        entry, case = prepared.entries[number], cases.iloc[views["case"].iloc[number]]
+        words = f"{'PHANTOM ' if phantom else ''}{case.case_id}"
+        tiles.append(_tile(np.asarray(prepared.store.pixels(entry)), entry.stored_box, int(case.label), words))
+    blank = np.zeros_like(tiles[0])
+    rows = [tiles[start : start + COLUMNS] for start in range(0, len(tiles), COLUMNS)]
+    columns = min(COLUMNS, len(tiles))
+    sheet = np.vstack([np.hstack([*row, *[blank] * (columns - len(row))]) for row in rows])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not cv2.imwrite(str(path), sheet):
+        raise StoreError(f"{path}: the contact sheet cannot be written; give a file ending in .png in a folder that can be written")
+
+
+def _draw(labels: np.ndarray, count: int, seed: int) -> list[int]:
+    generator = np.random.default_rng(seed)
+    by_class = [generator.permutation(np.flatnonzero(labels == label)) for label in (0, 1)]
+    shares = (count - count // 2, count // 2)
+    drawn = [number for group, share in zip(by_class, shares, strict=True) for number in group[:share]]
+    return sorted(int(number) for number in drawn)
+
+
+def _tile(pixels: np.ndarray, box: tuple[float, float, float, float] | None, label: int, words: str) -> np.ndarray:
+    height, width = pixels.shape
+    scale = TILE_PX / max(height, width)
+    small = cv2.resize((pixels >> 8).astype(np.uint8), (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
+    tile = np.zeros((TILE_PX + CAPTION_PX, TILE_PX, 3), np.uint8)
+    tile[: small.shape[0], : small.shape[1]] = small[:, :, None]
+    if box is not None:
+        x, y, across, down = (round(value * scale) for value in box)
+        cv2.rectangle(tile, (x, y), (x + across, y + down), COLOURS[label], 1)
+    cv2.putText(tile, words[-34:], (2, TILE_PX + 13), cv2.FONT_HERSHEY_SIMPLEX, 0.36, COLOURS[label], 1, cv2.LINE_AA)
+    return tile

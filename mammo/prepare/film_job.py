@@ -1,0 +1,99 @@
+"""One film file and what is wanted of it in, prepared arrays and their places out: the work of one `prepare` worker."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mammo.errors import ImageError
+from mammo.images.decode import looks_like_mask, mask_from, read_film, read_pixels
+from mammo.images.film import Film
+from mammo.images.geometry import Box, box_of_mask
+from mammo.images.preprocess import PreprocessSettings, prepare_film, prepare_lesions
+
+ASPECT_TOLERANCE = 0.02  # masks within 2 % of their film's aspect ratio are scaled onto it; others are listed
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is wanted of a film: the film itself, or the lesion at `box`, or the lesion that one of `masks` outlines."""
+
+    film: str
+    box: Box | None = None
+    masks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class FileStamp:
+    """How a file looked when it was read."""
+
+    path: str
+    bytes: int
+    mtime_ns: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Made:
+    """The outcome of one wish: pixels (uint16) with the box in them, or the fault that prevented it."""
+
+    wish: Wish
+    stamps: tuple[FileStamp, ...]
+    pixels: np.ndarray | None
+    film_box: Box | None
+    stored_box: Box | None
+    fault: str
+
+
+def make_wishes(wishes: list[Wish], settings: PreprocessSettings) -> list[Made]:
+    """Fulfil all wishes of one film, decoding it once; a bad film is every wish's fault, a bad mask its own wish's."""
+    cv2.setNumThreads(1)
+    path = Path(wishes[0].film)
+    try:
+        film = read_film(path)
+        stamp = stamp_file(path)
+    except (ImageError, OSError) as error:
+        return [Made(wish, (), None, None, None, str(error)) for wish in wishes]
+    return [_make(wish, film, stamp, settings) for wish in wishes]
+
+
+def _make(wish: Wish, film: Film, stamp: FileStamp, settings: PreprocessSettings) -> Made:
+    try:
+        stamps = (stamp, *(stamp_file(Path(mask)) for mask in wish.masks))
+        box = wish.box or (_box_from_masks(wish.masks, film.pixels.shape) if wish.masks else None)
+        if settings.task == "lesion":
+            if box is None:
+                raise ImageError(f"{wish.film}: expected a lesion's box or mask, got neither")
+            prepared = prepare_lesions(film, [box], settings)[0]
+        else:
+            prepared = prepare_film(film, settings, box=box)
+    except (ImageError, OSError) as error:
+        return Made(wish, (), None, None, None, str(error) if wish.film in str(error) else f"{wish.film}: {error}")
+    return Made(wish, stamps, prepared.pixels, box, prepared.box, "")
+
+
+def _box_from_masks(masks: tuple[str, ...], film_size: tuple[int, ...]) -> Box:
+    """Find the mask among the candidates by content, and its box in the film's pixels."""
+    read = [(name, read_pixels(Path(name))) for name in masks]
+    found = [(name, pixels) for name, pixels in read if looks_like_mask(pixels)]
+    if not found:
+        raise ImageError(f"none of {len(masks)} files is a mask (two values): {', '.join(masks)}")
+    name, pixels = max(found, key=lambda pair: pair[1].size)
+    box = box_of_mask(mask_from(pixels))
+    if box is None:
+        raise ImageError(f"{name}: the mask outlines nothing")
+    height, width = pixels.shape[:2]
+    across, down = film_size[1] / width, film_size[0] / height
+    if abs(across / down - 1) > ASPECT_TOLERANCE:
+        raise ImageError(f"{name}: mask of {width}×{height} px does not have the shape of its film, {film_size[1]}×{film_size[0]} px")
+    return (box[0] * across, box[1] * down, box[2] * across, box[3] * down)
+
+
+def stamp_file(path: Path) -> FileStamp:
+    """Take a file's size, time of change and content hash."""
+    status = path.stat()
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256") if hasattr(hashlib, "file_digest") else hashlib.sha256(file.read())
+    return FileStamp(str(path), status.st_size, status.st_mtime_ns, digest.hexdigest())

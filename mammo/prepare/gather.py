@@ -1,0 +1,130 @@
+"""Settings in, cases out: data made or found, tables read, samples gathered, parts given, and films prepared."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mammo.cases.audit import Audit, audit_split, leaks_by_content, refuse_leaks
+from mammo.cases.cbis_ddsm import find_csv_folder
+from mammo.cases.read import read_cases
+from mammo.cases.samples import SampleTable, make_samples
+from mammo.cases.splits import Split, make_split
+from mammo.cases.table import BOX, CANDIDATE_SEPARATOR, LesionTable
+from mammo.errors import ImageError, SplitError, in_one_line
+from mammo.images.preprocess import PreprocessSettings
+from mammo.prepare.film_job import Wish
+from mammo.prepare.locate import locate_files
+from mammo.prepare.phantom import write_phantom
+from mammo.prepare.store import Entry, Store
+from mammo.settings import Settings
+
+
+@dataclass(frozen=True)
+class PreparedSplit:
+    """A split whose films lie in the store; `entries` has one per row of `split.samples.views`."""
+
+    split: Split
+    store: Store
+    entries: tuple[Entry, ...]
+
+
+def read_lesions(settings: Settings) -> LesionTable:
+    """Read the lesion table of the data set that settings name; a phantom is made where it is not there yet.
+
+    Raises:
+        DataMissingError: The data set, or a film of it, is not there.
+        CaseError: Its tables break their contract.
+    """
+    data = settings.data
+    if data.kind == "manifest":
+        return read_cases(data)
+    root = phantom_folder(settings) if data.kind == "phantom" else Path(data.root or "")
+    if data.kind == "phantom":
+        write_phantom(root, data.phantom)
+    else:
+        find_csv_folder(root)
+    return locate_files(read_cases(data, root), root, missing=data.bad_images)
+
+
+def phantom_folder(settings: Settings) -> Path:
+    """Where the phantom of these settings lies."""
+    phantom = settings.data.phantom
+    height, width = phantom.film_size
+    return settings.store_folder / f"phantom_{phantom.patients}_{height}x{width}_{phantom.seed}"
+
+
+def gather_split(settings: Settings) -> Split:
+    """Read cases and give each its part; nothing is decoded."""
+    data = settings.data
+    samples = make_samples(read_lesions(settings), data.task)
+    return make_split(samples, data.split, seed=data.split_seed, fractions=data.fractions, clean_from=data.clean_from)
+
+
+def prepare_split(settings: Settings, split: Split) -> PreparedSplit:
+    """Fill the store with a split's films.
+
+    Raises:
+        ImageError: Films cannot be read, and `data.bad_images` is `refuse`; all are named.
+        SplitError: The same film's content stands in two parts under two patients.
+    """
+    store = Store(settings.store_folder, PreprocessSettings.from_data(settings.data))
+    wishes = wishes_of(split.samples)
+    entries, faults = store.fill(wishes, workers=settings.data.prepare_workers)
+    if faults:
+        if settings.data.bad_images == "refuse":
+            advice = "; data.bad_images=exclude lists them and goes on"
+            raise ImageError(in_one_line("images", list(dict.fromkeys(faults.values()))) + advice)
+        split, wishes = _without_faults(split, wishes, faults)
+    prepared = PreparedSplit(split, store, tuple(entries[wish] for wish in wishes))
+    _refuse_shared_content(prepared)
+    return prepared
+
+
+def prepare_samples(settings: Settings, samples: SampleTable, part: str = "test") -> PreparedSplit:
+    """Fill the store with samples that all belong to one part."""
+    return prepare_split(settings, Split(samples, np.full(len(samples), part, object)))
+
+
+def wishes_of(samples: SampleTable) -> list[Wish]:
+    """What the store must hold for samples: a wish per row of `samples.views`."""
+    films_only = samples.task != "lesion"
+    views = samples.views
+    boxes = views[list(BOX)].to_numpy(float)
+    known = ~np.isnan(boxes).any(axis=1)
+    wishes = []
+    for image, mask, box, has_box in zip(views["image"], views["mask"], boxes, known, strict=True):
+        masks = () if has_box or films_only or not mask else tuple(mask.split(CANDIDATE_SEPARATOR))
+        place = (float(box[0]), float(box[1]), float(box[2]), float(box[3])) if has_box else None
+        wishes.append(Wish(image, place, masks))
+    return wishes
+
+
+def _without_faults(split: Split, wishes: list[Wish], faults: dict[Wish, str]) -> tuple[Split, list[Wish]]:
+    case_of_view = split.samples.views["case"].to_numpy()
+    bad = {int(case): faults[wish] for case, wish in zip(case_of_view, wishes, strict=True) if wish in faults}
+    good = np.array([case not in bad for case in range(len(split.samples))])
+    kept = split.samples.keep(good, [bad[case] for case in sorted(bad)])
+    return Split(kept, split.part[good]), [wish for case, wish in zip(case_of_view, wishes, strict=True) if good[case]]
+
+
+def _refuse_shared_content(prepared: PreparedSplit) -> None:
+    """Refuse a film that stands in two parts under two names, as `audit.leaks_by_content` finds it."""
+    split, views = prepared.split, prepared.split.samples.views
+    content = np.array([entry.film_sha256 for entry in prepared.entries], object)
+    shared = leaks_by_content(split, views["case"].to_numpy(), content)
+    if shared:
+        raise SplitError(
+            f"split leaks: the very same film stands in more than one part, under the patients {', '.join(shared)}; give them one part"
+        )
+
+
+def check_split(settings: Settings, split: Split) -> Audit:
+    """Audit a split and refuse one that leaks.
+
+    Raises:
+        SplitError: Patients stand in more than one part; all are named.
+    """
+    audit = audit_split(split)
+    refuse_leaks(audit, split_name=settings.data.split)
+    return audit

@@ -1,0 +1,93 @@
+"""Turns the series that CBIS-DDSM's CSVs name into files of this disk, whatever tree the download made of them."""
+
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pydicom
+
+from mammo.cases.cbis_ddsm import WHERE_TO_GET
+from mammo.cases.table import CANDIDATE_SEPARATOR, LesionTable
+from mammo.errors import DataMissingError
+from mammo.progress import track
+
+UID = re.compile(r"\d+(?:\.\d+){6,}")
+IMAGE_ENDINGS = {".dcm", ".jpg", ".jpeg", ".png", ""}
+
+
+def locate_files(table: LesionTable, root: Path, *, missing: str = "refuse") -> LesionTable:
+    """Put files in place of the CSVs' paths.
+
+    A path is `PatientID-folder/StudyInstanceUID/SeriesInstanceUID/file`. The TCIA and Imaging Data Commons downloads keep
+    the series' UID in a folder's name or only in the headers; Kaggle's JPEG tree names its folders by it.
+
+    Args:
+        table: Made by `read_official_csvs`.
+        root: The folder of the data set; searched whole.
+        missing: `refuse` or `exclude` lesions whose film is not there.
+
+    Returns:
+        The table with `image` a file and `mask` all files of the crop's and the mask's series, joined by
+        `CANDIDATE_SEPARATOR`: which of them is the mask, only content tells.
+
+    Raises:
+        DataMissingError: Films are not there (all, or some while `missing` is `refuse`).
+    """
+    frame = table.frame.copy()
+    series = {column: frame[column].map(_series_of) for column in ("image", "crop", "mask")}
+    wanted = set(pd.concat(list(series.values())))
+    found = index_series(root, wanted)
+    films = series["image"].map(lambda uid: _film(found.get(uid, [])))
+    absent = films == ""
+    if absent.all() or (absent.any() and missing == "refuse"):
+        example = table.frame["image"].iloc[int(np.argmax(absent))]
+        raise DataMissingError(f"{root}: {absent.sum()} of {len(frame)} lesions have no film there, such as {example}; {WHERE_TO_GET}")
+    frame["image"] = films
+    both = zip(series["crop"], series["mask"], strict=True)
+    frame["mask"] = [CANDIDATE_SEPARATOR.join(_candidates(found, *uids)) for uids in both]
+    frame["crop"] = ""
+    return LesionTable(frame, table.excluded).without(absent, "film is not on the disk")
+
+
+def index_series(root: Path, wanted: set[str]) -> dict[str, list[Path]]:
+    """Find the image files of each wanted series: by folder name, or else by a header of the folder."""
+    found: dict[str, list[Path]] = {}
+    nameless: list[list[Path]] = []
+    for folder, _, names in os.walk(root):
+        files = sorted(Path(folder) / name for name in names if Path(name).suffix.lower() in IMAGE_ENDINGS)
+        if not files:
+            continue
+        known = [uid for uid in UID.findall(Path(folder).name) if uid in wanted]
+        if known:
+            found.setdefault(known[-1], []).extend(files)
+        else:
+            nameless.append([file for file in files if file.suffix.lower() in {".dcm", ""}])
+    for files in track(nameless, len(nameless), "reading series from headers"):
+        for file in files:
+            uid = _series_in_header(file)
+            if uid in wanted:
+                found.setdefault(uid, []).append(file)
+    return found
+
+
+def _series_of(path: str) -> str:
+    parts = path.split("/")
+    return parts[-2] if len(parts) >= 2 else ""
+
+
+def _film(files: list[Path]) -> str:
+    return str(max(files, key=lambda file: file.stat().st_size)) if files else ""
+
+
+def _candidates(found: dict[str, list[Path]], *uids: str) -> list[str]:
+    return [str(file) for file in np.unique([str(path) for uid in uids for path in found.get(uid, [])])]
+
+
+def _series_in_header(file: Path) -> str:
+    try:
+        header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["SeriesInstanceUID"])
+        return str(header.get("SeriesInstanceUID", ""))
+    except (OSError, ValueError, AttributeError, pydicom.errors.InvalidDicomError):
+        return ""  # not DICOM: licences, thumbnails and lists lie in these folders too
