@@ -1,0 +1,93 @@
+"""Prepared cases in, one case's arrays out: the `paddle.io.Dataset` of training, evaluation and the web alike."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mammo.data.augment import Augmentation
+from mammo.images.normalise import to_network, to_unit
+from mammo.images.preprocess import centre_crop
+from mammo.prepare.gather import PreparedSplit
+from mammo.prepare.store import open_array
+from mammo.runtime import paddle
+from mammo.settings import AugmentationStep, Settings
+
+
+@dataclass(frozen=True)
+class Item:
+    """One case: image float32 [V, C, H, W], present bool [V], target float32 [2], weight float32, index int64.
+
+    The index is the row of the case in the split's table; it travels with the pixels, so that a score, or a loss that is
+    no number, can name its case.
+    """
+
+    image: np.ndarray
+    present: np.ndarray
+    target: np.ndarray
+    weight: float
+    index: int
+
+
+class MammogramDataset(paddle.io.Dataset):
+    """Cases of a split, by their row numbers; a draw beyond `len` is the same case drawn again in one epoch."""
+
+    def __init__(
+        self,
+        prepared: PreparedSplit,
+        rows: np.ndarray,
+        *,
+        settings: Settings,
+        channels: int,
+        augmentation: tuple[AugmentationStep, ...] = (),
+        class_weights: tuple[float, float] = (1.0, 1.0),
+    ) -> None:
+        """Make a dataset of some of the cases.
+
+        Args:
+            prepared: The split with its store.
+            rows: Row numbers of the cases.
+            settings: For size and seed.
+            channels: 1 or 3, as the network's stem wants.
+            augmentation: Steps; none for evaluation.
+            class_weights: Of benign and malignant cases.
+        """
+        super().__init__()
+        self.rows = np.asarray(rows)
+        self.epoch = 0
+        self._size = settings.data.image_size
+        self._seed = settings.seed
+        self._channels = channels
+        self._weights = class_weights
+        border = cv2.BORDER_REFLECT_101 if settings.data.task == "lesion" else cv2.BORDER_CONSTANT
+        self._augment = Augmentation(augmentation, border=border) if augmentation else None
+        samples = prepared.split.samples
+        self._slots = samples.slots
+        self._labels = samples.cases["label"].to_numpy(int)
+        views = samples.views
+        self._bounds = np.searchsorted(views["case"].to_numpy(), np.arange(len(samples) + 1))
+        self._slot_of_view = views["slot"].to_numpy(int)
+        self._files = [prepared.store.path(entry) for entry in prepared.entries]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, draw: int) -> Item:
+        again, number = divmod(int(draw), len(self.rows))
+        row = int(self.rows[number])
+        image = np.zeros((self._slots, self._channels, *self._size), np.float32)
+        present = np.zeros(self._slots, bool)
+        for view in range(self._bounds[row], self._bounds[row + 1]):
+            slot = self._slot_of_view[view]
+            image[slot] = self._view(self._files[view], row, slot, again)
+            present[slot] = True
+        label = self._labels[row]
+        target = np.eye(2, dtype=np.float32)[label]
+        return Item(image, present, target, self._weights[label], row)
+
+    def _view(self, file: Path, row: int, slot: int, again: int) -> np.ndarray:
+        unit = to_unit(open_array(file))
+        if self._augment:
+            unit = self._augment(unit, self._seed, self.epoch, row, slot, again)
+        return to_network(centre_crop(unit, self._size), self._channels)

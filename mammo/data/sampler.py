@@ -1,0 +1,69 @@
+"""Labels and patients in, batches of draws out: seeded by (seed, epoch), so that any epoch can be drawn again."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from mammo.runtime import paddle
+
+SHUFFLE, CLASS_BALANCED, PATIENT_BALANCED = "shuffle", "class_balanced", "patient_balanced"
+
+
+class EpochSampler(paddle.io.BatchSampler):
+    """Draws a training epoch: as many cases as there are, in whole batches, in the order of (seed, epoch).
+
+    `shuffle` draws every case once. `class_balanced` draws both classes equally often, `patient_balanced` every patient
+    equally often; a case drawn again in one epoch comes as `case + n * times`, so that it is augmented anew. The rest that
+    fills no whole batch is left for another epoch: each epoch leaves out other cases.
+    """
+
+    def __init__(self, labels: np.ndarray, patients: np.ndarray, *, batch_size: int, seed: int, kind: str = SHUFFLE) -> None:
+        """Prepare to draw.
+
+        Args:
+            labels: 0 or 1 of each case.
+            patients: The patient of each case.
+            batch_size: Cases per batch; at most as many as there are.
+            seed: Of the run.
+            kind: One of the three above.
+        """
+        super().__init__(dataset=range(len(labels)), batch_size=batch_size)
+        self.epoch = 0
+        self._seed = seed
+        self._kind = kind
+        key = labels if kind == CLASS_BALANCED else patients
+        self._groups = [np.flatnonzero(key == value) for value in np.unique(key)]
+        self._cases = len(labels)
+
+    def __len__(self) -> int:
+        return self._cases // self.batch_size
+
+    def __iter__(self) -> Iterator[list[int]]:
+        draws = self.draw(self.epoch)
+        for start in range(0, len(self) * self.batch_size, self.batch_size):
+            yield draws[start : start + self.batch_size].tolist()
+
+    def draw(self, epoch: int) -> np.ndarray:
+        """Draw an epoch: int [cases], each `case + n * times drawn before`."""
+        generator = np.random.default_rng((self._seed, epoch))
+        if self._kind == SHUFFLE:
+            return generator.permutation(self._cases)
+        turns = [self._endless(group, generator) for group in self._groups]
+        order = np.concatenate([generator.permutation(len(turns)) for _ in range(-(-self._cases // len(turns)))])
+        cases = np.array([next(turns[group]) for group in order[: self._cases]])
+        return cases + self._cases * _times_before(cases)
+
+    @staticmethod
+    def _endless(group: np.ndarray, generator: np.random.Generator) -> Iterator[int]:
+        while True:
+            yield from generator.permutation(group)
+
+
+def _times_before(cases: np.ndarray) -> np.ndarray:
+    """How often each case stood earlier in the list."""
+    order = np.argsort(cases, kind="stable")
+    ordered = cases[order]
+    first = np.searchsorted(ordered, ordered)
+    times = np.empty(len(cases), int)
+    times[order] = np.arange(len(cases)) - first
+    return times
