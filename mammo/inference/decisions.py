@@ -1,0 +1,46 @@
+"""`decision.json` and `report/metrics.json` of a run folder, read and written. No paddle needed."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from mammo.errors import DataMissingError
+from mammo.evaluation.judge import Judgement
+from mammo.evaluation.operating_point import Decision
+
+DECISION_FILE = "decision.json"
+
+
+def write_decision(decision: Decision, folder: Path) -> None:
+    """Keep how scores become calls."""
+    write_json(folder / DECISION_FILE, asdict(decision))
+
+
+def write_judgement(judgement: Judgement, folder: Path) -> Path:
+    """Write `report/metrics.json` below a folder."""
+    (folder / "report").mkdir(parents=True, exist_ok=True)
+    path = folder / "report" / "metrics.json"
+    write_json(path, judgement.as_json())
+    return path
+
+
+def read_decision(folder: Path) -> Decision:
+    """Read a run's decision.
+
+    Raises:
+        DataMissingError: The run has none yet.
+    """
+    path = folder / DECISION_FILE
+    try:
+        return Decision(**json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise DataMissingError(f"{path}: is missing; the run has not ended yet: go on with tools/train.py --resume {folder}") from None
+    except (ValueError, TypeError) as error:
+        raise DataMissingError(f"{path}: is no decision file ({error})") from error
+
+
+def write_json(path: Path, values: object) -> None:
+    """Write JSON beside and rename it into place."""
+    beside = path.with_name(f".{path.name}")
+    beside.write_text(json.dumps(values, indent=1), encoding="utf-8")
+    beside.replace(path)

@@ -1,0 +1,79 @@
+"""A run folder in, its best network ready to score out; and one film in, its probability out."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mammo.config import load_settings
+from mammo.errors import ImageError
+from mammo.evaluation.operating_point import Decision
+from mammo.images.decode import read_film
+from mammo.images.geometry import Box
+from mammo.images.normalise import to_network, to_unit
+from mammo.images.preprocess import PreprocessSettings, centre_crop, prepare_film, prepare_lesions
+from mammo.inference.decisions import read_decision
+from mammo.inference.score import to_score
+from mammo.model.checkpoint import read_checkpoint, set_network
+from mammo.model.network import MammogramNet, build_network, input_channels
+from mammo.runs import CONFIG_FILE
+from mammo.runtime import paddle
+from mammo.settings import Settings
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A run's settings, its best network in eval mode, and how its scores become calls."""
+
+    folder: Path
+    settings: Settings
+    network: MammogramNet
+    decision: Decision
+
+
+def load_run(folder: Path) -> LoadedRun:
+    """Load a run's best network.
+
+    Raises:
+        WeightsError: It has no whole checkpoint, or one that does not fit its settings.
+        DataMissingError: The run has not ended.
+    """
+    settings = load_settings(folder / CONFIG_FILE)
+    decision = read_decision(folder)
+    network, _ = build_network(settings.model, task=settings.data.task)
+    best = folder / "checkpoints" / "best"
+    set_network(network, read_checkpoint(best, groups=("network",)).tensors["network"], best)
+    network.eval()
+    return LoadedRun(folder, settings, network, decision)
+
+
+def predict_file(run: LoadedRun, path: Path, *, box: Box | None = None) -> float:
+    """Score one image file as training and evaluation do; returns the probability of malignancy, 0-1.
+
+    Args:
+        run: A loaded run.
+        path: DICOM, PNG, JPEG or PGM.
+        box: The lesion's place in the file's pixels (x, y, width, height); needed by, and only for, a lesion model.
+
+    Raises:
+        ImageError: The file cannot be read, or a lesion model has no box.
+    """
+    settings = run.settings
+    preprocess = PreprocessSettings.from_data(settings.data)
+    film = read_film(path)
+    if settings.data.task == "lesion":
+        if box is None:
+            advice = "give --box x,y,width,height, or use a model of data.task=image"
+            raise ImageError(f"{path}: this is a lesion model and needs to know where to look; {advice}")
+        pixels = prepare_lesions(film, [box], preprocess)[0].pixels
+    else:
+        pixels = prepare_film(film, preprocess).pixels
+    views = 2 if settings.data.task == "breast" else 1
+    channels = input_channels(settings.model)
+    image = np.zeros((1, views, channels, *settings.data.image_size), np.float32)
+    image[0, 0] = to_network(centre_crop(to_unit(pixels), settings.data.image_size), channels)
+    present = np.zeros((1, views), bool)
+    present[0, 0] = True
+    with paddle.no_grad():
+        both = run.network(paddle.to_tensor(image), paddle.to_tensor(present)).astype("float32").numpy()[0].astype(np.float64)
+    return float(to_score(both[1] - both[0], run.decision.temperature))

@@ -1,0 +1,55 @@
+"""A network and a loader in, a score table out: every case of the loader once, in eval mode."""
+
+import numpy as np
+import pandas as pd
+
+from mammo.cases.samples import SUBGROUPS
+from mammo.cases.splits import Split
+from mammo.model.network import MammogramNet
+from mammo.progress import track
+from mammo.runtime import paddle
+
+
+def score_logits(network: MammogramNet, loader: paddle.io.DataLoader, *, what: str = "") -> tuple[np.ndarray, np.ndarray]:
+    """Score a loader's cases.
+
+    Args:
+        network: Set to eval mode for this, and back.
+        loader: Of `evaluation_loader`.
+        what: Words for the progress display; none shows nothing.
+
+    Returns:
+        Row numbers int64 [n] and logits float64 [n]: the log-odds of malignancy.
+    """
+    was_training = network.training
+    network.eval()
+    rows, logits = [], []
+    batches = track(loader, len(loader), what) if what else loader
+    with paddle.no_grad():
+        for image, present, _, _, index in batches:
+            both = network(image, present).astype("float32").numpy().astype(np.float64)
+            rows.append(index.numpy())
+            logits.append(both[:, 1] - both[:, 0])
+    if was_training:
+        network.train()
+    return np.concatenate(rows), np.concatenate(logits)
+
+
+def to_score(logit: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    """Turn log-odds to a probability in 0-1, after dividing by the temperature."""
+    return 1.0 / (1.0 + np.exp(-np.clip(logit / temperature, -500, 500)))
+
+
+def score_table(split: Split, rows: np.ndarray, logits: np.ndarray, *, model_id: str = "", temperature: float = 1.0) -> pd.DataFrame:
+    """Lay scores beside their cases: a score table as `evaluation.scores` describes it."""
+    cases = split.samples.cases.iloc[rows].reset_index(drop=True)
+    frame = cases[["case_id", "patient_id", "breast_id", "image_id", "label"]].copy()
+    frame["logit"] = logits
+    frame["score"] = to_score(logits, temperature)
+    frame["split"] = split.part[rows]
+    frame["fold"] = 0
+    frame["model_id"] = model_id
+    for column in SUBGROUPS:
+        frame[column] = cases[column]
+    frame["complete"] = cases["complete"]
+    return frame
