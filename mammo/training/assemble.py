@@ -1,0 +1,108 @@
+"""Settings and prepared cases in, everything that `fit` needs out: network with weights, optimizer, loaders, callbacks."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from mammo.cases.splits import Split
+from mammo.data.dataset import MammogramDataset
+from mammo.data.loader import evaluation_loader, training_loader
+from mammo.data.sampler import EpochSampler
+from mammo.errors import TrainingError
+from mammo.model.backbone import Backbone
+from mammo.model.network import MammogramNet, build_network, input_channels
+from mammo.prepare.gather import PreparedSplit
+from mammo.runtime import paddle, seed_everything
+from mammo.settings import Settings
+from mammo.training.optimizer import build_optimizer
+from mammo.training.trainer import FineTuner
+
+
+@dataclass(frozen=True)
+class Loaders:
+    """Training's loader with the two things an epoch is set on, and the loaders of what is scored each epoch."""
+
+    train: paddle.io.DataLoader
+    dataset: MammogramDataset
+    sampler: EpochSampler
+    scored: dict[str, paddle.io.DataLoader]
+
+
+def make_network(settings: Settings) -> tuple[MammogramNet, Backbone]:
+    """Build the network with random weights drawn from the seed."""
+    check_precision(settings)
+    seed_everything(settings.seed)
+    return build_network(settings.model, task=settings.data.task)
+
+
+def make_tuner(settings: Settings, network: MammogramNet) -> FineTuner:
+    """Give a network its optimizer and training step."""
+    optimizer = build_optimizer(network, settings.training.optimizer, stage_lr_factors=settings.training.stage_lr_factors)
+    return FineTuner(network, optimizer, settings.training)
+
+
+def make_loaders(settings: Settings, prepared: PreparedSplit) -> Loaders:
+    """Make the loaders of training and of the parts scored each epoch."""
+    training, split = settings.training, prepared.split
+    rows = split.rows("train")
+    cases = split.samples.cases.iloc[rows]
+    labels, channels = cases["label"].to_numpy(int), input_channels(settings.model)
+    dataset = MammogramDataset(
+        prepared,
+        rows,
+        settings=settings,
+        channels=channels,
+        augmentation=settings.augmentation,
+        class_weights=class_weights(labels, training.loss.class_weights),
+    )
+    sampler = EpochSampler(
+        labels, cases["patient_id"].to_numpy(str), batch_size=training.batch_size, seed=settings.seed, kind=training.sampler
+    )
+    train = training_loader(dataset, sampler, workers=training.workers, mixup_alpha=training.mixup_alpha, seed=settings.seed)
+    scored_rows = {"validation": split.rows("validation")}
+    if training.score_train_patients:
+        scored_rows = {"train": fixed_sample(split, training.score_train_patients, settings.seed), **scored_rows}
+    scored = {part: part_loader(settings, prepared, rows) for part, rows in scored_rows.items()}
+    return Loaders(train, dataset, sampler, scored)
+
+
+def part_loader(settings: Settings, prepared: PreparedSplit, rows: np.ndarray) -> paddle.io.DataLoader:
+    """Make the loader that scores some cases: no augmentation, in order."""
+    dataset = MammogramDataset(prepared, rows, settings=settings, channels=input_channels(settings.model))
+    return evaluation_loader(dataset, batch_size=settings.evaluation.batch_size, workers=settings.training.workers)
+
+
+def class_weights(labels: np.ndarray, wanted: str | tuple[float, float]) -> tuple[float, float]:
+    """Weights of benign and malignant cases; `balanced` gives both classes the same sum, mean 1 over all cases."""
+    if wanted == "none":
+        return (1.0, 1.0)
+    if wanted == "balanced":
+        counts = np.bincount(labels, minlength=2)
+        return (float(len(labels) / (2 * counts[0])), float(len(labels) / (2 * counts[1])))
+    return (float(wanted[0]), float(wanted[1]))
+
+
+def fixed_sample(split: Split, patients: int, seed: int) -> np.ndarray:
+    """Row numbers of the training cases of some patients, the same in each epoch and after a resume."""
+    rows = split.rows("train")
+    owner = split.samples.cases["patient_id"].to_numpy(str)[rows]
+    everyone = np.unique(owner)
+    drawn = np.random.default_rng(seed).permutation(everyone)[:patients]
+    return rows[np.isin(owner, drawn)]
+
+
+def check_precision(settings: Settings) -> None:
+    """Refuse mixed precision where there is no GPU.
+
+    Raises:
+        TrainingError: Naming the setting.
+    """
+    if settings.training.amp != "off" and not paddle.get_device().startswith("gpu"):
+        raise TrainingError(f"training.amp: {settings.training.amp} needs a GPU, this is {paddle.get_device()}; set training.amp=off")
+
+
+def parameter_counts(network: MammogramNet) -> Iterator[tuple[str, int]]:
+    """Count parameters: of the backbone's stages together, and of the head."""
+    for part, layer in (("backbone", network.backbone), ("head", network.head)):
+        yield part, sum(int(np.prod(parameter.shape)) for parameter in layer.parameters())

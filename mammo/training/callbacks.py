@@ -1,0 +1,230 @@
+"""Callbacks of `paddle.Model`: each epoch's setting-up, the finite check, whole-set metrics, early stopping, progress.
+
+They run in the order given to `fit`; `RecallMetric` puts the epoch's metrics into `logs` under names such as
+`validation/recall`, and those after it read them there.
+"""
+
+import math
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from mammo.data.dataset import MammogramDataset
+from mammo.data.sampler import EpochSampler
+from mammo.errors import TrainingError
+from mammo.evaluation.metrics import count_confusion, cross_entropy, measure_at, measure_ranking
+from mammo.evaluation.operating_point import choose_threshold
+from mammo.inference.score import score_logits, to_score
+from mammo.progress import SECONDS_BETWEEN_LINES
+from mammo.runtime import derived_seed, paddle, seed_everything
+from mammo.settings import EarlyStoppingSettings, ScheduleSettings
+from mammo.training.schedule import Plateau, factor_at, freeze_stages
+
+METRICS = ("loss", "auc", "recall", "specificity", "precision", "f1", "balanced_accuracy", "accuracy")
+
+
+class EpochStart(paddle.callbacks.Callback):
+    """Makes an epoch depend on (seed, epoch) only, and sets each step's learning rate."""
+
+    def __init__(
+        self, dataset: MammogramDataset, sampler: EpochSampler, *, seed: int, epochs: int, schedule: ScheduleSettings, plateau: Plateau
+    ) -> None:
+        super().__init__()
+        self._dataset, self._sampler, self._seed, self._epochs = dataset, sampler, seed, epochs
+        self._schedule, self._plateau = schedule, plateau
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        """Seed everything from (seed, epoch), and thaw what is due. `fit` counts from 0 after a resume too; the model knows better."""
+        number = self.model.epoch
+        seed_everything(derived_seed(self._seed, number))
+        self._dataset.epoch = self._sampler.epoch = number
+        freeze_stages(self.model.network, self.model.settings.freeze, number)
+
+    def on_train_batch_begin(self, step: int, logs: dict | None = None) -> None:
+        """Set the learning rate of the update that this batch belongs to."""
+        settings = self.model.settings
+        per_epoch = -(-len(self._sampler) // settings.accumulate)
+        factor = factor_at(self.model.step, steps_per_epoch=per_epoch, epochs=self._epochs, settings=self._schedule)
+        self.model.optimizer.set_lr(settings.optimizer.learning_rate * factor * self._plateau.factor)
+
+
+class FiniteCheck(paddle.callbacks.Callback):
+    """Stops at a loss that is no number, naming step and cases; the weights are still those before that step."""
+
+    def __init__(self, case_ids: pd.Series) -> None:
+        super().__init__()
+        self._case_ids = case_ids
+
+    def on_train_batch_end(self, step: int, logs: dict | None = None) -> None:
+        """Check the step's loss."""
+        loss = _loss_of(logs)
+        if not math.isfinite(loss):
+            cases = ", ".join(self._case_ids.iloc[self.model.last_index])
+            raise TrainingError(
+                f"loss is {loss} at epoch {self.model.epoch + 1}, step {step + 1}, on the cases {cases}; "
+                "lower training.optimizer.learning_rate or look at these images; the best network so far is kept"
+            )
+
+
+class RecallMetric(paddle.callbacks.Callback):
+    """Scores parts over the whole set at each epoch's end, in eval mode and without augmentation, like with like.
+
+    Recall and its kin are measured at 0.5, under `recall_at_operating_point`'s kin at the operating point that validation
+    would choose at that epoch. `gap/auc` and `gap/loss` are training's minus validation's: over-fitting as it starts.
+    """
+
+    def __init__(self, loaders: dict[str, paddle.io.DataLoader], labels: np.ndarray, *, rule: str) -> None:
+        """Keep what is scored.
+
+        Args:
+            loaders: Of each part, `validation` among them.
+            labels: Of every row of the split's table.
+            rule: The operating point's.
+        """
+        super().__init__()
+        self._loaders, self._labels, self._rule = loaders, labels, rule
+        self._losses: list[float] = []
+        self.scored: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        """Forget the last epoch's losses."""
+        self._losses = []
+
+    def on_train_batch_end(self, step: int, logs: dict | None = None) -> None:
+        """Note a step's loss."""
+        self._losses.append(_loss_of(logs))
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Score, measure, and lay the metrics into `logs`."""
+        logs = logs if logs is not None else {}
+        logs["train/loss_augmented"] = float(np.mean(self._losses))
+        with self.model.average.applied():
+            for part, loader in self._loaders.items():
+                rows, logits = score_logits(self.model.network, loader)
+                labels = self._labels[rows]
+                self.scored[part] = (labels, to_score(logits))
+                logs.update({f"{part}/{name}": value for name, value in measure_epoch(labels, logits).items()})
+        labels, scores = self.scored["validation"]
+        threshold = choose_threshold(labels, scores, self._rule)
+        at_point = measure_at(count_confusion(labels, scores, threshold))
+        logs["validation/threshold"] = threshold
+        logs["validation/recall_at_operating_point"] = at_point["recall"].value
+        logs["validation/specificity_at_operating_point"] = at_point["specificity"].value
+        if "train" in self._loaders:
+            for name in ("auc", "loss"):
+                logs[f"gap/{name}"] = logs[f"train/{name}"] - logs[f"validation/{name}"]
+
+
+def measure_epoch(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
+    """Whole-set metrics at 0.5; one that is undefined there (no case called malignant) counts as 0."""
+    scores = to_score(logits)
+    measured = measure_ranking(labels, scores) | measure_at(count_confusion(labels, scores, 0.5))
+    return {"loss": cross_entropy(labels, logits)} | {name: measured[name].value or 0.0 for name in METRICS if name != "loss"}
+
+
+class EarlyStopping(paddle.callbacks.Callback):
+    """Stops when the monitored metric has not improved for `patience` epochs; `improved` tells the saver of a new best."""
+
+    def __init__(self, settings: EarlyStoppingSettings) -> None:
+        super().__init__()
+        self._settings = settings
+        self._sign = 1.0 if settings.mode == "max" else -1.0
+        self.best: float | None = None
+        self.best_epoch = -1
+        self.waited = 0
+        self.improved = False
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Compare this epoch with the best.
+
+        Raises:
+            TrainingError: The monitored metric is not measured.
+        """
+        value = monitored(logs or {}, self._settings.monitor)
+        self.improved = self.best is None or self._sign * (value - self.best) > self._settings.min_delta
+        if self.improved:
+            self.best, self.best_epoch, self.waited = value, self.model.epoch, 0
+            return
+        self.waited += 1
+        if self.waited >= self._settings.patience:
+            self.model.stop_training = True
+
+
+class PlateauOnMetric(paddle.callbacks.Callback):
+    """Feeds the monitored metric to the plateau schedule."""
+
+    def __init__(self, plateau: Plateau, monitor: str) -> None:
+        super().__init__()
+        self._plateau, self._monitor = plateau, monitor
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Take this epoch's value."""
+        if self.model.settings.schedule.name == "plateau":
+            self._plateau.update(monitored(logs or {}, self._monitor))
+
+
+class ProgressDisplay(paddle.callbacks.Callback):
+    """A bar on a terminal, plain lines elsewhere; one line of metrics per epoch on both."""
+
+    def __init__(self, epochs: int, steps: int) -> None:
+        super().__init__()
+        self._epochs, self._steps = epochs, steps
+        self._bar: Progress | None = None
+        self._start = self._last = 0.0
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        """Start the epoch's bar."""
+        self._start = self._last = time.monotonic()
+        if sys.stdout.isatty():
+            self._bar = Progress(
+                TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeRemainingColumn(), transient=True
+            )
+            self._bar.add_task(f"epoch {self.model.epoch + 1}/{self._epochs}", total=self._steps)
+            self._bar.start()
+
+    def on_train_batch_end(self, step: int, logs: dict | None = None) -> None:
+        """Move the bar on, or print a line now and then."""
+        if self._bar:
+            self._bar.update(self._bar.task_ids[0], completed=step + 1)
+        elif time.monotonic() - self._last > SECONDS_BETWEEN_LINES:
+            self._last = time.monotonic()
+            print(f"epoch {self.model.epoch + 1}/{self._epochs}: step {step + 1} of {self._steps}, loss {_loss_of(logs):.3f}", flush=True)
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Print the epoch's line."""
+        self.close()
+        values = logs or {}
+        shown = [
+            f"{part} {values[f'{part}/auc']:.3f}/{values[f'{part}/recall']:.2f}"
+            for part in ("train", "validation")
+            if f"{part}/auc" in values
+        ]
+        took = time.monotonic() - self._start
+        head = f"epoch {self.model.epoch + 1}/{self._epochs}  loss {values['train/loss_augmented']:.3f}"
+        print(f"{head}  AUC/recall {', '.join(shown)}  {took:.0f} s", flush=True)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar:
+            self._bar.stop()
+            self._bar = None
+
+
+def monitored(logs: dict, monitor: str) -> float:
+    """Look a metric up.
+
+    Raises:
+        TrainingError: It is not measured; those that are, are listed.
+    """
+    if monitor not in logs:
+        known = ", ".join(sorted(name for name in logs if "/" in name))
+        raise TrainingError(f"training.early_stopping.monitor: {monitor!r} is not measured; expected one of {known}")
+    return float(logs[monitor])
+
+
+def _loss_of(logs: dict | None) -> float:
+    loss = (logs or {}).get("loss", math.nan)
+    return float(np.ravel(loss)[0])

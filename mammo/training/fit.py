@@ -1,0 +1,153 @@
+"""The story of a run: settings → cases → split and audit → store → batches → network → weights → loop → best → judgement."""
+
+import json
+import platform
+import sys
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from mammo.cases.splits import Split, check_trainable
+from mammo.config import dump_settings
+from mammo.errors import TrainingError
+from mammo.evaluation.judge import Judgement
+from mammo.images.preprocess import PreprocessSettings
+from mammo.inference.judge_run import decide, judge_part
+from mammo.model.checkpoint import read_checkpoint, set_network
+from mammo.model.network import start_from_pretrained
+from mammo.prepare.gather import PreparedSplit, check_split, gather_split, prepare_split
+from mammo.runs import CONFIG_FILE
+from mammo.runtime import describe
+from mammo.settings import Settings
+from mammo.training.assemble import Loaders, make_loaders, make_network, make_tuner
+from mammo.training.callbacks import EarlyStopping, EpochStart, FiniteCheck, PlateauOnMetric, ProgressDisplay, RecallMetric
+from mammo.training.checkpointing import Checkpointer, restore
+from mammo.training.logs import JsonLog, VisualDLLog
+from mammo.training.schedule import Plateau
+from mammo.training.trainer import FineTuner
+
+PACKAGES = ("paddlepaddle", "paddlepaddle-gpu", "paddleclas", "numpy", "albumentations", "scikit-learn", "pydicom", "visualdl", "mammo")
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """Where a run lies, its best epoch (from 1) and monitored value there, and the judgement of its test part."""
+
+    folder: Path
+    best_epoch: int
+    best_value: float
+    judgement: Judgement
+
+
+def fit(settings: Settings, folder: Path, *, resume: bool = False) -> RunResult:
+    """Train, keep the best, choose the threshold on validation, judge on test.
+
+    Args:
+        settings: All of them; the run's own, when it is resumed.
+        folder: The run folder.
+        resume: Go on from `checkpoints/last`.
+
+    Raises:
+        MammoError: Anything a user can mend, in one line.
+    """
+    split = gather_split(settings)
+    check_split(settings, split)
+    check_trainable(split, settings.training.batch_size)
+    prepared = prepare_split(settings, split)
+    check_trainable(prepared.split, settings.training.batch_size)
+    loaders = make_loaders(settings, prepared)
+
+    network, backbone = make_network(settings)
+    if not resume:
+        report = start_from_pretrained(backbone, settings.model)
+        print(f"weights: {report.summary() if report else 'none, random start'}", flush=True)
+    tuner = make_tuner(settings, network)
+
+    about = write_run_files(settings, folder, prepared.split, resume=resume)
+    stopping = train(settings, tuner, loaders, prepared, folder, about=about, resume=resume)
+
+    best = folder / "checkpoints" / "best"
+    set_network(network, read_checkpoint(best, groups=("network",)).tensors["network"], best)
+    decision = decide(settings, prepared, network, folder)
+    judgement = judge_part(settings, prepared, network, folder, decision=decision)
+    return RunResult(folder, stopping.best_epoch + 1, float(stopping.best or 0.0), judgement)
+
+
+def train(
+    settings: Settings, tuner: FineTuner, loaders: Loaders, prepared: PreparedSplit, folder: Path, *, about: dict[str, Any], resume: bool
+) -> EarlyStopping:
+    """Run the epochs that are left; returns what early stopping knows of the best."""
+    training, cases = settings.training, prepared.split.samples.cases
+    stopping = EarlyStopping(training.early_stopping)
+    plateau = Plateau(training.schedule, training.early_stopping.mode)
+    if resume:
+        restore(tuner, stopping, plateau, folder / "checkpoints" / "last")
+        print(f"resuming after epoch {tuner.epoch}", flush=True)
+    left = training.epochs - tuner.epoch
+    if left <= 0 or tuner.stop_training:
+        return stopping
+    metric = RecallMetric(loaders.scored, cases["label"].to_numpy(int), rule=settings.evaluation.operating_point)
+    display = ProgressDisplay(training.epochs, len(loaders.sampler))
+    callbacks = [
+        EpochStart(
+            loaders.dataset, loaders.sampler, seed=settings.seed, epochs=training.epochs, schedule=training.schedule, plateau=plateau
+        ),
+        FiniteCheck(cases["case_id"]),
+        metric,
+        stopping,
+        PlateauOnMetric(plateau, training.early_stopping.monitor),
+        JsonLog(folder / "log.jsonl"),
+        VisualDLLog(folder / "visualdl", metric, loaders.dataset, histograms=training.log_histograms),
+        display,
+        Checkpointer(folder / "checkpoints", stopping, plateau, about=about),
+    ]
+    try:
+        tuner.fit(loaders.train, epochs=left, accumulate_grad_batches=training.accumulate, callbacks=callbacks, verbose=0)
+    finally:
+        display.close()
+    return stopping
+
+
+def write_run_files(settings: Settings, folder: Path, split: Split, *, resume: bool) -> dict[str, Any]:
+    """Write config, split and environment of a new run; check a resumed run's split against its own.
+
+    Raises:
+        TrainingError: The data have changed since the run began.
+    """
+    about = {
+        "config": json.loads(settings.model_dump_json()),
+        "preprocess": json.loads(PreprocessSettings.from_data(settings.data).model_dump_json()),
+        "split_sha256": split.sha256,
+        "versions": installed_versions(),
+    }
+    if resume:
+        before = json.loads((folder / "environment.json").read_text(encoding="utf-8"))["split_sha256"]
+        if before != split.sha256:
+            raise TrainingError(
+                f"{folder}: the cases or their parts have changed since this run began (its split.csv says which it had); start a new run"
+            )
+        return about
+    (folder / CONFIG_FILE).write_text(dump_settings(settings), encoding="utf-8")
+    split.frame().to_csv(folder / "split.csv", index=False)
+    split.samples.excluded.to_csv(folder / "excluded.csv", index=False)
+    environment = {
+        "command": sys.argv,
+        "split_sha256": split.sha256,
+        "machine": describe(),
+        "python": platform.python_version(),
+        "packages": installed_versions(),
+    }
+    (folder / "environment.json").write_text(json.dumps(environment, indent=1), encoding="utf-8")
+    return about
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of the packages that a result depends on, as far as they are installed."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

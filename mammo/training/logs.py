@@ -1,0 +1,100 @@
+"""What an epoch measured in, `log.jsonl` and VisualDL's files out; steps go on where a resumed run left them."""
+
+import json
+from datetime import datetime, timezone
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from visualdl import LogWriter
+
+from mammo.data.dataset import MammogramDataset
+from mammo.evaluation.figures import draw_confusion, draw_precision_recall, draw_roc
+from mammo.evaluation.metrics import count_confusion
+from mammo.images.normalise import DEVIATION, MEAN
+from mammo.runtime import paddle
+from mammo.training.callbacks import RecallMetric
+
+EVERY_STEPS = 10
+SAMPLES = 12
+
+
+class JsonLog(paddle.callbacks.Callback):
+    """Adds a line to `log.jsonl` per epoch: epoch, step, learning rate, every metric, and the time."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Add the epoch's line."""
+        metrics = {name: value for name, value in (logs or {}).items() if "/" in name}
+        head = {"epoch": self.model.epoch + 1, "step": self.model.step, "learning_rate": self.model.optimizer.get_lr()}
+        line = head | metrics | {"time": datetime.now(timezone.utc).isoformat(timespec="seconds")}
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+class VisualDLLog(paddle.callbacks.Callback):
+    """Logs scalars, augmented samples, ROC, PR and confusion figures and, on demand, weight histograms to VisualDL.
+
+    Curves go as figures: VisualDL 2.5.3's own ROC and PR logging fails on NumPy 2.
+    """
+
+    def __init__(self, folder: Path, metric: RecallMetric, dataset: MammogramDataset, *, histograms: bool = False) -> None:
+        super().__init__()
+        self._writer = LogWriter(logdir=str(folder))
+        self._metric, self._dataset, self._histograms = metric, dataset, histograms
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        """Show what augmentation makes of a dozen cases."""
+        if self.model.epoch == 0:
+            for number, picture in enumerate(augmented_pictures(self._dataset, SAMPLES)):
+                self._writer.add_image(f"augmented/{number}", picture, 0)
+
+    def on_train_batch_end(self, step: int, logs: dict | None = None) -> None:
+        """Log the loss and the learning rate now and then."""
+        if self.model.step % EVERY_STEPS == 0:
+            self._writer.add_scalar("step/loss", float(np.ravel((logs or {})["loss"])[0]), self.model.step)
+            self._writer.add_scalar("step/learning_rate", self.model.optimizer.get_lr(), self.model.step)
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Log the epoch's scalars and validation's figures."""
+        number = self.model.epoch + 1
+        for name, value in (logs or {}).items():
+            if "/" in name:
+                self._writer.add_scalar(name, float(value), number)
+        labels, scores = self._metric.scored["validation"]
+        threshold = float((logs or {})["validation/threshold"])
+        figures = {
+            "validation/roc": draw_roc(labels, scores, threshold),
+            "validation/precision_recall": draw_precision_recall(labels, scores),
+            "validation/confusion": draw_confusion(count_confusion(labels, scores, threshold), f"validation, threshold {threshold:.3f}"),
+        }
+        for name, figure in figures.items():
+            self._writer.add_image(name, as_picture(figure), number)
+        if self._histograms:
+            for name, parameter in self.model.network.named_parameters():
+                self._writer.add_histogram(name, parameter.numpy().ravel(), number)
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        """Close the file."""
+        self._writer.close()
+
+
+def augmented_pictures(dataset: MammogramDataset, count: int) -> list[np.ndarray]:
+    """What the network sees of the first cases: uint8 [height, width, 3] each, views side by side."""
+    pictures = []
+    for number in range(min(count, len(dataset))):
+        image = dataset[number].image[:, 0]
+        unit = np.concatenate(list(image), axis=1) * DEVIATION + MEAN
+        pictures.append(np.repeat((np.clip(unit, 0, 1) * 255).astype(np.uint8)[:, :, None], 3, axis=2))
+    return pictures
+
+
+def as_picture(figure: Figure) -> np.ndarray:
+    """Render a figure: uint8 [height, width, 3]."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()

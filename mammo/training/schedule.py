@@ -1,0 +1,72 @@
+"""The learning rate over time, and which stages stand still when: the one owner of both."""
+
+import math
+
+from mammo.model.network import MammogramNet
+from mammo.runtime import paddle
+from mammo.settings import FreezeSettings, ScheduleSettings
+from mammo.training.optimizer import stage_of
+
+
+def factor_at(step: int, *, steps_per_epoch: int, epochs: int, settings: ScheduleSettings) -> float:
+    """The factor on the learning rate at a step (from 0), without plateau's reductions, which depend on results."""
+    warmup = settings.warmup_epochs * steps_per_epoch
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    if settings.name == "cosine":
+        total = max(1.0, epochs * steps_per_epoch - warmup)
+        done = min(1.0, (step - warmup) / total)
+        return settings.final_factor + (1 - settings.final_factor) * (1 + math.cos(math.pi * done)) / 2
+    if settings.name == "step":
+        passed = sum(step >= epoch * steps_per_epoch for epoch in settings.step_epochs)
+        return settings.factor**passed
+    return 1.0
+
+
+class Plateau:
+    """Cuts the learning rate by `factor` when the monitored value has not improved for `patience` epochs."""
+
+    def __init__(self, settings: ScheduleSettings, mode: str) -> None:
+        self._settings = settings
+        self._sign = 1.0 if mode == "max" else -1.0
+        self.factor = 1.0
+        self.best = -math.inf
+        self.waited = 0
+
+    def update(self, value: float) -> None:
+        """Take an epoch's value."""
+        if self._sign * value > self.best:
+            self.best, self.waited = self._sign * value, 0
+            return
+        self.waited += 1
+        if self.waited >= self._settings.patience:
+            self.factor *= self._settings.factor
+            self.waited = 0
+
+
+def freeze_stages(network: MammogramNet, settings: FreezeSettings, epoch: int) -> None:
+    """Let the stages that are due at an epoch learn, and hold the others (weights and batch-norm statistics)."""
+    for name, parameter in network.named_parameters():
+        parameter.stop_gradient = name not in network.learnable or is_frozen(stage_of(name, network.stages), settings, epoch)
+    if settings.batch_norm:
+        for _, layer in _norms(network):
+            for parameter in layer.parameters(include_sublayers=False):
+                parameter.stop_gradient = True
+
+
+def set_train_mode(network: MammogramNet, settings: FreezeSettings, epoch: int) -> None:
+    """Set train mode, with the batch-norms of frozen stages (or all, as settings say) kept in eval mode."""
+    network.train()
+    for name, layer in _norms(network):
+        if settings.batch_norm or is_frozen(stage_of(name, network.stages), settings, epoch):
+            layer.eval()
+
+
+def is_frozen(stage: int | None, settings: FreezeSettings, epoch: int) -> bool:
+    """Tell whether a stage stands still at an epoch; the head never does."""
+    return stage is not None and stage < len(settings.until_epoch) and epoch < settings.until_epoch[stage]
+
+
+def _norms(network: MammogramNet) -> list[tuple[str, paddle.nn.Layer]]:
+    kind = paddle.nn.layer.norm._BatchNormBase
+    return [(name, layer) for name, layer in network.named_sublayers() if isinstance(layer, kind | paddle.nn.BatchNorm)]

@@ -1,0 +1,76 @@
+"""`paddle.Model` with the training step that this project needs: weighted, accumulated like one large batch, averaged."""
+
+import math
+
+import numpy as np
+
+from mammo.model.network import MammogramNet
+from mammo.runtime import paddle
+from mammo.settings import TrainingSettings
+from mammo.training.ema import WeightAverage
+from mammo.training.loss import CaseLoss
+from mammo.training.schedule import set_train_mode
+
+
+class FineTuner(paddle.Model):
+    """`fit` is `paddle.Model`'s own loop; one step of it is this `train_batch`.
+
+    paddle's step adds up the gradients of accumulated batches (four batches, four times the update) and steps on a loss
+    that is no number; this one divides by the whole window's weight and leaves such a step out (`FiniteCheck` then stops).
+    """
+
+    def __init__(self, network: MammogramNet, optimizer: paddle.optimizer.Optimizer, settings: TrainingSettings) -> None:
+        image = paddle.static.InputSpec([None, None, None, None, None], "float32", "image")
+        present = paddle.static.InputSpec([None, None], "bool", "present")
+        labels = [
+            paddle.static.InputSpec([None, 2], "float32", "target"),
+            paddle.static.InputSpec([None], "float32", "weight"),
+            paddle.static.InputSpec([None], "int64", "index"),
+        ]
+        super().__init__(network, [image, present], labels)
+        self.prepare(optimizer, CaseLoss(settings.loss))
+        self.settings = settings
+        self.epoch = 0
+        self.step = 0
+        self.average = WeightAverage(network, settings.ema_decay)
+        self.last_index = np.zeros(0, np.int64)
+        self._window_weight = 0.0
+        self._scaler = paddle.amp.GradScaler() if settings.amp == "fp16" else None
+
+    @property
+    def optimizer(self) -> paddle.optimizer.Optimizer:
+        """The optimizer; its learning rate belongs to the schedule."""
+        return self._optimizer
+
+    def train_batch(self, inputs: list, labels: list | None = None, update: bool = True) -> list[float]:
+        """Learn from one batch; returns its mean loss, alone in a list."""
+        target, weight, index = labels or [None] * 3
+        set_train_mode(self.network, self.settings.freeze, self.epoch)
+        with paddle.amp.auto_cast(enable=self.settings.amp != "off", dtype={"bf16": "bfloat16"}.get(self.settings.amp, "float16")):
+            logits = self.network(*inputs)
+        losses = self._loss(logits, target)
+        total = (losses * weight).sum()
+        weight_sum = float(weight.sum())
+        self.last_index = index.numpy()
+        loss = float(total) / max(weight_sum, 1e-12)
+        if math.isfinite(loss):
+            (self._scaler.scale(total) if self._scaler else total).backward()
+            self._window_weight += weight_sum
+            if update:
+                self._update()
+        return [loss]
+
+    def _update(self) -> None:
+        with paddle.no_grad():
+            for parameter in self.network.parameters():
+                if parameter.grad is not None:
+                    parameter.grad.scale_(1.0 / self._window_weight)
+        if self._scaler:
+            self._scaler.step(self._optimizer)
+            self._scaler.update()
+        else:
+            self._optimizer.step()
+        self._optimizer.clear_grad()
+        self._window_weight = 0.0
+        self.step += 1
+        self.average.update()
