@@ -23,6 +23,7 @@ from mammo.errors import TrainingError
 # scikit-learn and albumentations before paddle: the other order ends paddlepaddle 2.6.2 in a segmentation fault
 # (both bring a zlib; measured on Python 3.11).
 IMPORTED_BEFORE_PADDLE = ("sklearn.metrics", "cv2", "albumentations")
+PLAIN_VARIABLE = "MAMMO_PLAIN_PADDLE"  # set to 1, the environment stays as it is: the benchmark's yardstick
 
 
 def available_cores() -> int:
@@ -60,7 +61,7 @@ def configure_environment() -> None:
     Measured, ResNet50_vd training at 224 px on 2 AMD cores: 0.58 images/s as paddle comes (it sets OMP_NUM_THREADS=1
     on import), 2.4 with these two.
     """
-    if os.environ.get("MAMMO_PLAIN_PADDLE") == "1":  # the benchmark's yardstick: paddle as it comes
+    if os.environ.get(PLAIN_VARIABLE) == "1":
         return
     os.environ.setdefault("OMP_NUM_THREADS", str(available_cores()))
     if is_amd():

@@ -79,9 +79,10 @@ def test_mask_of_another_size_is_mapped_and_of_another_shape_is_listed(tmp_path:
     odd = tiny_settings(
         tmp_path, data__kind="cbis_ddsm", data__root=str(tmp_path / "odd"), data__split="official", data__bad_images="exclude"
     )
+    refusing = odd.model_copy(update={"data": odd.data.model_copy(update={"bad_images": "refuse"})})
+    split = gather_split(refusing)
     with pytest.raises(ImageError, match="does not have the shape of its film"):
-        refusing = odd.model_copy(update={"data": odd.data.model_copy(update={"bad_images": "refuse"})})
-        prepare_split(refusing, gather_split(refusing))
+        prepare_split(refusing, split)
     left = prepare_split(odd, gather_split(odd)).split.samples
     assert len(left) == 0
     assert left.excluded["reason"].str.contains("does not have the shape of its film").sum() == 40

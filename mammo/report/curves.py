@@ -1,0 +1,52 @@
+"""A run's `log.jsonl` in, its learning curves out: training beside validation, and the gap between them."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from mammo.errors import DataMissingError
+
+PANELS = (("auc", "AUC"), ("loss", "loss (cross-entropy)"), ("recall", "recall at 0.5"))
+
+
+def read_log(path: Path) -> pd.DataFrame:
+    """Read a log: a row per epoch.
+
+    Raises:
+        DataMissingError: There is none, or it has no epoch.
+    """
+    if not path.is_file():
+        raise DataMissingError(f"{path}: there is no log; the run has not finished an epoch")
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    if not rows:
+        raise DataMissingError(f"{path}: the log is empty; the run has not finished an epoch")
+    return pd.DataFrame(rows).drop_duplicates("epoch", keep="last").sort_values("epoch")
+
+
+def draw_curves(logs: dict[str, pd.DataFrame]) -> Figure:
+    """Draw the curves of one run, or of several over each other.
+
+    Args:
+        logs: Logs of `read_log` by the name of their run.
+    """
+    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    for axes, (metric, title) in zip(figure.subplots(1, 4), (*PANELS, ("gap", "AUC gap: training - validation")), strict=True):
+        for number, (name, log) in enumerate(logs.items()):
+            colour = f"C{number}"
+            if metric == "gap":
+                axes.plot(log["epoch"], log["gap/auc"], color=colour, label=name)
+                continue
+            axes.plot(log["epoch"], log[f"validation/{metric}"], color=colour, label=f"{name} validation".strip())
+            axes.plot(log["epoch"], log[f"train/{metric}"], color=colour, linestyle="--", label=f"{name} training".strip())
+        axes.set(title=title, xlabel="epoch")
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=7)
+    return figure
+
+
+def write_curves(folders: dict[str, Path], path: Path) -> None:
+    """Draw the curves of run folders to a PNG."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draw_curves({name: read_log(folder / "log.jsonl") for name, folder in folders.items()}).savefig(path, dpi=110)

@@ -1,0 +1,52 @@
+"""Audits, judgements and dry runs in, tables for a terminal of 80 columns out."""
+
+import pandas as pd
+
+from mammo.cases.audit import Audit
+from mammo.evaluation.judge import TABLE_HEADER, Judgement, table_rows
+from mammo.progress import print_table
+
+NAMES_SHOWN = 8
+PHANTOM = " (PHANTOM: generated films, says nothing about patients)"
+
+
+def show_judgement(judgement: Judgement, about: str, *, phantom: bool = False) -> None:
+    """Print a judgement, and what its threshold is."""
+    print_table(f"{about}{PHANTOM if phantom else ''}", TABLE_HEADER, table_rows(judgement))
+    decision = judgement.decision
+    chosen = f", chosen on {decision.cases} {decision.part} cases ({decision.positives} malignant)" if decision.cases else ""
+    print(f"operating point: {decision.rule}, threshold {decision.threshold:.3f}{chosen}; the second line of a level is at 0.5")
+    for name, level in judgement.levels.items():
+        for metric, value in (level.ranking | level.at_threshold).items():
+            if value.undefined:
+                print(f"{name}: {metric} is undefined: {value.undefined}")
+
+
+def show_audit(audit: Audit, about: str) -> None:
+    """Print who is in which part, and what contradicts itself."""
+    print_table(about, list(audit.parts.columns), audit.parts.to_numpy().tolist())
+    _show_list("cases that stand there twice", audit.duplicates)
+    _show_list("views with both benign and malignant lesions", audit.conflicts)
+    _show_list("patients in more than one part", audit.leaks)
+
+
+def show_exclusions(excluded: pd.DataFrame) -> None:
+    """Print how many cases were left out, and why."""
+    if excluded.empty:
+        print("left out: nothing")
+        return
+    for reason, count in excluded["reason"].value_counts().items():
+        print(f"left out: {count} × {reason}")
+
+
+def show_dry_run(parts: pd.DataFrame, excluded: pd.DataFrame, lines: tuple[str, ...]) -> None:
+    """Print what a run would be."""
+    print_table("dry run: nothing is written", list(parts.columns), parts.to_numpy().tolist())
+    show_exclusions(excluded)
+    for line in lines:
+        print(line)
+
+
+def _show_list(what: str, names: list[str]) -> None:
+    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    print(f"{what}: {len(names)}" + (f" ({', '.join(names[:NAMES_SHOWN])}{more})" if names else ""))

@@ -1,0 +1,216 @@
+"""The commands as a user types them: what they print, what they write, and how bad input ends."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mammo.model.tensors import write_tensors
+from tests.shared_data import SHARED, needs
+from tests.tiny import SETTINGS, write_films
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def call(tool: str, *arguments: object, folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "tools" / f"{tool}.py"), *map(str, arguments)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "80"}
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, timeout=300, check=False)
+
+
+def refused(done: subprocess.CompletedProcess[str], words: str) -> None:
+    """One line on stderr, exit code 2, no traceback."""
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert done.stderr.startswith("mammo: error: ")
+    assert done.stderr.count("\n") == 1
+    assert words in done.stderr
+
+
+def write_config(folder: Path) -> Path:
+    import yaml
+
+    values = yaml.safe_load(yaml.safe_dump(SETTINGS))
+    values["data"]["manifest"] = "manifest.csv"
+    path = folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump(values), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    folder = tmp_path_factory.mktemp("user's data 乳腺")
+    write_films(folder)
+    write_config(folder)
+    done = call("train", "-c", "tiny.yaml", "-o", "training.epochs=3", folder=folder)
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Path:
+    write_films(tmp_path)
+    write_config(tmp_path)
+    return tmp_path
+
+
+def test_training_tells_device_epochs_and_the_test_table(trained: tuple[Path, str]) -> None:
+    _, said = trained
+    first = said.splitlines()[0]
+    assert first.startswith("device ")
+    assert "threads" in first
+    assert "BLAS" in first
+    assert "epoch 3/3" in said
+    assert "test part" in said
+    assert "used for selection" in said
+    assert all(len(line) <= 80 for line in said.splitlines() if "│" in line)
+
+
+def test_eval_judges_the_newest_run_as_training_did(trained: tuple[Path, str]) -> None:
+    folder, said = trained
+    before = json.loads((folder / "output" / "latest" / "report" / "metrics.json").read_text(encoding="utf-8"))
+    done = call("eval", folder=folder)
+    assert done.returncode == 0, done.stderr
+    after = json.loads((folder / "output" / "latest" / "report" / "metrics.json").read_text(encoding="utf-8"))
+    assert after == before
+    assert [line for line in said.splitlines() if line.startswith("lesion")] == [
+        line for line in done.stdout.splitlines() if line.startswith("lesion")
+    ]
+
+
+def test_eval_of_another_manifest_and_of_a_score_table(trained: tuple[Path, str]) -> None:
+    folder, _ = trained
+    done = call("eval", "--data", "manifest.csv", "--out", "other", folder=folder)
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((folder / "other" / "report" / "metrics.json").read_text(encoding="utf-8"))
+    assert metrics["levels"]["lesion"]["n"] == 48
+    done = call("eval", "--scores", "output/latest/scores_test.csv", "--out", "third", folder=folder)
+    assert done.returncode == 0, done.stderr
+    ours = json.loads((folder / "output" / "latest" / "report" / "metrics.json").read_text(encoding="utf-8"))
+    theirs = json.loads((folder / "third" / "report" / "metrics.json").read_text(encoding="utf-8"))
+    assert theirs["levels"]["lesion"]["auc"]["value"] == pytest.approx(ours["levels"]["lesion"]["auc"]["value"])
+    assert theirs["levels"]["lesion"]["at_half"] == ours["levels"]["lesion"]["at_half"]
+
+
+def test_predict_gives_the_score_of_the_table(trained: tuple[Path, str]) -> None:
+    folder, _ = trained
+    header, first = (
+        line.split(",") for line in (folder / "output" / "latest" / "scores_test.csv").read_text(encoding="utf-8").splitlines()[:2]
+    )
+    row = dict(zip(header, first, strict=True))
+    line = next(line for line in (folder / "manifest.csv").read_text(encoding="utf-8").splitlines() if f",{row['case_id']}," in line).split(
+        ","
+    )
+    done = call("predict", line[0], "--box", ",".join(line[-4:]), folder=folder)
+    assert done.returncode == 0, done.stderr
+    assert f"probability of malignancy {float(row['score']):.3f}" in done.stdout
+    assert "threshold" in done.stdout
+
+
+def test_lesion_model_without_a_box_refuses(trained: tuple[Path, str]) -> None:
+    folder, _ = trained
+    refused(call("predict", "00_CC.png", folder=folder), "give --box x,y,width,height, or use a model of data.task=image")
+
+
+def test_resume_goes_on_with_the_newest_run(trained: tuple[Path, str]) -> None:
+    folder, _ = trained
+    done = call("train", "--resume", "-o", "training.epochs=4", folder=folder)
+    assert done.returncode == 0, done.stderr
+    assert "resuming after epoch 3" in done.stdout
+    assert "epoch 4/4" in done.stdout
+    assert "epoch 3/4" not in done.stdout
+
+
+def test_prepare_and_audit_say_what_is_there(fresh: Path) -> None:
+    done = call("prepare", "-c", "tiny.yaml", "--preview", "8", folder=fresh)
+    assert done.returncode == 0, done.stderr
+    assert "prepared: 48 views of 48 cases" in done.stdout
+    assert (fresh / "output" / "preview.png").is_file()
+    done = call("audit", "-c", "tiny.yaml", folder=fresh)
+    assert done.returncode == 0, done.stderr
+    assert "patients in more than one part: 0" in done.stdout
+
+
+def test_dry_run_writes_nothing(fresh: Path) -> None:
+    before = sorted(path.name for path in fresh.iterdir())
+    done = call("train", "-c", "tiny.yaml", "--dry-run", folder=fresh)
+    assert done.returncode == 0, done.stderr
+    for words in ("parameters: backbone", "batch: image [8, 1, 1, 32, 32]", "time:", "memory:", "validation"):
+        assert words in done.stdout
+    assert sorted(path.name for path in fresh.iterdir()) == before
+
+
+def test_print_config_is_the_config(fresh: Path) -> None:
+    done = call("train", "-c", "tiny.yaml", "-o", "training.epochs=7", "--print-config", folder=fresh)
+    assert done.returncode == 0
+    assert "epochs: 7" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["-o", "training.epoch=3"], "did you mean training.epochs?"),
+        (["-o", "training.epochs=soon"], "training.epochs"),
+        (["-o", "data.manifest=none.csv"], "none.csv: there is no such file"),
+        (["-o", "data.kind=cbis_ddsm", "-o", "data.root=nowhere"], "get CBIS-DDSM"),
+        (["-o", "training.batch_size=500"], "fewer than one batch of 500"),
+        (["-o", "data.fractions=[0.5, 0.0, 0.5]"], "part validation is empty"),
+        (["-o", "model.backbone=ResNet49_vd"], "ResNet"),
+        (["-o", "model.pretrained=none.pdparams"], "none.pdparams: the weight file is not there"),
+        (["-o", "training.early_stopping.monitor=validation/acu"], "'validation/acu' is not measured"),
+        (["-o", "device=gpu"], "gpu"),
+        (["--resume"], "holds no run yet"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(fresh: Path, arguments: list[str], words: str) -> None:
+    refused(call("train", "-c", "tiny.yaml", *arguments, folder=fresh), words)
+
+
+def test_missing_column_is_one_line_and_exit_2(fresh: Path) -> None:
+    path = fresh / "manifest.csv"
+    path.write_text(path.read_text(encoding="utf-8").replace("patient_id", "patient", 1), encoding="utf-8")
+    refused(call("train", "-c", "tiny.yaml", folder=fresh), "column patient_id is missing (there is 'patient'; rename it?)")
+
+
+def test_one_class_is_one_line_and_exit_2(tmp_path: Path) -> None:
+    write_films(tmp_path, one_class=True)
+    write_config(tmp_path)
+    refused(call("train", "-c", "tiny.yaml", folder=tmp_path), "part train has one class only")
+
+
+def test_unreadable_image_is_one_line_and_exit_2(fresh: Path) -> None:
+    (fresh / "03_MLO.png").write_bytes((fresh / "03_MLO.png").read_bytes()[:300])
+    refused(call("train", "-c", "tiny.yaml", folder=fresh), "03_MLO.png")
+
+
+def test_leaking_split_is_one_line_and_exit_2_in_audit_and_training(fresh: Path) -> None:
+    path = fresh / "manifest.csv"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    parts = ["split", *["train", "test"] * ((len(lines) - 1) // 2)]
+    path.write_text("\n".join(f"{line},{part}" for line, part in zip(lines, parts, strict=True)) + "\n", encoding="utf-8")
+    for tool in ("audit", "train"):
+        refused(
+            call(tool, "-c", "tiny.yaml", "-o", "data.split=manifest", folder=fresh), "24 patients stand in more than one part (P00, P01"
+        )
+
+
+def test_truncated_and_wrong_shaped_weights_are_one_line_and_exit_2(fresh: Path) -> None:
+    from mammo.model.backbone import build_features
+
+    own = {name: value.numpy() for name, value in build_features("ResNet18_vd", in_channels=1).network.state_dict().items()}
+    first = next(iter(own))
+    write_tensors(fresh / "wrong.safetensors", own | {first: np.zeros((3, 3), np.float32)})
+    write_tensors(fresh / "good.safetensors", own)
+    (fresh / "cut.safetensors").write_bytes((fresh / "good.safetensors").read_bytes()[:-100])
+    refused(call("train", "-c", "tiny.yaml", "-o", "model.pretrained=wrong.safetensors", folder=fresh), "of another shape")
+    refused(call("train", "-c", "tiny.yaml", "-o", "model.pretrained=cut.safetensors", folder=fresh), "cut.safetensors")
+
+
+@needs("cbis_ddsm_csv")
+def test_audit_of_the_official_csvs_names_the_31_patients(tmp_path: Path) -> None:
+    done = call("audit", "--csv", SHARED / "cbis_ddsm_csv", folder=tmp_path)
+    refused(done, "31 patients stand in more than one part (P_00016, P_00041")
+    assert "patients in more than one part: 31" in done.stdout

@@ -1,0 +1,35 @@
+"""Say who is in which part, and who leaks: `python tools/audit.py -c configs/resnet50_vd.yaml`, or `--csv DIR` for CBIS-DDSM's CSVs."""
+
+from pathlib import Path
+
+from mammo.command import read_settings, run, settings_parser
+
+
+def main() -> None:
+    """Print the audit; a leaking split ends with exit code 2 and the patients' names."""
+    parser = settings_parser(__doc__)
+    parser.add_argument("--csv", type=Path, metavar="DIR", help="audit the four official CSVs of CBIS-DDSM alone, without images")
+    arguments = parser.parse_args()
+    from mammo.cases.audit import audit_split, audit_table, refuse_leaks
+    from mammo.report.text import show_audit, show_exclusions
+
+    if arguments.csv:
+        from mammo.cases.cbis_ddsm import read_official_csvs
+
+        audit = audit_table(read_official_csvs(arguments.csv))
+        show_audit(audit, f"CBIS-DDSM, official split, {arguments.csv}")
+        refuse_leaks(audit, split_name="official")
+        return
+    settings = read_settings(arguments)
+    from mammo.prepare.gather import gather_split
+
+    split = gather_split(settings)
+    audit = audit_split(split)
+    show_audit(audit, f"{settings.data.kind}, task {settings.data.task}, split {settings.data.split}")
+    show_exclusions(split.samples.excluded)
+    print(f"split SHA-256: {split.sha256}")
+    refuse_leaks(audit, split_name=settings.data.split)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,29 @@
+"""One image in, probability out: `python tools/predict.py film.dcm --box 1200,800,300,260` asks the newest run's best network."""
+
+import argparse
+from pathlib import Path
+
+from mammo.command import parse_box, run
+
+
+def main() -> None:
+    """Print a line per file."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="DICOM, PNG, JPEG or PGM")
+    parser.add_argument("--box", type=parse_box, metavar="X,Y,W,H", help="the lesion's place in pixels; a lesion model needs it")
+    parser.add_argument("--run", type=Path, metavar="DIR", help="a run folder (default: the newest below --output)")
+    parser.add_argument("--output", type=Path, default=Path("output"), metavar="DIR", help="the folder of all runs")
+    arguments = parser.parse_args()
+    from mammo.evaluation.operating_point import in_words
+    from mammo.inference.load import load_run, predict_file
+    from mammo.runs import find_run
+
+    loaded = load_run(find_run(arguments.output, arguments.run))
+    for file in arguments.files:
+        score = predict_file(loaded, file, box=arguments.box)
+        print(f"{file}: probability of malignancy {score:.3f}; {in_words(score, loaded.decision)}")
+    print("This is research software, not a medical device; it does not replace a radiologist.")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,29 @@
+"""Fill the store of prepared films: `python tools/prepare.py -c configs/resnet50_vd.yaml`; `--preview 24` draws a contact sheet."""
+
+from pathlib import Path
+
+from mammo.command import read_settings, run, settings_parser
+
+
+def main() -> None:
+    """Prepare all films that settings name, and say what was left out."""
+    parser = settings_parser(__doc__)
+    parser.add_argument("--preview", type=int, metavar="N", help="write a contact sheet of N prepared views")
+    parser.add_argument("--out", type=Path, metavar="PNG", help="where the contact sheet goes (default: OUTPUT/preview.png)")
+    arguments = parser.parse_args()
+    settings = read_settings(arguments)
+    from mammo.prepare.contact_sheet import write_contact_sheet
+    from mammo.prepare.gather import gather_split, prepare_split
+    from mammo.report.text import show_exclusions
+
+    prepared = prepare_split(settings, gather_split(settings))
+    print(f"prepared: {len(prepared.entries)} views of {len(prepared.split.samples)} cases in {prepared.store.folder}")
+    show_exclusions(prepared.split.samples.excluded)
+    if arguments.preview:
+        path = arguments.out or settings.output / "preview.png"
+        write_contact_sheet(prepared, path, count=arguments.preview, seed=settings.seed, phantom=settings.data.kind == "phantom")
+        print(f"contact sheet: {path}")
+
+
+if __name__ == "__main__":
+    run(main)
