@@ -26,7 +26,11 @@ class PhantomSettings(Strict):
 
 
 class DataSettings(Strict):
-    """Which films, which cases of them, which part each belongs to, and how pixels reach the network."""
+    """Which films, which cases of them, which part each belongs to, and how pixels reach the network.
+
+    With `folds` above 0, split holdout gives fold number `fold` (from 0) of so many as the test part, and takes validation
+    out of the other patients.
+    """
 
     kind: Literal["cbis_ddsm", "manifest", "phantom"] = "phantom"
     root: Path | None = None
@@ -36,6 +40,8 @@ class DataSettings(Strict):
     benign_without_callback: Literal["benign", "exclude"] = "benign"
     split: Literal["official", "official_clean", "manifest", "holdout"] = "holdout"
     split_seed: int = 0
+    folds: Annotated[int, Field(ge=0)] = 0
+    fold: Annotated[int, Field(ge=0)] = 0
     fractions: tuple[Fraction, Fraction, Fraction] = (0.70, 0.15, 0.15)
     clean_from: Literal["train", "test"] = "train"
     image_size: Size = (224, 224)
@@ -55,6 +61,10 @@ class DataSettings(Strict):
             raise ValueError("kind manifest needs data.manifest, the path of a CSV file")
         if self.kind == "cbis_ddsm" and self.root is None:
             raise ValueError("kind cbis_ddsm needs data.root, the folder that holds CBIS-DDSM")
+        if self.folds == 1 or (self.folds and self.fold >= self.folds):
+            raise ValueError(f"folds must be 0 (none) or at least 2, and fold below it, got folds {self.folds}, fold {self.fold}")
+        if self.folds and self.split != "holdout":
+            raise ValueError(f"folds are drawn by data.split=holdout, got {self.split}")
         if self.split == "manifest" and self.kind != "manifest":
             raise ValueError("split manifest needs data.kind manifest")
         return self

@@ -173,6 +173,15 @@ def test_folds_keep_patients_together_and_differ_by_one_patient_at_most(k: int, 
     assert sizes.max() - sizes.min() <= 1
 
 
+def test_every_case_is_tested_in_exactly_one_fold(tmp_path: Path) -> None:
+    samples = make_samples(read_manifest(two_breasts(tmp_path)), "lesion")
+    splits = [make_split(samples, "holdout", seed=1, folds=5, fold=fold) for fold in range(5)]
+    tested = np.concatenate([split.rows("test") for split in splits])
+    assert sorted(tested) == list(range(len(samples)))
+    assert all(patients_on_two_sides(samples.cases["patient_id"], split.part) == [] for split in splits)
+    assert all(len(split.rows("validation")) > 0 for split in splits)
+
+
 def test_breast_with_one_view_is_kept_and_marked(tmp_path: Path) -> None:
     rows = ["a.png,P1,LEFT,CC,L1,1,1,2,3,4,train", "b.png,P1,LEFT,MLO,L2,0,1,2,3,4,train", "c.png,P2,RIGHT,MLO,L3,0,1,2,3,4,test"]
     samples = make_samples(read_manifest(write_manifest(tmp_path, rows)), "breast")

@@ -35,7 +35,14 @@ class Split:
 
 
 def make_split(
-    samples: SampleTable, kind: str, *, seed: int = 0, fractions: tuple[float, float, float] = (0.7, 0.15, 0.15), clean_from: str = "train"
+    samples: SampleTable,
+    kind: str,
+    *,
+    seed: int = 0,
+    fractions: tuple[float, float, float] = (0.7, 0.15, 0.15),
+    clean_from: str = "train",
+    folds: int = 0,
+    fold: int = 0,
 ) -> Split:
     """Give every sample a part.
 
@@ -46,11 +53,16 @@ def make_split(
         seed: Draws the hold-out and the validation part.
         fractions: Train, validation, test, of patients. Where the source has a test part, validation takes
             validation / (train + validation) of the training patients.
+        folds: With holdout: as many test parts, of which `fold` is taken; validation comes out of the others.
+        fold: Which of them, from 0.
         clean_from: The side that `official_clean` drops shared patients from, `train` or `test`.
 
     Raises:
         SplitError: The source has no such column, or a part it must have is empty.
     """
+    if kind == "holdout" and folds:
+        part = np.where(make_folds(samples, folds, seed=seed) == fold, "test", "train").astype(object)
+        return Split(samples, _carve_validation(samples.cases, part, fractions, seed))
     if kind == "holdout":
         return Split(samples, _holdout(samples.cases, fractions, seed))
     part = samples.cases["split"].to_numpy(object)

@@ -58,7 +58,15 @@ def gather_split(settings: Settings) -> Split:
     """Read cases and give each its part; nothing is decoded."""
     data = settings.data
     samples = make_samples(read_lesions(settings), data.task)
-    return make_split(samples, data.split, seed=data.split_seed, fractions=data.fractions, clean_from=data.clean_from)
+    return make_split(
+        samples,
+        data.split,
+        seed=data.split_seed,
+        fractions=data.fractions,
+        clean_from=data.clean_from,
+        folds=data.folds,
+        fold=data.fold,
+    )
 
 
 def prepare_split(settings: Settings, split: Split) -> PreparedSplit:
