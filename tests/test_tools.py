@@ -197,6 +197,14 @@ def test_leaking_split_is_one_line_and_exit_2_in_audit_and_training(fresh: Path)
         )
 
 
+def test_same_film_under_two_names_is_found_by_the_audit(fresh: Path) -> None:
+    for number in range(1, 24):
+        (fresh / f"{number:02d}_CC.png").write_bytes((fresh / "00_CC.png").read_bytes())
+    done = call("audit", "-c", "tiny.yaml", folder=fresh)
+    refused(done, "the very same film stands in more than one part, under the patients P00, P01")
+    assert "films with the very same content: 1 (00_CC.png = 01_CC.png" in done.stdout
+
+
 def test_truncated_and_wrong_shaped_weights_are_one_line_and_exit_2(fresh: Path) -> None:
     from mammo.model.backbone import build_features
 

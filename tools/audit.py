@@ -10,8 +10,8 @@ def main() -> None:
     parser = settings_parser(__doc__)
     parser.add_argument("--csv", type=Path, metavar="DIR", help="audit the four official CSVs of CBIS-DDSM alone, without images")
     arguments = parser.parse_args()
-    from mammo.cases.audit import audit_split, audit_table, refuse_leaks
-    from mammo.report.text import show_audit, show_exclusions
+    from mammo.cases.audit import audit_split, audit_table, refuse_leaks, refuse_shared_films
+    from mammo.report.text import show_audit, show_exclusions, show_list
 
     if arguments.csv:
         from mammo.cases.cbis_ddsm import read_official_csvs
@@ -21,14 +21,19 @@ def main() -> None:
         refuse_leaks(audit, split_name="official")
         return
     settings = read_settings(arguments)
+    from mammo.prepare.duplicates import find_duplicates
     from mammo.prepare.gather import gather_split
 
     split = gather_split(settings)
     audit = audit_split(split)
     show_audit(audit, f"{settings.data.kind}, task {settings.data.task}, split {settings.data.split}")
+    alike, shared = find_duplicates(split)
+    show_list("films with the very same content", alike)
+    show_list("patients whose film stands in several parts", shared)
     show_exclusions(split.samples.excluded)
     print(f"split SHA-256: {split.sha256}")
     refuse_leaks(audit, split_name=settings.data.split)
+    refuse_shared_films(shared)
 
 
 if __name__ == "__main__":

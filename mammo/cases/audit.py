@@ -95,3 +95,14 @@ def leaks_by_content(split: Split, case: np.ndarray, content: np.ndarray) -> lis
     frame = pd.DataFrame({"patient": patients, "content": content, "part": split.part[case]})
     spread = frame.groupby("content")["part"].transform("nunique")
     return sorted(frame.loc[spread > 1, "patient"].unique())
+
+
+def refuse_shared_films(patients: list[str]) -> None:
+    """Refuse a split in which the very same film stands in several parts, under patients as `leaks_by_content` finds them.
+
+    Raises:
+        SplitError: There are such patients; all are named.
+    """
+    if patients:
+        names = ", ".join(patients)
+        raise SplitError(f"split leaks: the very same film stands in more than one part, under the patients {names}; give them one part")

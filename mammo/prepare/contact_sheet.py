@@ -32,7 +32,7 @@ def write_contact_sheet(prepared: PreparedSplit, path: Path, *, count: int, seed
     tiles = []
     for number in numbers:
         entry, case = prepared.entries[number], cases.iloc[views["case"].iloc[number]]
-        words = f"{'PHANTOM ' if phantom else ''}{case.case_id}"
+        words = f"PHANTOM {case.case_id}" if phantom and "PHANTOM" not in case.case_id else str(case.case_id)
         tiles.append(_tile(np.asarray(prepared.store.pixels(entry)), entry.stored_box, int(case.label), words))
     blank = np.zeros_like(tiles[0])
     rows = [tiles[start : start + COLUMNS] for start in range(0, len(tiles), COLUMNS)]
@@ -60,5 +60,7 @@ def _tile(pixels: np.ndarray, box: tuple[float, float, float, float] | None, lab
     if box is not None:
         x, y, across, down = (round(value * scale) for value in box)
         cv2.rectangle(tile, (x, y), (x + across, y + down), COLOURS[label], 1)
-    cv2.putText(tile, words[-34:], (2, TILE_PX + 13), cv2.FONT_HERSHEY_SIMPLEX, 0.36, COLOURS[label], 1, cv2.LINE_AA)
+    font = cv2.FONT_HERSHEY_SIMPLEX
+    fitting = min(0.4, 0.4 * (TILE_PX - 6) / cv2.getTextSize(words, font, 0.4, 1)[0][0])
+    cv2.putText(tile, words, (2, TILE_PX + 13), font, fitting, COLOURS[label], 1, cv2.LINE_AA)
     return tile

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-from mammo.cases.audit import Audit, audit_split, leaks_by_content, refuse_leaks
+from mammo.cases.audit import Audit, audit_split, leaks_by_content, refuse_leaks, refuse_shared_films
 from mammo.cases.cbis_ddsm import find_csv_folder
 from mammo.cases.read import read_cases
 from mammo.cases.samples import SampleTable, make_samples
 from mammo.cases.splits import Split, make_split
 from mammo.cases.table import BOX, CANDIDATE_SEPARATOR, LesionTable
-from mammo.errors import ImageError, SplitError, in_one_line
+from mammo.errors import ImageError, in_one_line
 from mammo.images.preprocess import PreprocessSettings
 from mammo.prepare.film_job import Wish
 from mammo.prepare.locate import locate_files
@@ -120,11 +120,7 @@ def _refuse_shared_content(prepared: PreparedSplit) -> None:
     """Refuse a film that stands in two parts under two names, as `audit.leaks_by_content` finds it."""
     split, views = prepared.split, prepared.split.samples.views
     content = np.array([entry.film_sha256 for entry in prepared.entries], object)
-    shared = leaks_by_content(split, views["case"].to_numpy(), content)
-    if shared:
-        raise SplitError(
-            f"split leaks: the very same film stands in more than one part, under the patients {', '.join(shared)}; give them one part"
-        )
+    refuse_shared_films(leaks_by_content(split, views["case"].to_numpy(), content))
 
 
 def check_split(settings: Settings, split: Split) -> Audit:

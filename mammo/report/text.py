@@ -25,9 +25,9 @@ def show_judgement(judgement: Judgement, about: str, *, phantom: bool = False) -
 def show_audit(audit: Audit, about: str) -> None:
     """Print who is in which part, and what contradicts itself."""
     print_table(about, list(audit.parts.columns), audit.parts.to_numpy().tolist())
-    _show_list("cases that stand there twice", audit.duplicates)
-    _show_list("views with both benign and malignant lesions", audit.conflicts)
-    _show_list("patients in more than one part", audit.leaks)
+    show_list("cases that stand there twice", audit.duplicates)
+    show_list("views with both benign and malignant lesions", audit.conflicts)
+    show_list("patients in more than one part", audit.leaks)
 
 
 def show_exclusions(excluded: pd.DataFrame) -> None:
@@ -47,6 +47,7 @@ def show_dry_run(parts: pd.DataFrame, excluded: pd.DataFrame, lines: tuple[str, 
         print(line)
 
 
-def _show_list(what: str, names: list[str]) -> None:
+def show_list(what: str, names: list[str]) -> None:
+    """Print how many there are, and the first names."""
     more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
     print(f"{what}: {len(names)}" + (f" ({', '.join(names[:NAMES_SHOWN])}{more})" if names else ""))
