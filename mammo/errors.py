@@ -29,6 +29,10 @@ class ImageError(MammoError):
     """A file is no image that can be read, or its content contradicts its header."""
 
 
+class MaskError(ImageError):
+    """A lesion's mask cannot be laid onto its film; such lesions are listed exclusions, not a broken file."""
+
+
 class StoreError(MammoError):
     """An entry of the prepared store is missing or damaged."""
 

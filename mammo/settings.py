@@ -36,7 +36,7 @@ class DataSettings(Strict):
     root: Path | None = None
     manifest: Path | None = None
     task: Literal["lesion", "image", "breast"] = "lesion"
-    lesion_types: tuple[Literal["mass", "calcification"], ...] = ("mass", "calcification")
+    lesion_types: Annotated[tuple[Literal["mass", "calcification"], ...], Field(min_length=1)] = ("mass", "calcification")
     benign_without_callback: Literal["benign", "exclude"] = "benign"
     split: Literal["official", "official_clean", "manifest", "holdout"] = "holdout"
     split_seed: int = 0
@@ -57,6 +57,8 @@ class DataSettings(Strict):
     def _complete(self) -> "DataSettings":
         if abs(sum(self.fractions) - 1) > 1e-6:
             raise ValueError(f"fractions must sum to 1 (train, validation, test), got {list(self.fractions)}")
+        if self.fractions[0] == 0:
+            raise ValueError(f"fractions must leave something to train on, got {list(self.fractions)}")
         if self.kind == "manifest" and self.manifest is None:
             raise ValueError("kind manifest needs data.manifest, the path of a CSV file")
         if self.kind == "cbis_ddsm" and self.root is None:
@@ -82,11 +84,19 @@ class AugmentationStep(Strict):
     brightness: Fraction = 0.2
     contrast: Fraction = 0.2
     gamma: tuple[Positive, Positive] = (0.8, 1.25)
-    noise_std: tuple[NotNegative, NotNegative] = (0.0, 0.03)
+    noise_std: tuple[Fraction, Fraction] = (0.0, 0.03)
     alpha: Positive = 30.0
     sigma: Positive = 6.0
     holes: tuple[PositiveInt, PositiveInt] = (1, 4)
     hole_size: tuple[Fraction, Fraction] = (0.05, 0.15)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "AugmentationStep":
+        for name in ("zoom", "gamma", "noise_std", "holes", "hole_size"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(f"{name} must be [low, high], got [{low}, {high}]")
+        return self
 
 
 class ModelSettings(Strict):
@@ -140,6 +150,10 @@ class FreezeSettings(Strict):
     batch_norm: bool = False
 
 
+# What each part is measured by at an epoch's end, over the whole part, at the threshold 0.5.
+EPOCH_METRICS = ("loss", "auc", "recall", "specificity", "precision", "f1", "balanced_accuracy", "accuracy")
+
+
 class EarlyStoppingSettings(Strict):
     """Stop when `monitor` (`part/metric`, such as validation/auc) has not improved for `patience` epochs."""
 
@@ -147,6 +161,16 @@ class EarlyStoppingSettings(Strict):
     mode: Literal["max", "min"] = "max"
     patience: PositiveInt = 8
     min_delta: NotNegative = 0.0
+
+    @model_validator(mode="after")
+    def _known_and_in_its_direction(self) -> "EarlyStoppingSettings":
+        part, _, metric = self.monitor.partition("/")
+        if part not in ("train", "validation") or metric not in EPOCH_METRICS:
+            raise ValueError(f"monitor must be train/… or validation/… of {', '.join(EPOCH_METRICS)}, got {self.monitor!r}")
+        if (metric == "loss") != (self.mode == "min"):
+            better = "min" if metric == "loss" else "max"
+            raise ValueError(f"mode {self.mode} would choose the worst epoch by {self.monitor}; use mode {better}")
+        return self
 
 
 class TrainingSettings(Strict):
@@ -187,7 +211,9 @@ class EvaluationSettings(Strict):
     def _known_rule(cls, value: str) -> str:
         rule, _, bound = value.replace(" ", "").partition(">=")
         try:
-            known = (rule == "youden" and not bound) or 0 <= float(bound if rule in ("recall", "specificity") else rule) <= 1
+            bounded = rule in ("recall", "specificity")
+            number = bound if bounded else rule
+            known = (rule == "youden" and not bound) or ((bounded or not bound) and 0 <= float(number) <= 1)
         except ValueError:
             known = False
         if not known:

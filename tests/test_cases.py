@@ -12,8 +12,9 @@ from mammo.cases.audit import audit_split, audit_table, refuse_leaks
 from mammo.cases.cbis_ddsm import read_official_csvs
 from mammo.cases.manifest import read_manifest
 from mammo.cases.samples import make_samples
-from mammo.cases.splits import check_trainable, make_folds, make_split, patients_on_two_sides
+from mammo.cases.splits import check_trainable, make_folds, make_split, patients_on_two_sides, source_leaks, split_lesions
 from mammo.errors import CaseError, DataMissingError, SplitError
+from mammo.settings import DataSettings
 from tests.shared_data import SHARED, needs
 
 CSV = SHARED / "cbis_ddsm_csv"
@@ -68,13 +69,33 @@ def test_each_lesion_type_alone_is_patient_disjoint(kind: str) -> None:
 
 @needs("cbis_ddsm_csv")
 def test_official_clean_leaves_318_patients_in_test() -> None:
-    samples = make_samples(read_official_csvs(CSV), "lesion")
-    placeless = samples.excluded["reason"].eq("lesion has neither box nor mask")
-    assert placeless.sum() == 0
-    split = make_split(samples, "official_clean", clean_from="test")
+    data = DataSettings(split="official_clean", clean_from="test")
+    split = split_lesions(read_official_csvs(CSV), data)
     test = split.samples.cases[split.part == "test"]
     assert (test["patient_id"].nunique(), test["image_id"].nunique(), len(test)) == (318, 591, 644)
     assert audit_split(split).leaks == []
+    assert split.samples.excluded["reason"].str.contains("dropped from test").sum() == 60
+
+
+@needs("cbis_ddsm_csv")
+@pytest.mark.parametrize("task", ["lesion", "image", "breast"])
+def test_31_patients_leak_under_every_task_and_none_when_cleaned(task: str) -> None:
+    table = read_official_csvs(CSV)
+    assert len(audit_split(split_lesions(table, DataSettings(split="official", task=task))).leaks) == 31
+    shared = set(source_leaks(table))
+    for side, kept in (("train", "test"), ("test", "train")):
+        split = split_lesions(table, DataSettings(split="official_clean", task=task, clean_from=side))
+        parts = set(split.part[split.samples.cases["patient_id"].isin(shared)])
+        assert parts == ({"test"} if kept == "test" else {"train", "validation"})
+        assert audit_split(split).leaks == []
+
+
+@needs("cbis_ddsm_csv")
+def test_audit_counts_films_lesions_and_mixed_breasts() -> None:
+    audit = audit_split(split_lesions(read_official_csvs(CSV), DataSettings(split="official", task="breast")))
+    whole = audit.parts[audit.parts["part"] == "all"].iloc[0]
+    assert (whole["patients"], whole["breasts"], whole["views"], whole["lesions"]) == (1566, 1708, 3032, 3568)
+    assert len(audit.conflicts) == 20
 
 
 @needs("cbis_ddsm_csv")
@@ -187,6 +208,31 @@ def test_breast_with_one_view_is_kept_and_marked(tmp_path: Path) -> None:
     samples = make_samples(read_manifest(write_manifest(tmp_path, rows)), "breast")
     assert samples.cases[["case_id", "label", "complete"]].to_numpy().tolist() == [["P1_LEFT", 1, True], ["P2_RIGHT", 0, False]]
     assert [view.view for view in samples[0].views] == ["CC", "MLO"]
+
+
+def test_breast_label_counts_films_that_the_task_leaves_out(tmp_path: Path) -> None:
+    views = (("a", "CC", 0), ("b", "CC", 1), ("c", "MLO", 0), ("d", "ML", 0))
+    rows = [f"{name}.png,P1,LEFT,{view},L{name},{label},1,2,3,4,train" for name, view, label in views]
+    samples = make_samples(read_manifest(write_manifest(tmp_path, rows)), "breast")
+    assert samples.cases["label"].tolist() == [1]
+    assert sorted(samples.excluded["reason"]) == ["a second film of the same view of the breast", "view is neither CC nor MLO"]
+
+
+def test_film_of_an_unknown_side_is_left_out_of_task_breast(tmp_path: Path) -> None:
+    rows = ["a.png,P1,,CC,L1,1,1,2,3,4,train", "b.png,P1,LEFT,CC,L2,0,1,2,3,4,train"]
+    samples = make_samples(read_manifest(write_manifest(tmp_path, rows)), "breast")
+    assert samples.cases["case_id"].tolist() == ["P1_LEFT"]
+    assert samples.excluded["reason"].tolist() == ["film has no laterality"]
+
+
+def test_row_longer_than_the_header_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CaseError, match="more cells than the header"):
+        read_manifest(write_manifest(tmp_path, ["a.png,P1,1,"], head="image,patient_id,label\n"))
+
+
+def test_image_label_below_its_lesions_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CaseError, match="line 2: image_label is 0 beside a malignant lesion"):
+        read_manifest(write_manifest(tmp_path, ["a.png,P1,1,0"], head="image,patient_id,label,image_label\n"))
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from mammo.cases.splits import Split, patients_on_two_sides
+from mammo.cases.splits import Split, patients_on_two_sides, source_leaks
 from mammo.cases.table import LesionTable
 from mammo.errors import SplitError
 
@@ -21,27 +21,24 @@ class Audit:
 
 
 def audit_split(split: Split) -> Audit:
-    """Count a split's parts and find its leaks, its doubled cases and its views with both classes."""
-    cases = split.samples.cases
+    """Count a split's parts and find its leaks, its doubled cases and its films or breasts with both classes."""
+    samples = split.samples
+    cases = samples.cases.assign(part=split.part, views=samples.views.groupby("case").size())
     return Audit(
-        _count(cases.assign(part=split.part)),
-        patients_on_two_sides(cases["patient_id"], split.part),
+        _count(cases),
+        sorted({*patients_on_two_sides(cases["patient_id"], split.part), *split.source_leaks}),
         sorted(cases.loc[cases.duplicated("case_id"), "case_id"]),
-        _views_with_both_classes(cases),
+        sorted(cases.loc[cases["mixed"], "image_id"].unique()),
     )
 
 
 def audit_table(table: LesionTable) -> Audit:
     """The same for a lesion table with its source's own split, before any sample is made."""
     frame = table.frame
-    counted = _count(frame.assign(part=frame["split"], breast_id=frame["patient_id"] + "_" + frame["laterality"]))
+    cases = frame.assign(part=frame["split"], breast_id=frame["patient_id"] + "_" + frame["laterality"], lesions=1, views=1)
+    spread = frame.groupby("image_id")["label"].nunique()
     doubled = frame[frame.duplicated(["image_id", "lesion_type", "lesion_id"])]
-    return Audit(
-        counted,
-        patients_on_two_sides(frame["patient_id"], frame["split"].to_numpy()),
-        sorted(doubled["lesion_id"]),
-        _views_with_both_classes(frame),
-    )
+    return Audit(_count(cases), source_leaks(table), sorted(doubled["lesion_id"]), sorted(map(str, spread.index[spread > 1])))
 
 
 def _count(cases: pd.DataFrame) -> pd.DataFrame:
@@ -56,16 +53,12 @@ def _count_one(cases: pd.DataFrame, name: str) -> dict[str, object]:
         "part": name,
         "patients": cases["patient_id"].nunique(),
         "breasts": cases["breast_id"].nunique(),
-        "views": cases["image_id"].nunique(),
+        "views": int(cases.drop_duplicates("image_id")["views"].sum()),
+        "lesions": int(cases["lesions"].sum()),
         "cases": len(cases),
         "malignant": malignant,
         "share": round(malignant / max(1, len(cases)), 3),
     }
-
-
-def _views_with_both_classes(cases: pd.DataFrame) -> list[str]:
-    spread = cases.groupby("image_id")["label"].nunique()
-    return sorted(map(str, spread.index[spread > 1]))
 
 
 def refuse_leaks(audit: Audit, *, split_name: str) -> None:

@@ -1,6 +1,7 @@
 """Reads any data set given as one manifest CSV to a lesion table; all faults of the file come in one message."""
 
 import difflib
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -59,13 +60,15 @@ def read_csv(path: Path) -> pd.DataFrame:
         CaseError: It is no CSV, or is empty.
     """
     try:
-        return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header, which pandas would cut
+            return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
     except FileNotFoundError:
         raise DataMissingError(
             f"{path}: there is no such file; expected a CSV with the columns {', '.join(REQUIRED)} and {' or '.join(ONE_OF)}"
         ) from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, OSError) as error:
-        raise CaseError(f"{path}: cannot be read as CSV: {error}") from error
+    except (pd.errors.ParserWarning, pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, OSError) as error:
+        raise CaseError(f"{path}: cannot be read as CSV (a row with more cells than the header?): {error}") from error
 
 
 def _check_columns(raw: pd.DataFrame, path: Path) -> None:

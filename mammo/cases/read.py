@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import pandas as pd
+
 from mammo.cases.cbis_ddsm import read_official_csvs
 from mammo.cases.manifest import read_manifest
-from mammo.cases.table import LesionTable
+from mammo.cases.table import LESION_TYPES, LesionTable
 from mammo.settings import DataSettings
 
 
@@ -22,10 +24,16 @@ def read_cases(data: DataSettings, root: Path | None = None) -> LesionTable:
     if data.kind == "manifest":
         table = read_manifest(Path(data.manifest or ""))
     else:
-        table = read_official_csvs(Path(root or data.root or ""), data.lesion_types)
-    if data.kind == "manifest":
-        other = (table.frame["lesion_type"] != "") & ~table.frame["lesion_type"].isin(data.lesion_types)
-        table = table.without(other, "lesion type is not in data.lesion_types")
+        # Films are labelled by all their lesions, so task image and breast need both types' files.
+        wanted = data.lesion_types if data.task == "lesion" else LESION_TYPES
+        table = read_official_csvs(Path(root or data.root or ""), wanted)
+    table = table.without(_unwanted(table, data), "lesion type is not in data.lesion_types")
     if data.benign_without_callback == "exclude":
         table = table.without(table.frame["pathology"] == "BENIGN_WITHOUT_CALLBACK", "BENIGN_WITHOUT_CALLBACK, which settings leave out")
     return table
+
+
+def _unwanted(table: LesionTable, data: DataSettings) -> pd.Series:
+    """Rows of other lesion types; under tasks that judge films, only those on films that have no wanted lesion at all."""
+    wanted = (table.frame["lesion_type"] == "") | table.frame["lesion_type"].isin(data.lesion_types)
+    return ~wanted if data.task == "lesion" else ~wanted.groupby(table.frame["image_id"]).transform("any")

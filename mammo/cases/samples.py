@@ -39,7 +39,8 @@ class Sample:
 class SampleTable:
     """Samples in columns: `cases` has a row per sample, `views` a row per film of a sample, with `case` its row number.
 
-    `cases`: case_id, patient_id, breast_id, image_id, label, split, complete, and the subgroup columns.
+    `cases`: case_id, patient_id, breast_id, image_id, label, split, complete, lesions (how many it gathers), mixed (whether
+    its film, or breast, holds both classes), and the subgroup columns.
     `views`: case, slot (0 CC, 1 MLO; 0 for single views), image, view, x, y, width, height, mask, crop.
     """
 
@@ -89,11 +90,15 @@ def make_samples(table: LesionTable, task: str) -> SampleTable:
 
     Lesion: one row, one sample; rows without a label, or without box and mask, are listed exclusions. Image: one film,
     its label the maximum of its lesions' (or `image_label`). Breast: the CC and MLO films of one side; a breast with one
-    of the two is kept and marked (`complete` is False); a second film of the same view is a listed exclusion.
+    of the two is kept and marked (`complete` is False); a second film of the same view is a listed exclusion, but the
+    breast's label is the maximum over all its films, and a film of an unknown side is left out of this task.
     """
     frame = table.frame.copy()
     side = frame["laterality"].where(frame["laterality"] != "", "UNKNOWN")
     frame["breast_id"] = frame["patient_id"] + "_" + side
+    whole = frame.groupby("breast_id" if task == "breast" else "image_id")
+    frame["lesions"] = 1 if task == "lesion" else whole["lesion_id"].transform("size")
+    frame["mixed"] = whole["label"].transform("nunique") > 1
     if task == "lesion":
         return _lesions(frame, table.excluded)
     films, excluded = _films(frame, table.excluded)
@@ -128,24 +133,29 @@ def _images(films: pd.DataFrame, excluded: pd.DataFrame) -> SampleTable:
 
 
 def _breasts(films: pd.DataFrame, excluded: pd.DataFrame) -> SampleTable:
-    other = ~films["view"].isin(list(VIEW_ORDER))
-    again = ~other & films.duplicated(["breast_id", "view"])
+    label_of = films.groupby("breast_id")["label"].max()
+    sideless = films["laterality"] == ""
+    other = ~sideless & ~films["view"].isin(list(VIEW_ORDER))
+    again = ~sideless & ~other & films.duplicated(["breast_id", "view"])
     listed = [
         exclusions(films.loc[rows, "image_id"], films.loc[rows, "patient_id"], reason)
-        for rows, reason in ((other, "view is neither CC nor MLO"), (again, "a second film of the same view of the breast"))
+        for rows, reason in (
+            (sideless, "film has no laterality"),
+            (other, "view is neither CC nor MLO"),
+            (again, "a second film of the same view of the breast"),
+        )
     ]
-    films = films[~other & ~again].assign(slot=lambda rows: rows["view"].map(VIEW_ORDER))
+    films = films[~sideless & ~other & ~again].assign(slot=lambda rows: rows["view"].map(VIEW_ORDER))
     films = films.sort_values(["breast_id", "slot"]).reset_index(drop=True)
     films["case"] = films.groupby("breast_id", sort=False).ngroup()
-    label = films.groupby("case")["label"].max()
     cases = films.drop_duplicates("case").reset_index(drop=True)
-    cases = cases.assign(case_id=cases["breast_id"], image_id=cases["breast_id"], label=label.to_numpy(), view="")
+    cases = cases.assign(case_id=cases["breast_id"], image_id=cases["breast_id"], label=label_of[cases["breast_id"]].to_numpy(), view="")
     cases["complete"] = films.groupby("case").size().to_numpy() == len(VIEW_ORDER)
     return _table("breast", cases, films, pd.concat([excluded, *listed], ignore_index=True))
 
 
 def _table(task: str, cases: pd.DataFrame, views: pd.DataFrame, excluded: pd.DataFrame) -> SampleTable:
-    columns = ["case_id", "patient_id", "breast_id", "image_id", "label", "split", "complete", *SUBGROUPS]
+    columns = ["case_id", "patient_id", "breast_id", "image_id", "label", "split", "complete", "lesions", "mixed", *SUBGROUPS]
     return SampleTable(
         task,
         cases[columns].astype({"label": int}).reset_index(drop=True),

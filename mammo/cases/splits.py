@@ -1,23 +1,30 @@
 """Samples in, parts out: train, validation and test, never one patient in two; and k folds of the same kind."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
-from mammo.cases.samples import SampleTable
+from mammo.cases.samples import SampleTable, make_samples
+from mammo.cases.table import LesionTable
 from mammo.errors import SplitError, in_one_line
+from mammo.settings import DataSettings
 
 PARTS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
 class Split:
-    """`samples` (cases that a rule drops are listed in its exclusions) and the part of each, in the same order."""
+    """`samples` (cases that a rule drops are listed in its exclusions) and the part of each, in the same order.
+
+    `source_leaks` names the patients that the source's own split has on two sides, where that split is used: once lesions
+    are gathered to films or breasts, it can no longer be seen.
+    """
 
     samples: SampleTable
     part: np.ndarray
+    source_leaks: tuple[str, ...] = ()
 
     def rows(self, part: str) -> np.ndarray:
         """Row numbers of a part's cases."""
@@ -34,13 +41,26 @@ class Split:
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
+def split_lesions(table: LesionTable, data: DataSettings) -> Split:
+    """Gather lesions to the samples of the settings' task, and give each a part.
+
+    Raises:
+        SplitError: The source has no such split.
+    """
+    if data.split == "official_clean":
+        table = drop_shared_patients(table, data.clean_from)
+    split = make_split(
+        make_samples(table, data.task), data.split, seed=data.split_seed, fractions=data.fractions, folds=data.folds, fold=data.fold
+    )
+    return split if data.split == "holdout" else replace(split, source_leaks=tuple(source_leaks(table)))
+
+
 def make_split(
     samples: SampleTable,
     kind: str,
     *,
     seed: int = 0,
     fractions: tuple[float, float, float] = (0.7, 0.15, 0.15),
-    clean_from: str = "train",
     folds: int = 0,
     fold: int = 0,
 ) -> Split:
@@ -48,14 +68,13 @@ def make_split(
 
     Args:
         samples: All samples.
-        kind: `official` (the source's train and test), `official_clean` (the same, patients that stand on both sides
-            dropped from one), `manifest` (the manifest's own column) or `holdout` (seeded, stratified, by patient).
+        kind: `official` or `official_clean` (the source's train and test), `manifest` (the manifest's own column) or
+            `holdout` (seeded, stratified, by patient).
         seed: Draws the hold-out and the validation part.
         fractions: Train, validation, test, of patients. Where the source has a test part, validation takes
             validation / (train + validation) of the training patients.
         folds: With holdout: as many test parts, of which `fold` is taken; validation comes out of the others.
         fold: Which of them, from 0.
-        clean_from: The side that `official_clean` drops shared patients from, `train` or `test`.
 
     Raises:
         SplitError: The source has no such column, or a part it must have is empty.
@@ -71,17 +90,22 @@ def make_split(
         raise SplitError(
             f"split {kind}: {len(unplaced)} cases have no split, such as {unplaced[0]}; fill the column or use data.split=holdout"
         )
-    if kind == "official_clean":
-        samples, part = _drop_shared(samples, part, clean_from)
     if not (part == "validation").any():
         part = _carve_validation(samples.cases, part, fractions, seed)
     return Split(samples, part)
 
 
-def _drop_shared(samples: SampleTable, part: np.ndarray, side: str) -> tuple[SampleTable, np.ndarray]:
-    shared = patients_on_two_sides(samples.cases["patient_id"], part)
-    drop = samples.cases["patient_id"].isin(shared).to_numpy() & (part == side)
-    return samples.keep(~drop, f"patient stands in the official training and test files; dropped from {side}"), part[~drop]
+def drop_shared_patients(table: LesionTable, side: str) -> LesionTable:
+    """List as exclusions the lesions that patients of both official sides have on one of them (`train` or `test`)."""
+    shared = source_leaks(table)
+    rows = table.frame["patient_id"].isin(shared) & (table.frame["split"] == side)
+    return table.without(rows, f"patient stands in the official training and test files; dropped from {side}")
+
+
+def source_leaks(table: LesionTable) -> list[str]:
+    """List the patients that the source's own split has on two sides."""
+    placed = table.frame[table.frame["split"] != ""]
+    return patients_on_two_sides(placed["patient_id"], placed["split"].to_numpy(object))
 
 
 def patients_on_two_sides(patients: pd.Series, part: np.ndarray) -> list[str]:

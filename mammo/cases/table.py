@@ -50,6 +50,13 @@ def no_exclusions() -> pd.DataFrame:
     return exclusions([], [], "")
 
 
+def exclusion_lines(excluded: pd.DataFrame) -> list[str]:
+    """Say how many cases were left out, a line per reason."""
+    if excluded.empty:
+        return ["left out: nothing"]
+    return [f"left out: {count} × {reason}" for reason, count in excluded["reason"].value_counts().items()]
+
+
 def complete(frame: pd.DataFrame) -> pd.DataFrame:
     """Add the columns that a source does not have, empty, and put all in order."""
     columns = {}
@@ -84,6 +91,8 @@ def check(frame: pd.DataFrame, where: str, lines: pd.Series | None = None) -> No
             rows = frame.index[frame.image_id == image]
             values = sorted({str(value) for value in frame.loc[rows, column]})
             faults.append(f"line {number[rows[0]]}: image {image!r} has more than one {column}: {', '.join(values)}")
+    contradicting = frame["image_label"] < frame["label"]
+    faults += [f"line {number[row]}: image_label is 0 beside a malignant lesion" for row in frame.index[contradicting]]
     if faults:
         raise CaseError(in_one_line(where, faults))
     if frame.empty:

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mammo.errors import ImageError
+from mammo.errors import ImageError, MaskError, in_one_line
 from mammo.images.decode import looks_like_mask, mask_from, read_film, read_pixels
 from mammo.images.film import Film
 from mammo.images.geometry import Box, box_of_mask
@@ -37,17 +37,26 @@ class FileStamp:
 
 @dataclass(frozen=True)
 class Made:
-    """The outcome of one wish: pixels (uint16) with the box in them, or the fault that prevented it."""
+    """What a wish became: pixels (uint16), the box in the film and in them, and a hash of the whole film's pixels."""
 
     wish: Wish
     stamps: tuple[FileStamp, ...]
-    pixels: np.ndarray | None
+    pixels: np.ndarray
     film_box: Box | None
     stored_box: Box | None
-    fault: str
+    film_hash: str
 
 
-def make_wishes(wishes: list[Wish], settings: PreprocessSettings) -> list[Made]:
+@dataclass(frozen=True)
+class Fault:
+    """Why a wish became nothing; `is_mask` where its mask does not fit its film, which CBIS-DDSM has by nature."""
+
+    wish: Wish
+    text: str
+    is_mask: bool
+
+
+def make_wishes(wishes: list[Wish], settings: PreprocessSettings) -> list[Made | Fault]:
     """Fulfil all wishes of one film, decoding it once; a bad film is every wish's fault, a bad mask its own wish's."""
     cv2.setNumThreads(1)
     path = Path(wishes[0].film)
@@ -55,11 +64,12 @@ def make_wishes(wishes: list[Wish], settings: PreprocessSettings) -> list[Made]:
         film = read_film(path)
         stamp = stamp_file(path)
     except (ImageError, OSError) as error:
-        return [Made(wish, (), None, None, None, str(error)) for wish in wishes]
-    return [_make(wish, film, stamp, settings) for wish in wishes]
+        return [Fault(wish, str(error), is_mask=False) for wish in wishes]
+    film_hash = hashlib.blake2b(film.pixels.tobytes(), digest_size=20, person=repr(film.pixels.shape).encode()[:16]).hexdigest()
+    return [_make(wish, film, stamp, film_hash, settings) for wish in wishes]
 
 
-def _make(wish: Wish, film: Film, stamp: FileStamp, settings: PreprocessSettings) -> Made:
+def _make(wish: Wish, film: Film, stamp: FileStamp, film_hash: str, settings: PreprocessSettings) -> Made | Fault:
     try:
         stamps = (stamp, *(stamp_file(Path(mask)) for mask in wish.masks))
         box = wish.box or (_box_from_masks(wish.masks, film.pixels.shape) if wish.masks else None)
@@ -70,24 +80,34 @@ def _make(wish: Wish, film: Film, stamp: FileStamp, settings: PreprocessSettings
         else:
             prepared = prepare_film(film, settings, box=box)
     except (ImageError, OSError) as error:
-        return Made(wish, (), None, None, None, str(error) if wish.film in str(error) else f"{wish.film}: {error}")
-    return Made(wish, stamps, prepared.pixels, box, prepared.box, "")
+        text = str(error) if wish.film in str(error) else f"{wish.film}: {error}"
+        return Fault(wish, text, is_mask=isinstance(error, MaskError))
+    return Made(wish, stamps, prepared.pixels, box, prepared.box, film_hash)
 
 
 def _box_from_masks(masks: tuple[str, ...], film_size: tuple[int, ...]) -> Box:
     """Find the mask among the candidates by content, and its box in the film's pixels."""
-    read = [(name, read_pixels(Path(name))) for name in masks]
-    found = [(name, pixels) for name, pixels in read if looks_like_mask(pixels)]
+    found, broken = [], []
+    for name in masks:
+        try:
+            pixels = read_pixels(Path(name))
+        except ImageError as error:
+            broken.append(str(error))
+            continue
+        if looks_like_mask(pixels):
+            found.append((name, pixels))
+    if not found and broken:
+        raise ImageError(in_one_line("no mask can be read", broken))
     if not found:
-        raise ImageError(f"none of {len(masks)} files is a mask (two values): {', '.join(masks)}")
+        raise MaskError(f"none of {len(masks)} files is a mask (two values): {', '.join(masks)}")
     name, pixels = max(found, key=lambda pair: pair[1].size)
     box = box_of_mask(mask_from(pixels))
     if box is None:
-        raise ImageError(f"{name}: the mask outlines nothing")
+        raise MaskError(f"{name}: the mask outlines nothing")
     height, width = pixels.shape[:2]
     across, down = film_size[1] / width, film_size[0] / height
     if abs(across / down - 1) > ASPECT_TOLERANCE:
-        raise ImageError(f"{name}: mask of {width}×{height} px does not have the shape of its film, {film_size[1]}×{film_size[0]} px")
+        raise MaskError(f"{name}: mask of {width}×{height} px does not have the shape of its film, {film_size[1]}×{film_size[0]} px")
     return (box[0] * across, box[1] * down, box[2] * across, box[3] * down)
 
 

@@ -1,6 +1,6 @@
 """Settings in, cases out: data made or found, tables read, samples gathered, parts given, and films prepared."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +8,12 @@ import numpy as np
 from mammo.cases.audit import Audit, audit_split, leaks_by_content, refuse_leaks, refuse_shared_films
 from mammo.cases.cbis_ddsm import find_csv_folder
 from mammo.cases.read import read_cases
-from mammo.cases.samples import SampleTable, make_samples
-from mammo.cases.splits import Split, make_split
+from mammo.cases.samples import SampleTable
+from mammo.cases.splits import Split, split_lesions
 from mammo.cases.table import BOX, CANDIDATE_SEPARATOR, LesionTable
 from mammo.errors import ImageError, in_one_line
 from mammo.images.preprocess import PreprocessSettings
-from mammo.prepare.film_job import Wish
+from mammo.prepare.film_job import Fault, Wish
 from mammo.prepare.locate import locate_files
 from mammo.prepare.phantom import write_phantom
 from mammo.prepare.store import Entry, Store
@@ -44,7 +44,7 @@ def read_lesions(settings: Settings) -> LesionTable:
         write_phantom(root, data.phantom)
     else:
         find_csv_folder(root)
-    return locate_files(read_cases(data, root), root, missing=data.bad_images)
+    return locate_files(read_cases(data, root), root, missing=data.bad_images, need_masks=data.task == "lesion")
 
 
 def phantom_folder(settings: Settings) -> Path:
@@ -56,33 +56,25 @@ def phantom_folder(settings: Settings) -> Path:
 
 def gather_split(settings: Settings) -> Split:
     """Read cases and give each its part; nothing is decoded."""
-    data = settings.data
-    samples = make_samples(read_lesions(settings), data.task)
-    return make_split(
-        samples,
-        data.split,
-        seed=data.split_seed,
-        fractions=data.fractions,
-        clean_from=data.clean_from,
-        folds=data.folds,
-        fold=data.fold,
-    )
+    return split_lesions(read_lesions(settings), settings.data)
 
 
 def prepare_split(settings: Settings, split: Split) -> PreparedSplit:
     """Fill the store with a split's films.
 
     Raises:
-        ImageError: Films cannot be read, and `data.bad_images` is `refuse`; all are named.
+        ImageError: Films or masks cannot be read, and `data.bad_images` is `refuse`; all are named. A mask that can be read
+            but does not fit its film is a listed exclusion under either.
         SplitError: The same film's content stands in two parts under two patients.
     """
     store = Store(settings.store_folder, PreprocessSettings.from_data(settings.data))
     wishes = wishes_of(split.samples)
     entries, faults = store.fill(wishes, workers=settings.data.prepare_workers)
+    broken = [fault.text for fault in faults.values() if not fault.is_mask]
+    if broken and settings.data.bad_images == "refuse":
+        advice = "; data.bad_images=exclude lists them and goes on"
+        raise ImageError(in_one_line("images", list(dict.fromkeys(broken))) + advice)
     if faults:
-        if settings.data.bad_images == "refuse":
-            advice = "; data.bad_images=exclude lists them and goes on"
-            raise ImageError(in_one_line("images", list(dict.fromkeys(faults.values()))) + advice)
         split, wishes = _without_faults(split, wishes, faults)
     prepared = PreparedSplit(split, store, tuple(entries[wish] for wish in wishes))
     _refuse_shared_content(prepared)
@@ -108,18 +100,20 @@ def wishes_of(samples: SampleTable) -> list[Wish]:
     return wishes
 
 
-def _without_faults(split: Split, wishes: list[Wish], faults: dict[Wish, str]) -> tuple[Split, list[Wish]]:
+def _without_faults(split: Split, wishes: list[Wish], faults: dict[Wish, Fault]) -> tuple[Split, list[Wish]]:
     case_of_view = split.samples.views["case"].to_numpy()
-    bad = {int(case): faults[wish] for case, wish in zip(case_of_view, wishes, strict=True) if wish in faults}
+    bad = {int(case): faults[wish].text for case, wish in zip(case_of_view, wishes, strict=True) if wish in faults}
     good = np.array([case not in bad for case in range(len(split.samples))])
     kept = split.samples.keep(good, [bad[case] for case in sorted(bad)])
-    return Split(kept, split.part[good]), [wish for case, wish in zip(case_of_view, wishes, strict=True) if good[case]]
+    return replace(split, samples=kept, part=split.part[good]), [
+        wish for case, wish in zip(case_of_view, wishes, strict=True) if good[case]
+    ]
 
 
 def _refuse_shared_content(prepared: PreparedSplit) -> None:
     """Refuse a film that stands in two parts under two names, as `audit.leaks_by_content` finds it."""
     split, views = prepared.split, prepared.split.samples.views
-    content = np.array([entry.film_sha256 for entry in prepared.entries], object)
+    content = np.array([entry.film_hash for entry in prepared.entries], object)
     refuse_shared_films(leaks_by_content(split, views["case"].to_numpy(), content))
 
 

@@ -17,7 +17,7 @@ UID = re.compile(r"\d+(?:\.\d+){6,}")
 IMAGE_ENDINGS = {".dcm", ".jpg", ".jpeg", ".png", ""}
 
 
-def locate_files(table: LesionTable, root: Path, *, missing: str = "refuse") -> LesionTable:
+def locate_files(table: LesionTable, root: Path, *, missing: str = "refuse", need_masks: bool = True) -> LesionTable:
     """Put files in place of the CSVs' paths.
 
     A path is `PatientID-folder/StudyInstanceUID/SeriesInstanceUID/file`. The TCIA and Imaging Data Commons downloads keep
@@ -26,7 +26,8 @@ def locate_files(table: LesionTable, root: Path, *, missing: str = "refuse") -> 
     Args:
         table: Made by `read_official_csvs`.
         root: The folder of the data set; searched whole.
-        missing: `refuse` or `exclude` lesions whose film is not there.
+        missing: `refuse` or `exclude` lesions whose film, or mask, is not there.
+        need_masks: Whether a lesion without the files of its mask counts as missing.
 
     Returns:
         The table with `image` a file and `mask` all files of the crop's and the mask's series, joined by
@@ -40,15 +41,17 @@ def locate_files(table: LesionTable, root: Path, *, missing: str = "refuse") -> 
     wanted = set(pd.concat(list(series.values())))
     found = index_series(root, wanted)
     films = series["image"].map(lambda uid: _film(found.get(uid, [])))
-    absent = films == ""
-    if absent.all() or (absent.any() and missing == "refuse"):
-        example = table.frame["image"].iloc[int(np.argmax(absent))]
-        raise DataMissingError(f"{root}: {absent.sum()} of {len(frame)} lesions have no film there, such as {example}; {WHERE_TO_GET}")
-    frame["image"] = films
     both = zip(series["crop"], series["mask"], strict=True)
     frame["mask"] = [CANDIDATE_SEPARATOR.join(_candidates(found, *uids)) for uids in both]
+    absent = (films == "") | (frame["mask"] == "") if need_masks else films == ""
+    if absent.all() or (absent.any() and missing == "refuse"):
+        example = table.frame["image"].iloc[int(np.argmax(absent))]
+        raise DataMissingError(
+            f"{root}: {absent.sum()} of {len(frame)} lesions have no film or no mask there, such as {example}; {WHERE_TO_GET}"
+        )
+    frame["image"] = films
     frame["crop"] = ""
-    return LesionTable(frame, table.excluded).without(absent, "film is not on the disk")
+    return LesionTable(frame, table.excluded).without(absent, "film or mask is not on the disk")
 
 
 def index_series(root: Path, wanted: set[str]) -> dict[str, list[Path]]:
@@ -56,7 +59,7 @@ def index_series(root: Path, wanted: set[str]) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     nameless: list[list[Path]] = []
     for folder, _, names in os.walk(root):
-        files = sorted(Path(folder) / name for name in names if Path(name).suffix.lower() in IMAGE_ENDINGS)
+        files = sorted(Path(folder) / name for name in names if is_image_name(name))
         if not files:
             continue
         known = [uid for uid in UID.findall(Path(folder).name) if uid in wanted]
@@ -70,6 +73,11 @@ def index_series(root: Path, wanted: set[str]) -> dict[str, list[Path]]:
             if uid in wanted:
                 found.setdefault(uid, []).append(file)
     return found
+
+
+def is_image_name(name: str) -> bool:
+    """Tell whether a file may be an image by its name; hidden files such as `.DS_Store` are not."""
+    return not name.startswith(".") and Path(name).suffix.lower() in IMAGE_ENDINGS
 
 
 def _series_of(path: str) -> str:

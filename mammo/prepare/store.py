@@ -19,7 +19,7 @@ import numpy as np
 from mammo.errors import StoreError
 from mammo.images.geometry import Box
 from mammo.images.preprocess import PreprocessSettings
-from mammo.prepare.film_job import Made, Wish, make_wishes, stamp_file
+from mammo.prepare.film_job import Fault, Made, Wish, make_wishes, stamp_file
 from mammo.progress import track
 from mammo.runtime import available_cores
 
@@ -28,11 +28,11 @@ FEW = 8  # below this many films, starting workers takes longer than they save
 
 @dataclass(frozen=True)
 class Entry:
-    """A prepared array: its file, its checksum, its box (in its own pixels), and the hash of the film it came from."""
+    """A prepared array: its file, its checksum, its box (in its own pixels), and the hash of the film's pixels it came from."""
 
     file: str
     crc32: int
-    film_sha256: str
+    film_hash: str
     film_box: Box | None
     stored_box: Box | None
     stamps: tuple[dict, ...]
@@ -46,7 +46,7 @@ class Store:
         self.settings = settings
         self._entries = dict(_read_index(self.folder / "index.jsonl"))
 
-    def fill(self, wishes: Sequence[Wish], *, workers: int = 0) -> tuple[dict[Wish, Entry], dict[Wish, str]]:
+    def fill(self, wishes: Sequence[Wish], *, workers: int = 0) -> tuple[dict[Wish, Entry], dict[Wish, Fault]]:
         """Prepare what is not there yet, or is stale or damaged.
 
         Args:
@@ -59,14 +59,14 @@ class Store:
         unique = list(dict.fromkeys(wishes))
         good = self.usable(unique)
         todo = [wish for wish in unique if wish not in good]
-        faults: dict[Wish, str] = {}
+        faults: dict[Wish, Fault] = {}
         if todo:
             self.folder.mkdir(parents=True, exist_ok=True)
             (self.folder / "settings.json").write_text(self.settings.model_dump_json(indent=1), encoding="utf-8")
             with (self.folder / "index.jsonl").open("a", encoding="utf-8") as index:
                 for made in self._work(todo, workers):
-                    if made.fault:
-                        faults[made.wish] = made.fault
+                    if isinstance(made, Fault):
+                        faults[made.wish] = made
                     else:
                         good[made.wish] = self._keep(made, index)
         return good, faults
@@ -105,14 +105,14 @@ class Store:
                 return False
         return True
 
-    def _work(self, todo: list[Wish], workers: int) -> Iterator[Made]:
+    def _work(self, todo: list[Wish], workers: int) -> Iterator[Made | Fault]:
         by_film: dict[str, list[Wish]] = {}
         for wish in todo:
             by_film.setdefault(wish.film, []).append(wish)
         workers = min(workers or available_cores(), len(by_film))
         jobs = (joblib.delayed(make_wishes)(group, self.settings) for group in by_film.values())
         if workers == 1 or len(by_film) < FEW:
-            results: Iterable[list[Made]] = (make_wishes(group, self.settings) for group in by_film.values())
+            results: Iterable[list[Made | Fault]] = (make_wishes(group, self.settings) for group in by_film.values())
         else:
             results = joblib.Parallel(n_jobs=workers, return_as="generator_unordered", batch_size="auto")(jobs)
         for made in track(results, len(by_film), "preparing films"):
@@ -122,8 +122,8 @@ class Store:
         stamps = tuple(asdict(stamp) for stamp in made.stamps)
         name = hashlib.sha256(repr(([stamp["sha256"] for stamp in stamps], made.film_box)).encode()).hexdigest()[:40]
         file = f"{name[:2]}/{name}.npy"
-        crc32 = _write_array(self.folder / file, np.asarray(made.pixels))
-        entry = Entry(file, crc32, made.stamps[0].sha256, made.film_box, made.stored_box, stamps)
+        crc32 = _write_array(self.folder / file, made.pixels)
+        entry = Entry(file, crc32, made.film_hash, made.film_box, made.stored_box, stamps)
         index.write(json.dumps({"wish": asdict(made.wish), "entry": asdict(entry)}) + "\n")
         index.flush()
         self._entries[made.wish] = entry

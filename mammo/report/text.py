@@ -1,10 +1,18 @@
 """Audits, judgements and dry runs in, tables for a terminal of 80 columns out."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import pandas as pd
 
 from mammo.cases.audit import Audit
+from mammo.cases.table import exclusion_lines
 from mammo.evaluation.judge import TABLE_HEADER, Judgement, table_rows
 from mammo.progress import print_table
+
+if TYPE_CHECKING:  # its module loads paddle, which tables do not need
+    from mammo.inference.evaluate import Evaluation
 
 NAMES_SHOWN = 8
 PHANTOM = " (PHANTOM: generated films, says nothing about patients)"
@@ -22,21 +30,25 @@ def show_judgement(judgement: Judgement, about: str, *, phantom: bool = False) -
                 print(f"{name}: {metric} is undefined: {value.undefined}")
 
 
+def show_evaluation(evaluation: Evaluation) -> None:
+    """Print a judgement of a run, what was left out, and whether the run knew the patients."""
+    show_judgement(evaluation.judgement, evaluation.about, phantom=evaluation.phantom)
+    show_exclusions(evaluation.excluded)
+    if evaluation.known_patients:
+        show_list("NO TEST: patients that this run trained or chose on are among them", list(evaluation.known_patients))
+
+
 def show_audit(audit: Audit, about: str) -> None:
     """Print who is in which part, and what contradicts itself."""
     print_table(about, list(audit.parts.columns), audit.parts.to_numpy().tolist())
     show_list("cases that stand there twice", audit.duplicates)
-    show_list("views with both benign and malignant lesions", audit.conflicts)
+    show_list("films (or breasts) with both benign and malignant lesions", audit.conflicts)
     show_list("patients in more than one part", audit.leaks)
 
 
 def show_exclusions(excluded: pd.DataFrame) -> None:
     """Print how many cases were left out, and why."""
-    if excluded.empty:
-        print("left out: nothing")
-        return
-    for reason, count in excluded["reason"].value_counts().items():
-        print(f"left out: {count} × {reason}")
+    print("\n".join(exclusion_lines(excluded)))
 
 
 def show_dry_run(parts: pd.DataFrame, excluded: pd.DataFrame, lines: tuple[str, ...]) -> None:
