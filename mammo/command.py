@@ -1,14 +1,27 @@
 """What all commands share: settings options, and bad input told in one line with exit code 2."""
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from mammo.config import dump_settings, load_settings
-from mammo.errors import MammoError
+from mammo.errors import MammoError, SettingsError
 from mammo.settings import Settings
+
+# The others decide what is learnt, or how films are prepared: changing them in mid-run would leave a run that no settings describe.
+CHANGEABLE_ON_RESUME = (
+    "training.epochs",
+    "training.early_stopping.patience",
+    "training.workers",
+    "training.log_histograms",
+    "evaluation.batch_size",
+    "data.prepare_workers",
+    "device",
+    "output",
+)
 
 
 def run(main: Callable[[], int | None]) -> None:
@@ -19,12 +32,15 @@ def run(main: Callable[[], int | None]) -> None:
     except MammoError as error:
         _tell(str(error))
         code = 2
-    except KeyboardInterrupt:
-        _tell("stopped by the keyboard")
-        code = 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
+    except OSError as error:
+        _tell(f"{error.filename or 'a file'}: {error.strerror or error}; check that the folder exists, may be written to and has space")
+        code = 2
+    except KeyboardInterrupt:
+        _tell("stopped by the keyboard")
+        code = 130
     sys.exit(code)
 
 
@@ -54,12 +70,21 @@ def read_settings(arguments: argparse.Namespace) -> Settings:
 
 
 def resumed_run(arguments: argparse.Namespace) -> tuple[Settings, Path]:
-    """Find the run that `--resume` names (the newest for none) and its own settings, overrides laid over them."""
+    """Find the run that `--resume` names (the newest for none) and its own settings, overrides laid over them.
+
+    Raises:
+        SettingsError: An override would change what the run has learnt from or how.
+    """
     from mammo.runs import CONFIG_FILE, find_run
 
     named = arguments.resume if arguments.resume != Path() else None
     output = load_settings(arguments.config, arguments.override).output
     folder = find_run(output, named)
+    fixed = [override for override in arguments.override if override.partition("=")[0].strip() not in CHANGEABLE_ON_RESUME]
+    if fixed:
+        raise SettingsError(
+            f"{folder}: a resumed run keeps its settings, got {', '.join(fixed)}; only {', '.join(CHANGEABLE_ON_RESUME)} may change"
+        )
     return load_settings(folder / CONFIG_FILE, arguments.override), folder
 
 
@@ -67,8 +92,26 @@ def say_where(settings: Settings) -> None:
     """Choose the device and tell device, threads and BLAS path in one line."""
     from mammo.runtime import describe, select_device
 
+    logging.basicConfig(format="%(message)s", stream=sys.stdout)
+    logging.getLogger("mammo").setLevel(logging.INFO)
     select_device(settings.device)
     print(describe(), flush=True)
+
+
+def say_where_run(arguments: argparse.Namespace) -> Path:
+    """Find the run that `--run` names (the newest below `--output` for none), and say where its settings make it run."""
+    from mammo.runs import CONFIG_FILE, find_run
+
+    folder = find_run(arguments.output, arguments.run)
+    say_where(load_settings(folder / CONFIG_FILE))
+    return folder
+
+
+def say_machine() -> None:
+    """The same line for commands that load no network, and so no paddle."""
+    from mammo.runtime import available_cores
+
+    print(f"device cpu, {available_cores()} threads, no network is loaded", flush=True)
 
 
 def parse_box(text: str) -> tuple[float, float, float, float]:

@@ -133,6 +133,14 @@ def test_every_fault_of_a_score_table_is_named() -> None:
         check_scores(table(rows), "scores.csv")
 
 
+def test_empty_ids_of_a_score_table_are_faults_and_na_is_a_name(tmp_path: Path) -> None:
+    path = tmp_path / "scores.csv"
+    path.write_text("case_id,patient_id,breast_id,image_id,label,score\nNA,P1,B1,i1,0,0.2\nb,P2,,i2,1,0.3\n", encoding="utf-8")
+    with pytest.raises(ScoreError, match=r"line 3: breast_id is empty") as caught:
+        read_scores(path)
+    assert "line 2" not in str(caught.value)
+
+
 def test_missing_columns_of_a_score_table_are_named(tmp_path: Path) -> None:
     (tmp_path / "scores.csv").write_text("case_id,score\na,0.2\n", encoding="utf-8")
     with pytest.raises(ScoreError, match=r"column patient_id is missing.*column label is missing"):

@@ -1,6 +1,7 @@
 """The store, the official tree and the glue between them: real files, real damage."""
 
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -76,16 +77,29 @@ def test_mask_of_another_size_is_mapped_and_of_another_shape_is_listed(tmp_path:
     assert entry.film_box == pytest.approx((20, 40, 30, 20), abs=2.01)
 
     write_kaggle_tree(tmp_path / "odd", mask_first=True, mask_size=(96, 60))
-    odd = tiny_settings(
-        tmp_path, data__kind="cbis_ddsm", data__root=str(tmp_path / "odd"), data__split="official", data__bad_images="exclude"
-    )
-    refusing = odd.model_copy(update={"data": odd.data.model_copy(update={"bad_images": "refuse"})})
-    split = gather_split(refusing)
-    with pytest.raises(ImageError, match="does not have the shape of its film"):
-        prepare_split(refusing, split)
+    odd = tiny_settings(tmp_path, data__kind="cbis_ddsm", data__root=str(tmp_path / "odd"), data__split="official")
     left = prepare_split(odd, gather_split(odd)).split.samples
     assert len(left) == 0
     assert left.excluded["reason"].str.contains("does not have the shape of its film").sum() == 40
+
+
+def test_stray_and_broken_files_beside_a_mask_do_no_harm(tmp_path: Path) -> None:
+    root = write_kaggle_tree(tmp_path / "data", mask_first=True)
+    series = next((root / "jpeg").glob(UID + "72*"))
+    (series / ".DS_Store").write_bytes(b"Bud1")
+    (series / "3-1.jpg").write_bytes(b"no image")
+    settings = tiny_settings(tmp_path, data__kind="cbis_ddsm", data__root=str(root), data__split="official")
+    assert len(prepare_split(settings, gather_split(settings)).entries) == 40
+
+
+def test_missing_masks_are_refused_and_not_needed_for_films(tmp_path: Path) -> None:
+    root = write_kaggle_tree(tmp_path / "data", mask_first=True)
+    shutil.rmtree(next((root / "jpeg").glob(UID + "72*")))
+    settings = tiny_settings(tmp_path, data__kind="cbis_ddsm", data__root=str(root), data__split="official")
+    with pytest.raises(DataMissingError, match="1 of 40 lesions have no film or no mask there"):
+        read_lesions(settings)
+    films = tiny_settings(tmp_path, data__kind="cbis_ddsm", data__root=str(root), data__split="official", data__task="image")
+    assert len(read_lesions(films).frame) == 40
 
 
 def test_missing_films_are_refused_or_listed(tmp_path: Path) -> None:
@@ -93,10 +107,10 @@ def test_missing_films_are_refused_or_listed(tmp_path: Path) -> None:
     film = next((root / "jpeg").glob(UID + "7100*/1-1.jpg"))
     film.unlink()
     settings = tiny_settings(tmp_path, data__kind="cbis_ddsm", data__root=str(root), data__split="official")
-    with pytest.raises(DataMissingError, match=r"1 of 40 lesions have no film there.*get CBIS-DDSM"):
+    with pytest.raises(DataMissingError, match=r"1 of 40 lesions have no film or no mask there.*get CBIS-DDSM"):
         read_lesions(settings)
     excluding = tiny_settings(tmp_path, data__kind="cbis_ddsm", data__root=str(root), data__bad_images="exclude")
-    assert read_lesions(excluding).excluded["reason"].tolist() == ["film is not on the disk"]
+    assert read_lesions(excluding).excluded["reason"].tolist() == ["film or mask is not on the disk"]
 
 
 def filled(folder: Path) -> tuple[Store, list[Wish]]:
@@ -136,7 +150,7 @@ def test_film_that_changed_is_prepared_anew(tmp_path: Path) -> None:
     pixels = cv2.imread(str(film), cv2.IMREAD_UNCHANGED)
     cv2.imwrite(str(film), pixels // 2)
     new = Store(tmp_path / "store", LESION).fill(wishes, workers=1)[0][wishes[0]]
-    assert new.film_sha256 != old.film_sha256
+    assert new.film_hash != old.film_hash
     assert new.file != old.file
 
 
@@ -183,7 +197,7 @@ def test_same_film_under_two_patients_in_two_parts_is_refused(tmp_path: Path) ->
 
 def test_box_outside_its_film_is_told() -> None:
     made = make_wishes([Wish("nowhere.png", (0.0, 0.0, 2.0, 2.0))], LESION)
-    assert "nowhere.png" in made[0].fault
+    assert "nowhere.png" in made[0].text
     with pytest.raises(StoreError, match="missing or damaged"):
         open_array(Path("nowhere.npy"))
 

@@ -235,9 +235,8 @@ def test_checkpoint_killed_between_its_renames_is_the_one_before(tmp_path: Path)
 def test_run_writes_what_the_contract_says_and_scores_a_file_alike(tmp_path: Path) -> None:
     write_films(tmp_path)
     settings = tiny_settings(tmp_path, training__epochs=6, training__early_stopping={"patience": 6})
-    run = tmp_path / "output" / "tiny" / "now"
-    run.mkdir(parents=True)
-    result = fit(settings, run)
+    result = fit(settings, "tiny")
+    run = result.folder
     names = {path.name for path in run.iterdir()}
     assert {
         "config.yaml",
@@ -269,12 +268,10 @@ def test_resumed_run_ends_where_an_unbroken_one_ends(tmp_path: Path) -> None:
     write_films(tmp_path, patients=16)
     logs = {}
     for name, first in (("whole", 3), ("broken", 2)):
-        run = tmp_path / name
-        run.mkdir()
         schedule = {"name": "constant", "warmup_epochs": 0}
-        fit(tiny_settings(tmp_path, training__epochs=first, training__schedule=schedule), run)
+        run = fit(tiny_settings(tmp_path, training__epochs=first, training__schedule=schedule), name).folder
         if first < 3:
-            fit(tiny_settings(tmp_path, training__epochs=3, training__schedule=schedule), run, resume=True)
+            fit(tiny_settings(tmp_path, training__epochs=3, training__schedule=schedule), name, resume=run)
         logs[name] = [json.loads(line) for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [line["epoch"] for line in logs["broken"]] == [1, 2, 3]
     assert logs["broken"][2]["step"] == logs["whole"][2]["step"]
@@ -284,7 +281,5 @@ def test_resumed_run_ends_where_an_unbroken_one_ends(tmp_path: Path) -> None:
 def test_loss_that_is_no_number_stops_and_names_the_cases(tmp_path: Path) -> None:
     write_films(tmp_path)
     settings = tiny_settings(tmp_path, training__optimizer={"name": "momentum", "learning_rate": 1e12}, training__epochs=5)
-    run = tmp_path / "run"
-    run.mkdir()
     with pytest.raises(TrainingError, match=r"loss is (nan|inf) at epoch \d, step \d, on the cases L\d\d(CC|MLO), "):
-        fit(settings, run)
+        fit(settings, "tiny")

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mammo.command import read_settings, run, settings_parser
+from mammo.command import read_settings, run, say_machine, settings_parser
 
 
 def main() -> None:
@@ -10,6 +10,7 @@ def main() -> None:
     parser = settings_parser(__doc__)
     parser.add_argument("--csv", type=Path, metavar="DIR", help="audit the four official CSVs of CBIS-DDSM alone, without images")
     arguments = parser.parse_args()
+    say_machine()
     from mammo.cases.audit import audit_split, audit_table, refuse_leaks, refuse_shared_films
     from mammo.report.text import show_audit, show_exclusions, show_list
 

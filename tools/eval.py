@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from mammo.command import run
+from mammo.command import run, say_machine, say_where_run
 
 
 def main() -> None:
@@ -15,23 +15,27 @@ def main() -> None:
     parser.add_argument(
         "--scores", type=Path, metavar="CSV", help="a score table of any system, judged at the run's threshold, or at 0.5 without --run"
     )
+    parser.add_argument(
+        "--task", choices=("lesion", "image", "breast"), help="what a case of --scores is (default: the run's task, or lesion)"
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="where report/metrics.json goes (default: the run folder, or the table's)")
     arguments = parser.parse_args()
-    from mammo.report.text import show_judgement
+    from mammo.report.text import show_evaluation, show_judgement
 
     if arguments.scores:
         from mammo.inference.judge_scores import judge_scores
 
-        judgement, path = judge_scores(arguments.scores, run_folder=arguments.run, out=arguments.out)
+        say_machine()
+        judgement, file = judge_scores(arguments.scores, run_folder=arguments.run, task=arguments.task, out=arguments.out)
         show_judgement(judgement, str(arguments.scores))
     else:
+        folder = say_where_run(arguments)
         from mammo.inference.evaluate import evaluate_run
-        from mammo.runs import find_run
 
-        folder = find_run(arguments.output, arguments.run)
-        judgement, path, about = evaluate_run(folder, manifest=arguments.data, out=arguments.out)
-        show_judgement(judgement, about, phantom="phantom" in about)
-    print(f"written: {path}")
+        evaluation = evaluate_run(folder, manifest=arguments.data, out=arguments.out)
+        show_evaluation(evaluation)
+        file = evaluation.file
+    print(f"written: {file}")
 
 
 if __name__ == "__main__":

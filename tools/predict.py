@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from mammo.command import parse_box, run
+from mammo.command import parse_box, run, say_where_run
 
 
 def main() -> None:
@@ -14,11 +14,13 @@ def main() -> None:
     parser.add_argument("--run", type=Path, metavar="DIR", help="a run folder (default: the newest below --output)")
     parser.add_argument("--output", type=Path, default=Path("output"), metavar="DIR", help="the folder of all runs")
     arguments = parser.parse_args()
+    folder = say_where_run(arguments)
     from mammo.evaluation.operating_point import in_words
     from mammo.inference.load import load_run, predict_file
-    from mammo.runs import find_run
 
-    loaded = load_run(find_run(arguments.output, arguments.run))
+    loaded = load_run(folder)
+    if loaded.settings.data.kind == "phantom":
+        print("PHANTOM: this network has seen generated films only; what it says of a real film means nothing")
     for file in arguments.files:
         score = predict_file(loaded, file, box=arguments.box)
         print(f"{file}: probability of malignancy {score:.3f}; {in_words(score, loaded.decision)}")

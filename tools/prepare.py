@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mammo.command import read_settings, run, settings_parser
+from mammo.command import read_settings, run, say_machine, settings_parser
 
 
 def main() -> None:
@@ -12,6 +12,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, metavar="PNG", help="where the contact sheet goes (default: OUTPUT/preview.png)")
     arguments = parser.parse_args()
     settings = read_settings(arguments)
+    say_machine()
     from mammo.prepare.contact_sheet import write_contact_sheet
     from mammo.prepare.gather import gather_split, prepare_split
     from mammo.report.text import show_exclusions

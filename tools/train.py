@@ -22,17 +22,15 @@ def main() -> None:
         tried = dry_run(settings)
         show_dry_run(tried.parts, tried.excluded, tried.lines)
         return
+    from mammo.report.curves import write_curves
     from mammo.report.text import show_judgement
-    from mammo.runs import make_run_folder
     from mammo.training.fit import fit
 
-    resume = folder is not None
-    folder = folder or make_run_folder(settings.output, arguments.config.stem if arguments.config else "defaults")
-    print(f"run folder: {folder}", flush=True)
-    result = fit(settings, folder, resume=resume)
+    result = fit(settings, arguments.config.stem if arguments.config else "defaults", resume=folder)
+    write_curves({"": result.folder}, result.folder / "report" / "curves.png")
     print(f"best epoch {result.best_epoch}: {settings.training.early_stopping.monitor} {result.best_value:.3f} (used for selection)")
     show_judgement(result.judgement, "test part", phantom=settings.data.kind == "phantom")
-    print(f"see the curves: visualdl --logdir {settings.output}; judge again: python tools/eval.py --run {folder}")
+    print(f"see the curves: visualdl --logdir {settings.output}; judge again: python tools/eval.py --run {result.folder}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Settings in, the losses and the speed of some real training steps out; and the same beside paddle as it comes."""
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from mammo.settings import Settings
 from mammo.training.assemble import make_loaders, make_network, make_tuner
 from mammo.training.schedule import factor_at, freeze_stages
 
+logger = logging.getLogger(__name__)
 WARM_STEPS = 2
 
 
@@ -48,7 +50,7 @@ def run_steps(settings: Settings, steps: int, *, cases: int = 0) -> Steps:
     loaders = make_loaders(settings, prepared)
     network, backbone = make_network(settings)
     report = start_from_pretrained(backbone, settings.model)
-    print(f"weights: {report.summary() if report else 'none, random start'}", flush=True)
+    logger.info("weights: %s", report.summary() if report else "none, random start")
     tuner = make_tuner(settings, network)
     freeze_stages(network, settings.training.freeze, max(settings.training.freeze.until_epoch, default=0))
     tuner.epoch = max(settings.training.freeze.until_epoch, default=0)

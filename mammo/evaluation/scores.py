@@ -1,5 +1,6 @@
 """The score table, the one thing that judgement reads: a CSV or frame in, a checked frame out."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pandas as pd
 from mammo.errors import DataMissingError, ScoreError, in_one_line
 
 REQUIRED = ("case_id", "patient_id", "breast_id", "image_id", "label", "score")
-TEXT = ("case_id", "patient_id", "breast_id", "image_id", "split", "model_id")
+IDS = ("case_id", "patient_id", "breast_id", "image_id")
 
 
 def read_scores(path: Path) -> pd.DataFrame:
@@ -21,10 +22,12 @@ def read_scores(path: Path) -> pd.DataFrame:
         ScoreError: It is no score table; every fault is named.
     """
     try:
-        frame = pd.read_csv(path, dtype=dict.fromkeys(TEXT, str), encoding="utf-8-sig")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header, which pandas would cut
+            frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
     except FileNotFoundError:
         raise DataMissingError(f"{path}: there is no such file; expected a score table with the columns {', '.join(REQUIRED)}") from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, OSError) as error:
+    except (pd.errors.ParserWarning, pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, OSError) as error:
         raise ScoreError(f"{path}: cannot be read as CSV: {error}") from error
     return check_scores(frame, str(path))
 
@@ -45,7 +48,8 @@ def check_scores(frame: pd.DataFrame, where: str) -> pd.DataFrame:
     faults += _faults_of(frame, ~((score >= 0) & (score <= 1)), "score must be a probability in 0-1", "score")
     faults += _faults_of(frame, ~label.isin([0, 1]), "label must be 0 or 1", "label")
     faults += _faults_of(frame, frame["case_id"].duplicated(), "case_id stands there a second time", "case_id")
-    faults += _faults_of(frame, frame["patient_id"].isna(), "patient_id is empty", "patient_id")
+    for name in IDS:
+        faults += _faults_of(frame, frame[name].isna() | (frame[name] == ""), f"{name} is empty", name)
     if faults:
         raise ScoreError(in_one_line(where, faults))
     return frame.assign(score=score.astype(float), label=label.astype(int))

@@ -61,4 +61,4 @@ def score_part(
     dataset = MammogramDataset(prepared, rows, settings=settings, channels=input_channels(settings.model))
     loader = evaluation_loader(dataset, batch_size=settings.evaluation.batch_size, workers=settings.training.workers)
     scored, logits = score_logits(network, loader, what=f"scoring {part}")
-    return score_table(prepared.split, scored, logits, model_id=model_id, temperature=temperature)
+    return score_table(prepared.split, scored, logits, model_id=model_id, temperature=temperature, fold=settings.data.fold)

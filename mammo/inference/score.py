@@ -5,6 +5,7 @@ import pandas as pd
 
 from mammo.cases.samples import SUBGROUPS
 from mammo.cases.splits import Split
+from mammo.errors import WeightsError
 from mammo.model.network import MammogramNet
 from mammo.progress import track
 from mammo.runtime import paddle
@@ -20,6 +21,9 @@ def score_logits(network: MammogramNet, loader: paddle.io.DataLoader, *, what: s
 
     Returns:
         Row numbers int64 [n] and logits float64 [n]: the log-odds of malignancy.
+
+    Raises:
+        WeightsError: A logit is not finite.
     """
     was_training = network.training
     network.eval()
@@ -32,7 +36,13 @@ def score_logits(network: MammogramNet, loader: paddle.io.DataLoader, *, what: s
             logits.append(both[:, 1] - both[:, 0])
     if was_training:
         network.train()
-    return np.concatenate(rows), np.concatenate(logits)
+    both_rows, both_logits = np.concatenate(rows), np.concatenate(logits)
+    bad = ~np.isfinite(both_logits)
+    if bad.any():
+        raise WeightsError(
+            f"the network gives no number for {bad.sum()} of {len(bad)} cases; its weights are damaged, or training diverged"
+        )
+    return both_rows, both_logits
 
 
 def to_score(logit: np.ndarray, temperature: float = 1.0) -> np.ndarray:
@@ -40,14 +50,16 @@ def to_score(logit: np.ndarray, temperature: float = 1.0) -> np.ndarray:
     return 1.0 / (1.0 + np.exp(-np.clip(logit / temperature, -500, 500)))
 
 
-def score_table(split: Split, rows: np.ndarray, logits: np.ndarray, *, model_id: str = "", temperature: float = 1.0) -> pd.DataFrame:
+def score_table(
+    split: Split, rows: np.ndarray, logits: np.ndarray, *, model_id: str = "", temperature: float = 1.0, fold: int = 0
+) -> pd.DataFrame:
     """Lay scores beside their cases: a score table as `evaluation.scores` describes it."""
     cases = split.samples.cases.iloc[rows].reset_index(drop=True)
     frame = cases[["case_id", "patient_id", "breast_id", "image_id", "label"]].copy()
     frame["logit"] = logits
     frame["score"] = to_score(logits, temperature)
     frame["split"] = split.part[rows]
-    frame["fold"] = 0
+    frame["fold"] = fold
     frame["model_id"] = model_id
     for column in SUBGROUPS:
         frame[column] = cases[column]

@@ -9,7 +9,7 @@ from mammo.cases.splits import Split
 from mammo.data.dataset import MammogramDataset
 from mammo.data.loader import evaluation_loader, training_loader
 from mammo.data.sampler import EpochSampler
-from mammo.errors import TrainingError
+from mammo.errors import SettingsError, TrainingError
 from mammo.model.backbone import Backbone
 from mammo.model.network import MammogramNet, build_network, input_channels
 from mammo.prepare.gather import PreparedSplit
@@ -37,7 +37,17 @@ def make_network(settings: Settings) -> tuple[MammogramNet, Backbone]:
 
 
 def make_tuner(settings: Settings, network: MammogramNet) -> FineTuner:
-    """Give a network its optimizer and training step."""
+    """Give a network its optimizer and training step.
+
+    Raises:
+        SettingsError: A list by stage is longer than the network has stages.
+    """
+    for key, values in (
+        ("stage_lr_factors", settings.training.stage_lr_factors),
+        ("freeze.until_epoch", settings.training.freeze.until_epoch),
+    ):
+        if len(values) > len(network.stages):
+            raise SettingsError(f"training.{key}: {settings.model.backbone} has {len(network.stages)} stages, got {len(values)} values")
     optimizer = build_optimizer(network, settings.training.optimizer, stage_lr_factors=settings.training.stage_lr_factors)
     return FineTuner(network, optimizer, settings.training)
 

@@ -20,10 +20,8 @@ from mammo.evaluation.operating_point import choose_threshold
 from mammo.inference.score import score_logits, to_score
 from mammo.progress import SECONDS_BETWEEN_LINES
 from mammo.runtime import derived_seed, paddle, seed_everything
-from mammo.settings import EarlyStoppingSettings, ScheduleSettings
+from mammo.settings import EPOCH_METRICS, EarlyStoppingSettings, ScheduleSettings
 from mammo.training.schedule import Plateau, factor_at, freeze_stages
-
-METRICS = ("loss", "auc", "recall", "specificity", "precision", "f1", "balanced_accuracy", "accuracy")
 
 
 class EpochStart(paddle.callbacks.Callback):
@@ -100,6 +98,8 @@ class RecallMetric(paddle.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Score, measure, and lay the metrics into `logs`."""
         logs = logs if logs is not None else {}
+        for name in [name for name in logs if "/" in name]:
+            del logs[name]  # paddle hands the same dictionary to every fit of a process
         logs["train/loss_augmented"] = float(np.mean(self._losses))
         with self.model.average.applied():
             for part, loader in self._loaders.items():
@@ -122,7 +122,7 @@ def measure_epoch(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
     """Whole-set metrics at 0.5; one that is undefined there (no case called malignant) counts as 0."""
     scores = to_score(logits)
     measured = measure_ranking(labels, scores) | measure_at(count_confusion(labels, scores, 0.5))
-    return {"loss": cross_entropy(labels, logits)} | {name: measured[name].value or 0.0 for name in METRICS if name != "loss"}
+    return {"loss": cross_entropy(labels, logits)} | {name: measured[name].value or 0.0 for name in EPOCH_METRICS if name != "loss"}
 
 
 class EarlyStopping(paddle.callbacks.Callback):

@@ -1,6 +1,7 @@
 """The story of a run: settings → cases → split and audit → store → batches → network → weights → loop → best → judgement."""
 
 import json
+import logging
 import platform
 import sys
 from dataclasses import dataclass
@@ -8,7 +9,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from mammo.cases.audit import Audit
 from mammo.cases.splits import Split, check_trainable
+from mammo.cases.table import exclusion_lines
 from mammo.config import dump_settings
 from mammo.errors import TrainingError
 from mammo.evaluation.judge import Judgement
@@ -17,7 +20,8 @@ from mammo.inference.judge_run import decide, judge_part
 from mammo.model.checkpoint import read_checkpoint, set_network
 from mammo.model.network import start_from_pretrained
 from mammo.prepare.gather import PreparedSplit, check_split, gather_split, prepare_split
-from mammo.runs import CONFIG_FILE
+from mammo.progress import print_table
+from mammo.runs import CONFIG_FILE, make_run_folder
 from mammo.runtime import describe
 from mammo.settings import Settings
 from mammo.training.assemble import Loaders, make_loaders, make_network, make_tuner
@@ -27,6 +31,7 @@ from mammo.training.logs import JsonLog, VisualDLLog
 from mammo.training.schedule import Plateau
 from mammo.training.trainer import FineTuner
 
+logger = logging.getLogger(__name__)
 PACKAGES = ("paddlepaddle", "paddlepaddle-gpu", "paddleclas", "numpy", "albumentations", "scikit-learn", "pydicom", "visualdl", "mammo")
 
 
@@ -40,38 +45,48 @@ class RunResult:
     judgement: Judgement
 
 
-def fit(settings: Settings, folder: Path, *, resume: bool = False) -> RunResult:
+def fit(settings: Settings, name: str, *, resume: Path | None = None) -> RunResult:
     """Train, keep the best, choose the threshold on validation, judge on test.
 
     Args:
         settings: All of them; the run's own, when it is resumed.
-        folder: The run folder.
-        resume: Go on from `checkpoints/last`.
+        name: Of the configuration; a new run's folder is `output/<name>/<time>`.
+        resume: A run folder to go on with, from its `checkpoints/last`.
 
     Raises:
         MammoError: Anything a user can mend, in one line.
     """
     split = gather_split(settings)
-    check_split(settings, split)
+    audit = check_split(settings, split)
     check_trainable(split, settings.training.batch_size)
     prepared = prepare_split(settings, split)
     check_trainable(prepared.split, settings.training.batch_size)
+    show_parts(audit, prepared.split)
     loaders = make_loaders(settings, prepared)
 
     network, backbone = make_network(settings)
     if not resume:
         report = start_from_pretrained(backbone, settings.model)
-        print(f"weights: {report.summary() if report else 'none, random start'}", flush=True)
+        logger.info("weights: %s", report.summary() if report else "none, random start")
     tuner = make_tuner(settings, network)
 
-    about = write_run_files(settings, folder, prepared.split, resume=resume)
-    stopping = train(settings, tuner, loaders, prepared, folder, about=about, resume=resume)
+    folder = resume or make_run_folder(settings.output, name)
+    logger.info("run folder: %s", folder)
+    about = write_run_files(settings, folder, prepared.split, resume=resume is not None)
+    stopping = train(settings, tuner, loaders, prepared, folder, about=about, resume=resume is not None)
 
     best = folder / "checkpoints" / "best"
     set_network(network, read_checkpoint(best, groups=("network",)).tensors["network"], best)
     decision = decide(settings, prepared, network, folder)
     judgement = judge_part(settings, prepared, network, folder, decision=decision)
     return RunResult(folder, stopping.best_epoch + 1, float(stopping.best or 0.0), judgement)
+
+
+def show_parts(audit: Audit, split: Split) -> None:
+    """Say who is in which part, and what was left out."""
+    print_table("parts", list(audit.parts.columns), audit.parts.to_numpy().tolist())
+    for line in exclusion_lines(split.samples.excluded):
+        logger.info(line)
 
 
 def train(
@@ -83,7 +98,7 @@ def train(
     plateau = Plateau(training.schedule, training.early_stopping.mode)
     if resume:
         restore(tuner, stopping, plateau, folder / "checkpoints" / "last")
-        print(f"resuming after epoch {tuner.epoch}", flush=True)
+        logger.info("resuming after epoch %d", tuner.epoch)
     left = training.epochs - tuner.epoch
     if left <= 0 or tuner.stop_training:
         return stopping
@@ -127,6 +142,7 @@ def write_run_files(settings: Settings, folder: Path, split: Split, *, resume: b
             raise TrainingError(
                 f"{folder}: the cases or their parts have changed since this run began (its split.csv says which it had); start a new run"
             )
+        (folder / CONFIG_FILE).write_text(dump_settings(settings), encoding="utf-8")
         return about
     (folder / CONFIG_FILE).write_text(dump_settings(settings), encoding="utf-8")
     split.frame().to_csv(folder / "split.csv", index=False)

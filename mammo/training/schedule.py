@@ -30,12 +30,12 @@ class Plateau:
         self._settings = settings
         self._sign = 1.0 if mode == "max" else -1.0
         self.factor = 1.0
-        self.best = -math.inf
+        self.best: float | None = None
         self.waited = 0
 
     def update(self, value: float) -> None:
         """Take an epoch's value."""
-        if self._sign * value > self.best:
+        if self.best is None or self._sign * value > self.best:
             self.best, self.waited = self._sign * value, 0
             return
         self.waited += 1
