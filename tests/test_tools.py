@@ -95,6 +95,16 @@ def test_eval_of_another_manifest_and_of_a_score_table(trained: tuple[Path, str]
     assert theirs["levels"]["lesion"]["at_half"] == ours["levels"]["lesion"]["at_half"]
 
 
+def test_summary_of_one_run_is_its_report(trained: tuple[Path, str]) -> None:
+    folder, _ = trained
+    done = call("eval", "--summary", "output/latest", folder=folder)
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((folder / "output" / "latest" / "report" / "metrics.json").read_text(encoding="utf-8"))
+    line = next(line for line in done.stdout.splitlines() if line.startswith("test AUC"))
+    assert f"{metrics['levels']['lesion']['auc']['value']:.3f}" in line
+    refused(call("eval", "--summary", "output", folder=folder), "metrics.json: is missing")
+
+
 def test_predict_gives_the_score_of_the_table(trained: tuple[Path, str]) -> None:
     folder, _ = trained
     header, first = (
@@ -122,6 +132,22 @@ def test_resume_goes_on_with_the_newest_run(trained: tuple[Path, str]) -> None:
     assert "resuming after epoch 3" in done.stdout
     assert "epoch 4/4" in done.stdout
     assert "epoch 3/4" not in done.stdout
+
+
+def test_resume_keeps_what_the_run_has_learnt_from(trained: tuple[Path, str]) -> None:
+    folder, _ = trained
+    refused(call("train", "--resume", "-o", "data.context=3", folder=folder), "a resumed run keeps its settings, got data.context=3")
+
+
+def test_eval_of_the_trainings_own_patients_is_no_test(trained: tuple[Path, str]) -> None:
+    folder, _ = trained
+    done = call("eval", "--data", "manifest.csv", "--out", "again", folder=folder)
+    assert "NO TEST: patients that this run trained or chose on are among them: 20" in done.stdout
+
+
+def test_failed_start_leaves_no_run_folder(fresh: Path) -> None:
+    refused(call("train", "-c", "tiny.yaml", "-o", "model.pretrained=none.pdparams", folder=fresh), "none.pdparams")
+    assert not (fresh / "output" / "tiny").exists()
 
 
 def test_prepare_and_audit_say_what_is_there(fresh: Path) -> None:

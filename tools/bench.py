@@ -10,7 +10,9 @@ from mammo.command import read_settings, run, say_where, settings_parser
 def main() -> None:
     """Print images per second of both, interleaved, and their ratio; or, with `learn`, how the loss falls."""
     parser = settings_parser(__doc__)
-    parser.add_argument("what", choices=("train", "learn"), help="train: speed beside plain paddle; learn: the loss over some steps")
+    parser.add_argument(
+        "what", choices=("train", "learn", "yardstick"), help="speed beside plain paddle; the loss over some steps; frozen features"
+    )
     parser.add_argument("--steps", type=int, default=8, metavar="N", help="training steps a measurement (default 8; learn: 50 is usual)")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="measurements of each (default 3)")
     parser.add_argument(
@@ -19,6 +21,11 @@ def main() -> None:
     arguments = parser.parse_args()
     settings = read_settings(arguments)
     say_where(settings)
+    if arguments.what == "yardstick":
+        from mammo.bench.yardstick import measure_yardstick
+
+        print("test part, frozen features: " + ", ".join(f"{name} {metric}" for name, metric in measure_yardstick(settings).items()))
+        return
     from mammo.bench.steps import loss_fall, run_in_process, run_steps
 
     if arguments.what == "learn":

@@ -15,13 +15,21 @@ def main() -> None:
     parser.add_argument(
         "--scores", type=Path, metavar="CSV", help="a score table of any system, judged at the run's threshold, or at 0.5 without --run"
     )
+    parser.add_argument("--summary", type=Path, nargs="+", metavar="RUN", help="mean and spread of several judged runs")
     parser.add_argument(
-        "--task", choices=("lesion", "image", "breast"), help="what a case of --scores is (default: the run's task, or lesion)"
+        "--task",
+        choices=("lesion", "image", "breast"),
+        help="what a case of --scores is, or the level of --summary (default: the run's, or lesion)",
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="where report/metrics.json goes (default: the run folder, or the table's)")
     arguments = parser.parse_args()
-    from mammo.report.text import show_evaluation, show_judgement
+    from mammo.report.text import show_evaluation, show_judgement, show_summary
 
+    if arguments.summary:
+        from mammo.report.summary import summarise
+
+        show_summary(summarise(arguments.summary, arguments.task or "lesion"))
+        return
     if arguments.scores:
         from mammo.inference.judge_scores import judge_scores
 

@@ -42,7 +42,7 @@ def draw_curves(logs: dict[str, pd.DataFrame]) -> Figure:
             axes.plot(log["epoch"], log[f"train/{metric}"], color=colour, linestyle="--", label=f"{name} training".strip())
         axes.set(title=title, xlabel="epoch")
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=7)
+        axes.legend(fontsize=7, framealpha=0.5)
     return figure
 
 

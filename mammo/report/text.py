@@ -10,6 +10,7 @@ from mammo.cases.audit import Audit
 from mammo.cases.table import exclusion_lines
 from mammo.evaluation.judge import TABLE_HEADER, Judgement, table_rows
 from mammo.progress import print_table
+from mammo.report.summary import Summary
 
 if TYPE_CHECKING:  # its module loads paddle, which tables do not need
     from mammo.inference.evaluate import Evaluation
@@ -36,6 +37,11 @@ def show_evaluation(evaluation: Evaluation) -> None:
     show_exclusions(evaluation.excluded)
     if evaluation.known_patients:
         show_list("NO TEST: patients that this run trained or chose on are among them", list(evaluation.known_patients))
+
+
+def show_summary(summary: Summary) -> None:
+    """Print mean and spread of several runs."""
+    print_table(f"{summary.runs} runs: mean ± standard deviation", ("", "mean", "each"), summary.rows)
 
 
 def show_audit(audit: Audit, about: str) -> None:
