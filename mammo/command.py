@@ -92,8 +92,7 @@ def say_where(settings: Settings) -> None:
     """Choose the device and tell device, threads and BLAS path in one line."""
     from mammo.runtime import describe, select_device
 
-    logging.basicConfig(format="%(message)s", stream=sys.stdout)
-    logging.getLogger("mammo").setLevel(logging.INFO)
+    _show_log()
     select_device(settings.device)
     print(describe(), flush=True)
 
@@ -111,7 +110,13 @@ def say_machine() -> None:
     """The same line for commands that load no network, and so no paddle."""
     from mammo.runtime import available_cores
 
+    _show_log()
     print(f"device cpu, {available_cores()} threads, no network is loaded", flush=True)
+
+
+def _show_log() -> None:
+    logging.basicConfig(format="%(message)s", stream=sys.stdout)
+    logging.getLogger("mammo").setLevel(logging.INFO)
 
 
 def parse_box(text: str) -> tuple[float, float, float, float]:

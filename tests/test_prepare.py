@@ -8,13 +8,16 @@ import cv2
 import numpy as np
 import pytest
 
-from mammo.cases.cbis_ddsm import CSV_FILES
+from mammo.cases.cbis_ddsm import CSV_FILES, read_official_csvs
 from mammo.errors import DataMissingError, ImageError, SplitError, StoreError
 from mammo.images.preprocess import PreprocessSettings
 from mammo.prepare.contact_sheet import write_contact_sheet
 from mammo.prepare.film_job import Wish, make_wishes
 from mammo.prepare.gather import check_split, gather_split, prepare_split, read_lesions, wishes_of
+from mammo.prepare.locate import locate_files
+from mammo.prepare.phantom import write_phantom
 from mammo.prepare.store import Store, open_array
+from mammo.settings import PhantomSettings
 from tests.tiny import tiny_settings, write_films
 
 LESION = PreprocessSettings(task="lesion", image_size=(32, 32), context=2.0, margin=1.3, intensity="full")
@@ -81,6 +84,21 @@ def test_mask_of_another_size_is_mapped_and_of_another_shape_is_listed(tmp_path:
     left = prepare_split(odd, gather_split(odd)).split.samples
     assert len(left) == 0
     assert left.excluded["reason"].str.contains("does not have the shape of its film").sum() == 40
+
+
+def test_series_in_folders_without_uids_are_found_by_their_headers(tmp_path: Path) -> None:
+    root = write_phantom(tmp_path / "data", PhantomSettings(patients=8, film_size=(128, 96)), progress=False)
+    plain = locate_files(read_official_csvs(root), root).frame
+    series = sorted({path.parent for path in root.rglob("*.dcm")})
+    for number, folder in enumerate(series):
+        new = root / f"case {number}" / f"1.000000-series-{number}"
+        new.parent.mkdir()
+        folder.rename(new)
+    found = locate_files(read_official_csvs(root), root).frame
+    assert len(found) == len(plain)
+    assert found["image"].map(Path).map(Path.is_file).all()
+    settings = tiny_settings(tmp_path, data__kind="cbis_ddsm", data__root=str(root), data__split="official")
+    assert len(prepare_split(settings, gather_split(settings)).entries) == len(plain)
 
 
 def test_stray_and_broken_files_beside_a_mask_do_no_harm(tmp_path: Path) -> None:

@@ -264,6 +264,18 @@ def test_run_writes_what_the_contract_says_and_scores_a_file_alike(tmp_path: Pat
     assert predict_file(loaded, tmp_path / line[0], box=box) == pytest.approx(float(row["score"]), abs=1e-6)
 
 
+@pytest.mark.parametrize(("task", "cases"), [("image", 8), ("breast", 4)])
+def test_films_and_breasts_go_the_same_way(tmp_path: Path, task: str, cases: int) -> None:
+    write_films(tmp_path)
+    settings = tiny_settings(tmp_path, data__task=task, data__image_size=[48, 40], training__epochs=1, training__sampler="class_balanced")
+    result = fit(settings, task)
+    assert next(iter(result.judgement.levels)) == task
+    assert result.judgement.levels[task].n == cases
+    assert result.judgement.levels["patient"].n == 4
+    score = predict_file(load_run(result.folder), tmp_path / "00_CC.png")
+    assert 0 <= score <= 1
+
+
 def test_resumed_run_ends_where_an_unbroken_one_ends(tmp_path: Path) -> None:
     write_films(tmp_path, patients=16)
     logs = {}

@@ -6,6 +6,7 @@ are only added, arrays are written beside and renamed, so a killed run leaves no
 
 import hashlib
 import json
+import logging
 import os
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,6 +24,7 @@ from mammo.prepare.film_job import Fault, Made, Wish, make_wishes, stamp_file
 from mammo.progress import track
 from mammo.runtime import available_cores
 
+logger = logging.getLogger(__name__)
 FEW = 8  # below this many films, starting workers takes longer than they save
 
 
@@ -61,6 +63,7 @@ class Store:
         todo = [wish for wish in unique if wish not in good]
         faults: dict[Wish, Fault] = {}
         if todo:
+            logger.info("preparing %d views in %s, once; later runs find them there", len(todo), self.folder)
             self.folder.mkdir(parents=True, exist_ok=True)
             (self.folder / "settings.json").write_text(self.settings.model_dump_json(indent=1), encoding="utf-8")
             with (self.folder / "index.jsonl").open("a", encoding="utf-8") as index:
