@@ -2,7 +2,7 @@
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mammo.evaluation.metrics import Metric, count_confusion, measure_at, measure_ranking
@@ -32,12 +32,14 @@ def measure_yardstick(settings: Settings) -> dict[str, Metric]:
         parts[part] = (_features(backbone.network, part_loader(settings, prepared, rows), part), labels)
     models = [make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=2000)) for strength in STRENGTHS]
     fitted = [model.fit(*parts["train"]) for model in models]
-    best = max(
-        fitted, key=lambda model: measure_ranking(parts["validation"][1], model.predict_proba(parts["validation"][0])[:, 1])["auc"].value
-    )
+    best = max(fitted, key=lambda model: _auc(model, *parts["validation"]))
     features, labels = parts["test"]
     scores = best.predict_proba(features)[:, 1]
     return measure_ranking(labels, scores) | measure_at(count_confusion(labels, scores, 0.5))
+
+
+def _auc(model: Pipeline, features: np.ndarray, labels: np.ndarray) -> float:
+    return measure_ranking(labels, model.predict_proba(features)[:, 1])["auc"].value or 0.0
 
 
 def _features(network: paddle.nn.Layer, loader: paddle.io.DataLoader, part: str) -> np.ndarray:
