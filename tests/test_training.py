@@ -203,14 +203,15 @@ def test_unknown_monitor_is_an_error() -> None:
 
 @pytest.mark.parametrize(("mode", "values", "best"), [("max", [0.5, 0.7, 0.6, 0.6], 1), ("min", [0.5, 0.7, 0.4, 0.6, 0.6], 2)])
 def test_early_stopping_follows_its_mode(mode: str, values: list[float], best: int) -> None:
-    settings = TrainingSettings(early_stopping={"monitor": "validation/auc", "mode": mode, "patience": 2})
+    monitor = "validation/auc" if mode == "max" else "validation/loss"
+    settings = TrainingSettings(early_stopping={"monitor": monitor, "mode": mode, "patience": 2})
     stopping = EarlyStopping(settings.early_stopping)
     network = network_of()
     stopping.set_model(FineTuner(network, build_optimizer(network, settings.optimizer), settings))
     stopped = []
     for epoch, value in enumerate(values):
         stopping.model.epoch = epoch
-        stopping.on_epoch_end(epoch, {"validation/auc": value})
+        stopping.on_epoch_end(epoch, {monitor: value})
         stopped.append(stopping.model.stop_training)
     assert stopping.best_epoch == best
     assert stopped == [False] * (best + 2) + [True]
