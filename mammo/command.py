@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -116,7 +117,19 @@ def say_machine() -> None:
 
 def _show_log() -> None:
     logging.basicConfig(format="%(message)s", stream=sys.stdout)
+    logging.raiseExceptions = False  # a closed pipe is told by the next print, not by a traceback of the logger's
     logging.getLogger("mammo").setLevel(logging.INFO)
+
+
+def at_least(smallest: int) -> Callable[[str], int]:
+    """Make an argument type: a whole number of at least so much."""
+
+    def parse(text: str) -> int:
+        if not text.lstrip("-").isdigit() or int(text) < smallest:
+            raise argparse.ArgumentTypeError(f"expected a whole number of at least {smallest}, got {text!r}")
+        return int(text)
+
+    return parse
 
 
 def parse_box(text: str) -> tuple[float, float, float, float]:
@@ -125,6 +138,8 @@ def parse_box(text: str) -> tuple[float, float, float, float]:
         x, y, width, height = (float(part) for part in text.split(","))
     except ValueError:
         raise argparse.ArgumentTypeError(f"expected x,y,width,height in pixels, such as 1200,800,300,260; got {text!r}") from None
+    if not all(math.isfinite(value) for value in (x, y, width, height)):
+        raise argparse.ArgumentTypeError(f"a box needs four finite numbers; got {text!r}")
     if width <= 0 or height <= 0:
         raise argparse.ArgumentTypeError(f"width and height of a box must be above 0; got {text!r}")
     return x, y, width, height

@@ -45,9 +45,21 @@ def dump_settings(settings: Settings) -> str:
     return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
+class _OneOfEach(yaml.SafeLoader):
+    """YAML's safe loader, but a key that stands twice in one mapping is a fault: YAML would keep the last in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Build a mapping with unique keys."""
+        keys = [key.value for key, _ in node.value]
+        repeated = sorted({key for key in keys if keys.count(key) > 1})
+        if repeated:
+            raise yaml.constructor.ConstructorError(None, None, f"key {', '.join(repeated)} stands there twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+        values = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_OneOfEach)
     except FileNotFoundError:
         raise SettingsError(f"{path}: there is no such settings file; those that come with mammo are in configs/") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -48,4 +48,12 @@ def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[objec
         table.add_column(name, justify="left" if number == 0 else "right", overflow="fold")
     for row in rows:
         table.add_row(*(str(cell) for cell in row))
-    Console(width=None if sys.stdout.isatty() else 80, highlight=False).print(table)
+    _Console(width=None if sys.stdout.isatty() else 80, highlight=False).print(table)
+
+
+class _Console(Console):
+    """Leaves a closed pipe to the command; rich's own ends the process with code 1."""
+
+    def on_broken_pipe(self) -> None:
+        """Let the error through."""
+        raise BrokenPipeError

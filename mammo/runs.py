@@ -1,5 +1,6 @@
 """Run folders: `output/<config>/<time>/` is made here, `output/latest` points at the newest, and runs are found again."""
 
+import json
 import os
 from datetime import datetime
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 from mammo.errors import DataMissingError
 
 CONFIG_FILE = "config.yaml"
+ENVIRONMENT_FILE = "environment.json"
 
 
 def make_run_folder(output: Path, config_name: str) -> Path:
@@ -37,6 +39,19 @@ def point_latest_at(output: Path, folder: Path) -> None:
     beside.unlink(missing_ok=True)
     beside.symlink_to(folder.relative_to(output), target_is_directory=True)
     beside.replace(output / "latest")
+
+
+def read_split_hash(folder: Path) -> str:
+    """Read the hash of the split that a run was made with.
+
+    Raises:
+        DataMissingError: The run's `environment.json` is missing or damaged.
+    """
+    path = folder / ENVIRONMENT_FILE
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["split_sha256"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataMissingError(f"{path}: is missing or damaged ({error}), so the run's split is not known; use another run") from error
 
 
 def find_run(output: Path, run: Path | None = None) -> Path:

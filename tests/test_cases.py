@@ -230,6 +230,28 @@ def test_row_longer_than_the_header_is_refused(tmp_path: Path) -> None:
         read_manifest(write_manifest(tmp_path, ["a.png,P1,1,"], head="image,patient_id,label\n"))
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("image,patient_id,label\na.png,P1,1\na.png,P1,1\n", "line 3: the same row stands there a second time"),
+        ("image,patient_id,label,label\na.png,P1,1,0\n", "column label stands there more than once"),
+        ("image;patient_id;label\na.png;P1;1\n", "separated by semicolons"),
+        ("image,patient_id,label,Split\na.png,P1,1,train\n", "column 'Split' is not known; did you mean 'split'?"),
+        ("", "is empty; expected a CSV with the columns image, patient_id"),
+    ],
+)
+def test_table_that_would_be_misread_is_refused(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "manifest.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(CaseError, match=words):
+        read_manifest(tmp_path / "manifest.csv")
+
+
+def test_table_in_another_encoding_is_told_to_be_saved_as_utf_8(tmp_path: Path) -> None:
+    (tmp_path / "manifest.csv").write_bytes("image,patient_id,label\n乳腺.png,P1,1\n".encode("gbk"))
+    with pytest.raises(CaseError, match=r"is not UTF-8 text .*save it as CSV UTF-8"):
+        read_manifest(tmp_path / "manifest.csv")
+
+
 def test_image_label_below_its_lesions_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CaseError, match="line 2: image_label is 0 beside a malignant lesion"):
         read_manifest(write_manifest(tmp_path, ["a.png,P1,1,0"], head="image,patient_id,label,image_label\n"))

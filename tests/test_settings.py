@@ -42,6 +42,13 @@ def test_all_faults_come_together_with_the_nearest_key(tmp_path: Path) -> None:
     assert "\n" not in message
 
 
+def test_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "twice.yaml"
+    path.write_text("seed: 1\ntraining: {epochs: 2}\nseed: 2\n", encoding="utf-8")
+    with pytest.raises(SettingsError, match="key seed stands there twice"):
+        load_settings(path)
+
+
 def test_override_value_may_hold_an_equals_sign() -> None:
     settings = load_settings(None, ["evaluation.operating_point=recall>=0.95", "output=a=b"])
     assert settings.evaluation.operating_point == "recall>=0.95"

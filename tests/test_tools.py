@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     write_config(folder)
     done = call("train", "-c", "tiny.yaml", "-o", "training.epochs=3", folder=folder)
     assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
     return folder, done.stdout
 
 
@@ -132,6 +134,48 @@ def test_resume_goes_on_with_the_newest_run(trained: tuple[Path, str]) -> None:
     assert "resuming after epoch 3" in done.stdout
     assert "epoch 4/4" in done.stdout
     assert "epoch 3/4" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "words"),
+    [
+        ("decision.json", '{"threshold": "high"}', "is no decision file"),
+        ("environment.json", "{}", "the run's split is not known"),
+        ("checkpoints/best/hashes.json", "[]", "it is damaged: use another checkpoint"),
+        ("checkpoints/best/hashes.json", "{}", "it is damaged: use another checkpoint"),
+        ("config.yaml", "training: [", "is not YAML"),
+    ],
+)
+def test_damaged_file_of_a_run_is_one_line_and_exit_2(
+    trained: tuple[Path, str], tmp_path: Path, file: str, content: str, words: str
+) -> None:
+    folder, _ = trained
+    run = tmp_path / "output" / "tiny" / "now"
+    shutil.copytree((folder / "output" / "latest").resolve(), run)
+    (run / file).write_text(content, encoding="utf-8")
+    refused(call("eval", "--run", run, folder=folder), words)
+
+
+def test_closed_pipe_is_no_error(trained: tuple[Path, str]) -> None:
+    folder, _ = trained
+    command = f"{sys.executable} {ROOT}/tools/audit.py -c tiny.yaml | head -n 1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "0"
+    assert done.stderr == ""
+
+
+def test_box_outside_the_film_names_the_file(trained: tuple[Path, str]) -> None:
+    folder, _ = trained
+    refused(call("predict", "00_CC.png", "--box", "900,900,10,10", folder=folder), "00_CC.png: the box")
+
+
+def test_manifest_without_boxes_says_why_nothing_is_left(fresh: Path) -> None:
+    (fresh / "manifest.csv").write_text("image,patient_id,label\n00_CC.png,P0,0\n01_CC.png,P1,1\n", encoding="utf-8")
+    refused(
+        call("prepare", "-c", "tiny.yaml", folder=fresh), "no case of task lesion is left: left out: 2 × lesion has neither box nor mask"
+    )
 
 
 def test_resume_keeps_what_the_run_has_learnt_from(trained: tuple[Path, str]) -> None:

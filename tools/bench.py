@@ -4,7 +4,7 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from mammo.command import read_settings, run, say_where, settings_parser
+from mammo.command import at_least, read_settings, run, say_where, settings_parser
 
 
 def main() -> None:
@@ -13,10 +13,12 @@ def main() -> None:
     parser.add_argument(
         "what", choices=("train", "learn", "yardstick"), help="speed beside plain paddle; the loss over some steps; frozen features"
     )
-    parser.add_argument("--steps", type=int, default=8, metavar="N", help="training steps a measurement (default 8; learn: 50 is usual)")
-    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="measurements of each (default 3)")
     parser.add_argument(
-        "--cases", type=int, default=0, metavar="N", help="learn: from the first N training cases, over and over (default: all)"
+        "--steps", type=at_least(3), default=8, metavar="N", help="training steps a measurement (default 8; learn: 50 is usual)"
+    )
+    parser.add_argument("--rounds", type=at_least(1), default=3, metavar="N", help="measurements of each (default 3)")
+    parser.add_argument(
+        "--cases", type=at_least(0), default=0, metavar="N", help="learn: from the first N training cases, over and over (default: all)"
     )
     arguments = parser.parse_args()
     settings = read_settings(arguments)

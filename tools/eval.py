@@ -11,8 +11,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", type=Path, metavar="DIR", help="a run folder (default: the newest below --output)")
     parser.add_argument("--output", type=Path, default=Path("output"), metavar="DIR", help="the folder of all runs")
-    parser.add_argument("--data", type=Path, metavar="CSV", help="a manifest: judge the run's network on all of it")
-    parser.add_argument(
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--data", type=Path, metavar="CSV", help="a manifest: judge the run's network on all of it")
+    source.add_argument(
         "--scores", type=Path, metavar="CSV", help="a score table of any system, judged at the run's threshold, or at 0.5 without --run"
     )
     parser.add_argument("--summary", type=Path, nargs="+", metavar="RUN", help="mean and spread of several judged runs")

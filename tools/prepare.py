@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from mammo.command import read_settings, run, say_machine, settings_parser
+from mammo.command import at_least, read_settings, run, say_machine, settings_parser
 
 
 def main() -> None:
     """Prepare all films that settings name, and say what was left out."""
     parser = settings_parser(__doc__)
-    parser.add_argument("--preview", type=int, metavar="N", help="write a contact sheet of N prepared views")
+    parser.add_argument("--preview", type=at_least(1), metavar="N", help="write a contact sheet of N prepared views")
     parser.add_argument("--out", type=Path, metavar="PNG", help="where the contact sheet goes (default: OUTPUT/preview.png)")
     arguments = parser.parse_args()
     settings = read_settings(arguments)

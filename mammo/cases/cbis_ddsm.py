@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from mammo.cases.manifest import read_csv
 from mammo.cases.table import LATERALITIES, PATHOLOGY_LABELS, LesionTable, check, complete, no_exclusions
 from mammo.errors import CaseError, DataMissingError, in_one_line
+from mammo.tables import read_table
 
 CSV_FILES = {
     ("mass", "train"): "mass_case_description_train_set.csv",
@@ -69,7 +69,7 @@ def read_official_csvs(root: Path, lesion_types: Iterable[str] = ("mass", "calci
 def _read_one(path: Path, kind: str, part: str) -> pd.DataFrame:
     if not path.is_file():
         raise DataMissingError(f"{path}: is missing; {WHERE_TO_GET}")
-    raw = read_csv(path)
+    raw = read_table(path, "a case-description CSV of CBIS-DDSM", error=CaseError)
     raw.columns = raw.columns.str.strip().str.replace(" ", "_")
     missing = [name for name in SOURCE_COLUMNS if name not in raw]
     if missing:

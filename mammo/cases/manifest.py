@@ -1,7 +1,6 @@
 """Reads any data set given as one manifest CSV to a lesion table; all faults of the file come in one message."""
 
 import difflib
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,12 +8,14 @@ import numpy as np
 import pandas as pd
 
 from mammo.cases.table import BOX, LATERALITIES, LESION_TYPES, PATHOLOGY_LABELS, LesionTable, check, complete, no_exclusions
-from mammo.errors import CaseError, DataMissingError, in_one_line
+from mammo.errors import CaseError, in_one_line
+from mammo.tables import read_table
 
 REQUIRED = ("image", "patient_id")
 ONE_OF = ("pathology", "label", "image_label")
 OPTIONAL = ("lesion_id", "laterality", "view", "lesion_type", "density", "assessment", "subtlety", *BOX, "mask", "split", "source")
 KNOWN = (*REQUIRED, *ONE_OF, *OPTIONAL)
+EXPECTED = f"a CSV with the columns {', '.join(REQUIRED)} and {' or '.join(ONE_OF)}"
 SPLITS = {
     "train": "train",
     "training": "train",
@@ -36,7 +37,7 @@ def read_manifest(path: Path) -> LesionTable:
         DataMissingError: There is no such file.
         CaseError: Columns are missing, or values break the contract (each with its line).
     """
-    raw = read_csv(path)
+    raw = read_table(path, EXPECTED, error=CaseError)
     _check_columns(raw, path)
     raw = raw.apply(lambda column: column.str.strip())
     faults: list[str] = []
@@ -52,25 +53,6 @@ def read_manifest(path: Path) -> LesionTable:
     return LesionTable(frame, no_exclusions())
 
 
-def read_csv(path: Path) -> pd.DataFrame:
-    """Read a CSV as text cells, empty where there is nothing.
-
-    Raises:
-        DataMissingError: There is no such file.
-        CaseError: It is no CSV, or is empty.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header, which pandas would cut
-            return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
-    except FileNotFoundError:
-        raise DataMissingError(
-            f"{path}: there is no such file; expected a CSV with the columns {', '.join(REQUIRED)} and {' or '.join(ONE_OF)}"
-        ) from None
-    except (pd.errors.ParserWarning, pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, OSError) as error:
-        raise CaseError(f"{path}: cannot be read as CSV (a row with more cells than the header?): {error}") from error
-
-
 def _check_columns(raw: pd.DataFrame, path: Path) -> None:
     faults = [f"column {name} is missing" + _similar(name, raw) for name in REQUIRED if name not in raw]
     if not any(name in raw for name in ONE_OF):
@@ -78,6 +60,9 @@ def _check_columns(raw: pd.DataFrame, path: Path) -> None:
     present = [name for name in BOX if name in raw]
     if present and len(present) < len(BOX):
         faults.append(f"a box needs all of {', '.join(BOX)}; there is only {', '.join(present)}")
+    for column in (str(name) for name in raw if name not in KNOWN):
+        if column.strip().lower() in KNOWN and column.strip().lower() not in raw:
+            faults.append(f"column {column!r} is not known; did you mean {column.strip().lower()!r}?")
     if faults:
         raise CaseError(in_one_line(str(path), faults))
 
@@ -106,6 +91,7 @@ def _convert(raw: pd.DataFrame, faults: list[str]) -> pd.DataFrame:
     for name in ("density", "assessment", "subtlety"):
         frame[name] = _numbers(raw, name, faults)
     _convert_boxes(raw, frame, faults)
+    _report(raw.duplicated(), raw["image"], "the same row stands there a second time", faults)
     if "lesion_id" not in raw:
         frame["lesion_id"] = [f"{image}#{number}" for number, image in enumerate(raw["image"], 2)]
     return frame
@@ -116,7 +102,7 @@ def _convert_boxes(raw: pd.DataFrame, frame: pd.DataFrame, faults: list[str]) ->
         frame[name] = _numbers(raw, name, faults)
     if "x" not in raw:
         return
-    filled = frame[list(BOX)].notna().sum(axis=1)
+    filled = (raw[list(BOX)] != "").sum(axis=1)
     _report((filled > 0) & (filled < len(BOX)), raw["x"], "a box needs x, y, width and height; some are empty", faults)
     for name in ("width", "height"):
         _report(frame[name] <= 0, raw[name], f"{name} must be above 0", faults)

@@ -62,4 +62,5 @@ def in_words(score: float, decision: Decision) -> str:
     """Say what a score means at the operating point."""
     side, call = ("at or above", "called malignant") if score >= decision.threshold else ("below", "not called malignant")
     chosen = f"chosen for {decision.rule} on {decision.cases} {decision.part} cases"
-    return f"{call}: {score:.3f} is {side} the threshold {decision.threshold:.3f} ({chosen})"
+    digits = 3 if f"{score:.3f}" != f"{decision.threshold:.3f}" or score == decision.threshold else 6
+    return f"{call}: {score:.{digits}f} is {side} the threshold {decision.threshold:.{digits}f} ({chosen})"

@@ -1,12 +1,12 @@
 """The score table, the one thing that judgement reads: a CSV or frame in, a checked frame out."""
 
-import warnings
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from mammo.errors import DataMissingError, ScoreError, in_one_line
+from mammo.errors import ScoreError, in_one_line
+from mammo.tables import read_table
 
 REQUIRED = ("case_id", "patient_id", "breast_id", "image_id", "label", "score")
 IDS = ("case_id", "patient_id", "breast_id", "image_id")
@@ -21,14 +21,7 @@ def read_scores(path: Path) -> pd.DataFrame:
         DataMissingError: There is no such file.
         ScoreError: It is no score table; every fault is named.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header, which pandas would cut
-            frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
-    except FileNotFoundError:
-        raise DataMissingError(f"{path}: there is no such file; expected a score table with the columns {', '.join(REQUIRED)}") from None
-    except (pd.errors.ParserWarning, pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, OSError) as error:
-        raise ScoreError(f"{path}: cannot be read as CSV: {error}") from error
+    frame = read_table(path, f"a score table with the columns {', '.join(REQUIRED)}", error=ScoreError)
     return check_scores(frame, str(path))
 
 

@@ -32,11 +32,18 @@ def read_decision(folder: Path) -> Decision:
     """
     path = folder / DECISION_FILE
     try:
-        return Decision(**json.loads(path.read_text(encoding="utf-8")))
+        decision = Decision(**json.loads(path.read_text(encoding="utf-8")))
+        if not (float(decision.threshold) == decision.threshold and 0 < float(decision.temperature) == decision.temperature):
+            raise ValueError("threshold and temperature must be numbers")
     except FileNotFoundError:
-        raise DataMissingError(f"{path}: is missing; the run has not ended yet: go on with tools/train.py --resume {folder}") from None
+        if (folder / "checkpoints" / "last").exists():
+            advice = f"the run has not ended yet: go on with tools/train.py --resume {folder}"
+        else:
+            advice = "the run ended before its first epoch did: start a new one, or name another with --run"
+        raise DataMissingError(f"{path}: is missing; {advice}") from None
     except (ValueError, TypeError) as error:
-        raise DataMissingError(f"{path}: is no decision file ({error})") from error
+        raise DataMissingError(f"{path}: is no decision file ({error}); judge with another run, or train again") from error
+    return decision
 
 
 def write_json(path: Path, values: object) -> None:

@@ -1,6 +1,5 @@
 """A run folder, and perhaps another data set, in; the judgement of its best network out."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,12 +7,14 @@ import pandas as pd
 
 from mammo.cases.read import read_cases
 from mammo.cases.samples import make_samples
-from mammo.errors import SplitError
+from mammo.errors import DataMissingError, SplitError
 from mammo.evaluation.judge import Judgement
 from mammo.inference.judge_run import judge_part
 from mammo.inference.load import load_run
 from mammo.prepare.gather import gather_split, prepare_samples, prepare_split
+from mammo.runs import read_split_hash
 from mammo.settings import Settings
+from mammo.tables import read_table
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,9 @@ def evaluate_run(folder: Path, *, manifest: Path | None = None, out: Path | None
 
 
 def _known_patients(folder: Path, patients: pd.Series) -> tuple[str, ...]:
-    split = pd.read_csv(folder / "split.csv", dtype=str)
+    split = read_table(folder / "split.csv", "the run's own list of cases", error=DataMissingError)
+    if not {"part", "patient_id"} <= set(split):
+        raise DataMissingError(f"{folder / 'split.csv'}: is damaged: it has no columns part and patient_id; use another run")
     learnt = set(split.loc[split["part"] != "test", "patient_id"])
     return tuple(sorted(learnt & set(patients)))
 
@@ -75,7 +78,7 @@ def _with_manifest(settings: Settings, manifest: Path) -> Settings:
 
 
 def _check_same_split(folder: Path, sha256: str) -> None:
-    before = json.loads((folder / "environment.json").read_text(encoding="utf-8"))["split_sha256"]
+    before = read_split_hash(folder)
     if before != sha256:
         advice = "its own are in split.csv: bring them back, or judge with --data"
         raise SplitError(f"{folder}: the cases or their parts have changed since this run; {advice}")

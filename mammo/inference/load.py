@@ -65,7 +65,10 @@ def predict_file(run: LoadedRun, path: Path, *, box: Box | None = None) -> float
         if box is None:
             advice = "give --box x,y,width,height, or use a model of data.task=image"
             raise ImageError(f"{path}: this is a lesion model and needs to know where to look; {advice}")
-        pixels = prepare_lesions(film, [box], preprocess)[0].pixels
+        try:
+            pixels = prepare_lesions(film, [box], preprocess)[0].pixels
+        except ImageError as error:
+            raise ImageError(f"{path}: {error}") from error
     else:
         pixels = prepare_film(film, preprocess).pixels
     views = 2 if settings.data.task == "breast" else 1

@@ -184,7 +184,7 @@ def _recipe(name: str) -> Recipe:
     near = difflib.get_close_matches(name, BACKBONES, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]}?" if near else ""
     known = ", ".join(BACKBONES)
-    raise SettingsError(f"model.backbone: unknown name {name!r}{hint} Known: {known}, and any paddleclas:<name>")
+    raise SettingsError(f"model.backbone: unknown name {name!r}{hint}; known are {known}, and any paddleclas:<name>")
 
 
 def _paddleclas_network(name: str, title: str, num_classes: int) -> paddle.nn.Layer:

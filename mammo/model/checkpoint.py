@@ -65,6 +65,9 @@ def read_checkpoint(folder: Path, *, groups: tuple[str, ...] | None = None) -> C
     if not folder.exists() and _previous(folder).exists():
         folder = _previous(folder)
     hashes = _read_json(folder / HASH_FILE)
+    wanted = {STATE_FILE, *(f"{group}.safetensors" for group in groups or ("network",))}
+    if not isinstance(hashes, dict) or not wanted <= set(hashes):
+        raise WeightsError(f"{folder / HASH_FILE}: does not name {', '.join(sorted(wanted))}; it is damaged: use another checkpoint")
     for name, expected in hashes.items():
         if sha256_of(folder / name) != expected:
             raise WeightsError(f"{folder / name}: does not have the SHA-256 that {HASH_FILE} names; it is damaged: use another checkpoint")

@@ -39,7 +39,11 @@ def write_contact_sheet(prepared: PreparedSplit, path: Path, *, count: int, seed
     columns = min(COLUMNS, len(tiles))
     sheet = np.vstack([np.hstack([*row, *[blank] * (columns - len(row))]) for row in rows])
     path.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(path), sheet):
+    try:
+        written = cv2.imwrite(str(path), sheet)
+    except cv2.error:
+        written = False
+    if not written:
         raise StoreError(f"{path}: the contact sheet cannot be written; give a file ending in .png in a folder that can be written")
 
 

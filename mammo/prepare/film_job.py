@@ -71,6 +71,9 @@ def make_wishes(wishes: list[Wish], settings: PreprocessSettings) -> list[Made |
 
 def _make(wish: Wish, film: Film, stamp: FileStamp, film_hash: str, settings: PreprocessSettings) -> Made | Fault:
     try:
+        absent = [mask for mask in wish.masks if not Path(mask).is_file()]
+        if absent:
+            raise ImageError(f"mask {', '.join(absent)} is not there; correct the column mask or leave it empty")
         stamps = (stamp, *(stamp_file(Path(mask)) for mask in wish.masks))
         box = wish.box or (_box_from_masks(wish.masks, film.pixels.shape) if wish.masks else None)
         if settings.task == "lesion":

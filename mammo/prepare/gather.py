@@ -10,8 +10,8 @@ from mammo.cases.cbis_ddsm import find_csv_folder
 from mammo.cases.read import read_cases
 from mammo.cases.samples import SampleTable
 from mammo.cases.splits import Split, split_lesions
-from mammo.cases.table import BOX, CANDIDATE_SEPARATOR, LesionTable
-from mammo.errors import ImageError, in_one_line
+from mammo.cases.table import BOX, CANDIDATE_SEPARATOR, LesionTable, exclusion_lines
+from mammo.errors import CaseError, ImageError, in_one_line
 from mammo.images.preprocess import PreprocessSettings
 from mammo.prepare.film_job import Fault, Wish
 from mammo.prepare.locate import locate_files
@@ -56,7 +56,15 @@ def phantom_folder(settings: Settings) -> Path:
 
 def gather_split(settings: Settings) -> Split:
     """Read cases and give each its part; nothing is decoded."""
-    return split_lesions(read_lesions(settings), settings.data)
+    split = split_lesions(read_lesions(settings), settings.data)
+    _refuse_nothing(settings, split.samples)
+    return split
+
+
+def _refuse_nothing(settings: Settings, samples: SampleTable) -> None:
+    if not len(samples):
+        source = settings.data.manifest if settings.data.kind == "manifest" else settings.data.root
+        raise CaseError(f"{source}: no case of task {settings.data.task} is left: " + "; ".join(exclusion_lines(samples.excluded)))
 
 
 def prepare_split(settings: Settings, split: Split) -> PreparedSplit:
@@ -83,6 +91,7 @@ def prepare_split(settings: Settings, split: Split) -> PreparedSplit:
 
 def prepare_samples(settings: Settings, samples: SampleTable, part: str = "test") -> PreparedSplit:
     """Fill the store with samples that all belong to one part."""
+    _refuse_nothing(settings, samples)
     return prepare_split(settings, Split(samples, np.full(len(samples), part, object)))
 
 

@@ -79,7 +79,7 @@ def hash_files(folder: Path) -> str:
 
 def _check(folder: Path, settings: PhantomSettings) -> None:
     if any(have < need for have, need in zip(settings.film_size, SMALLEST_FILM, strict=True)):
-        raise SettingsError(f"phantom.film_size: expected at least {list(SMALLEST_FILM)}, got {list(settings.film_size)}")
+        raise SettingsError(f"data.phantom.film_size: expected at least {list(SMALLEST_FILM)}, got {list(settings.film_size)}")
     if folder.exists() and not (folder / MARKER).is_file() and (not folder.is_dir() or any(folder.iterdir())):
         raise SettingsError(
             f"{folder}: expected a phantom ({MARKER}) or nothing there, found other files; move them or name another folder"

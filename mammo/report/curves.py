@@ -19,10 +19,19 @@ def read_log(path: Path) -> pd.DataFrame:
     """
     if not path.is_file():
         raise DataMissingError(f"{path}: there is no log; the run has not finished an epoch")
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    rows = [row for row in map(_row, path.read_text(encoding="utf-8", errors="replace").splitlines()) if row]
     if not rows:
         raise DataMissingError(f"{path}: the log is empty; the run has not finished an epoch")
     return pd.DataFrame(rows).drop_duplicates("epoch", keep="last").sort_values("epoch")
+
+
+def _row(line: str) -> dict[str, float]:
+    """An epoch's line; one that a power cut left half is passed over, its epoch is trained again on resuming."""
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return {}
+    return row if isinstance(row, dict) and "epoch" in row else {}
 
 
 def draw_curves(logs: dict[str, pd.DataFrame]) -> Figure:
@@ -36,7 +45,7 @@ def draw_curves(logs: dict[str, pd.DataFrame]) -> Figure:
         for number, (name, log) in enumerate(logs.items()):
             colour = f"C{number}"
             if metric == "gap":
-                axes.plot(log["epoch"], log["gap/auc"], color=colour, label=name)
+                axes.plot(log["epoch"], log["gap/auc"], color=colour, label=name or "gap")
                 continue
             axes.plot(log["epoch"], log[f"validation/{metric}"], color=colour, label=f"{name} validation".strip())
             axes.plot(log["epoch"], log[f"train/{metric}"], color=colour, linestyle="--", label=f"{name} training".strip())

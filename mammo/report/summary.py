@@ -46,7 +46,11 @@ def _measured(folder: Path, level: str) -> dict[str, float]:
     except FileNotFoundError as error:
         raise DataMissingError(f"{error.filename}: is missing; let the run end, or judge it: python tools/eval.py --run {folder}") from None
     except KeyError as error:
-        raise DataMissingError(f"{path}: holds no level {error}; give the level that the run's task has") from None
+        raise DataMissingError(
+            f"{path}: holds no {error}; expected a report with the level {level}, which the run's task may not have"
+        ) from None
+    except (ValueError, TypeError) as error:
+        raise DataMissingError(f"{path}: is damaged ({error}); judge again: python tools/eval.py --run {folder}") from error
     log = read_log(folder / "log.jsonl").set_index("epoch").loc[kept]
     test = {"test AUC": found["auc"]["value"]}
     test |= {f"test {name} at the operating point": found[name]["value"] for name in AT_POINT}

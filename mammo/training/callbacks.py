@@ -63,7 +63,8 @@ class FiniteCheck(paddle.callbacks.Callback):
             cases = ", ".join(self._case_ids.iloc[self.model.last_index])
             raise TrainingError(
                 f"loss is {loss} at epoch {self.model.epoch + 1}, step {step + 1}, on the cases {cases}; "
-                "lower training.optimizer.learning_rate or look at these images; the best network so far is kept"
+                "lower training.optimizer.learning_rate or look at these images"
+                + ("; the best network so far is kept" if self.model.epoch else "")
             )
 
 

@@ -21,7 +21,7 @@ from mammo.model.checkpoint import read_checkpoint, set_network
 from mammo.model.network import start_from_pretrained
 from mammo.prepare.gather import PreparedSplit, check_split, gather_split, prepare_split
 from mammo.progress import print_table
-from mammo.runs import CONFIG_FILE, make_run_folder
+from mammo.runs import CONFIG_FILE, ENVIRONMENT_FILE, make_run_folder, read_split_hash
 from mammo.runtime import describe
 from mammo.settings import Settings
 from mammo.training.assemble import Loaders, make_loaders, make_network, make_tuner
@@ -98,6 +98,7 @@ def train(
     plateau = Plateau(training.schedule, training.early_stopping.mode)
     if resume:
         restore(tuner, stopping, plateau, folder / "checkpoints" / "last")
+        read_checkpoint(folder / "checkpoints" / "best", groups=("network",))  # before hours of training, not after
         logger.info("resuming after epoch %d", tuner.epoch)
     left = training.epochs - tuner.epoch
     if left <= 0 or tuner.stop_training:
@@ -137,7 +138,7 @@ def write_run_files(settings: Settings, folder: Path, split: Split, *, resume: b
         "versions": installed_versions(),
     }
     if resume:
-        before = json.loads((folder / "environment.json").read_text(encoding="utf-8"))["split_sha256"]
+        before = read_split_hash(folder)
         if before != split.sha256:
             raise TrainingError(
                 f"{folder}: the cases or their parts have changed since this run began (its split.csv says which it had); start a new run"
@@ -154,7 +155,7 @@ def write_run_files(settings: Settings, folder: Path, split: Split, *, resume: b
         "python": platform.python_version(),
         "packages": installed_versions(),
     }
-    (folder / "environment.json").write_text(json.dumps(environment, indent=1), encoding="utf-8")
+    (folder / ENVIRONMENT_FILE).write_text(json.dumps(environment, indent=1), encoding="utf-8")
     return about
 
 

@@ -32,8 +32,9 @@ class JsonLog(paddle.callbacks.Callback):
         metrics = {name: value for name, value in (logs or {}).items() if "/" in name}
         head = {"epoch": self.model.epoch + 1, "step": self.model.step, "learning_rate": self.model.optimizer.get_lr()}
         line = head | metrics | {"time": datetime.now(timezone.utc).isoformat(timespec="seconds")}
+        torn = self._path.is_file() and self._path.read_bytes()[-1:] not in (b"", b"\n")  # by a power cut
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write(("\n" if torn else "") + json.dumps(line) + "\n")
 
 
 class VisualDLLog(paddle.callbacks.Callback):

@@ -1,0 +1,48 @@
+"""A CSV file in, a frame of text cells out; what is wrong with the file as such is told here, for every kind of table."""
+
+import csv
+import warnings
+from pathlib import Path
+
+import pandas as pd
+
+from mammo.errors import DataMissingError, MammoError
+
+
+def read_table(path: Path, expected: str, *, error: type[MammoError]) -> pd.DataFrame:
+    """Read a CSV as text cells, empty where there is nothing. A byte order mark and Windows line ends are fine.
+
+    Args:
+        path: The file.
+        expected: What it should be, for the messages, such as `a CSV with the columns image, patient_id`.
+        error: What is raised for a file that is there but no such table.
+
+    Raises:
+        DataMissingError: There is no such file.
+        MammoError: `error`, with what is wrong.
+    """
+    try:
+        _refuse_repeated_columns(path, error)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header, which pandas would cut
+            return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
+    except FileNotFoundError:
+        raise DataMissingError(f"{path}: there is no such file; expected {expected}") from None
+    except UnicodeDecodeError as fault:
+        raise error(f"{path}: is not UTF-8 text ({fault.reason} at byte {fault.start}); save it as CSV UTF-8") from fault
+    except pd.errors.EmptyDataError:
+        raise error(f"{path}: is empty; expected {expected}") from None
+    except (pd.errors.ParserWarning, pd.errors.ParserError, csv.Error) as fault:
+        raise error(f"{path}: a row has more cells than the header, or a quote is not closed ({fault}); expected {expected}") from fault
+    except OSError as fault:
+        raise error(f"{path}: cannot be read ({fault.strerror or fault}); expected {expected}") from fault
+
+
+def _refuse_repeated_columns(path: Path, error: type[MammoError]) -> None:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        names = [name.strip() for name in next(csv.reader(file), [])]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise error(f"{path}: column {', '.join(repeated)} stands there more than once; keep one of each")
+    if len(names) == 1 and ";" in names[0]:
+        raise error(f"{path}: its cells are separated by semicolons; save it with commas")
