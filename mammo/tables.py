@@ -1,7 +1,6 @@
 """A CSV file in, a frame of text cells out; what is wrong with the file as such is told here, for every kind of table."""
 
 import csv
-import warnings
 from pathlib import Path
 
 import pandas as pd
@@ -22,27 +21,30 @@ def read_table(path: Path, expected: str, *, error: type[MammoError]) -> pd.Data
         MammoError: `error`, with what is wrong.
     """
     try:
-        _refuse_repeated_columns(path, error)
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header, which pandas would cut
-            return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
+        _check_form(path, error)
+        return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
     except FileNotFoundError:
         raise DataMissingError(f"{path}: there is no such file; expected {expected}") from None
     except UnicodeDecodeError as fault:
         raise error(f"{path}: is not UTF-8 text ({fault.reason} at byte {fault.start}); save it as CSV UTF-8") from fault
     except pd.errors.EmptyDataError:
         raise error(f"{path}: is empty; expected {expected}") from None
-    except (pd.errors.ParserWarning, pd.errors.ParserError, csv.Error) as fault:
-        raise error(f"{path}: a row has more cells than the header, or a quote is not closed ({fault}); expected {expected}") from fault
+    except (pd.errors.ParserError, csv.Error) as fault:
+        raise error(f"{path}: cannot be read as CSV ({fault}); is a quote not closed? Expected {expected}") from fault
     except OSError as fault:
         raise error(f"{path}: cannot be read ({fault.strerror or fault}); expected {expected}") from fault
 
 
-def _refuse_repeated_columns(path: Path, error: type[MammoError]) -> None:
+def _check_form(path: Path, error: type[MammoError]) -> None:
+    """Refuse what pandas would read as something else: repeated columns, rows longer than the header, semicolons."""
     with path.open(encoding="utf-8-sig", newline="") as file:
-        names = [name.strip() for name in next(csv.reader(file), [])]
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise error(f"{path}: column {', '.join(repeated)} stands there more than once; keep one of each")
-    if len(names) == 1 and ";" in names[0]:
-        raise error(f"{path}: its cells are separated by semicolons; save it with commas")
+        reader = csv.reader(file)
+        names = [name.strip() for name in next(reader, [])]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise error(f"{path}: column {', '.join(repeated)} stands there more than once; keep one of each")
+        if len(names) == 1 and ";" in names[0]:
+            raise error(f"{path}: its cells are separated by semicolons; save it with commas")
+        for row in reader:
+            if len(row) > len(names):
+                raise error(f"{path}: line {reader.line_num}: a row has more cells than the header, {len(row)} instead of {len(names)}")
