@@ -23,7 +23,7 @@ def call(tool: str, *arguments: object, folder: Path) -> subprocess.CompletedPro
     return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, timeout=300, check=False)
 
 
-def refused(done: subprocess.CompletedProcess[str], words: str) -> None:
+def assert_refused(done: subprocess.CompletedProcess[str], words: str) -> None:
     """One line on stderr, exit code 2, no traceback."""
     assert done.returncode == 2, done.stdout + done.stderr
     assert done.stderr.startswith("mammo: error: ")
@@ -104,7 +104,7 @@ def test_summary_of_one_run_is_its_report(trained: tuple[Path, str]) -> None:
     metrics = json.loads((folder / "output" / "latest" / "report" / "metrics.json").read_text(encoding="utf-8"))
     line = next(line for line in done.stdout.splitlines() if line.startswith("test AUC"))
     assert f"{metrics['levels']['lesion']['auc']['value']:.3f}" in line
-    refused(call("eval", "--summary", "output", folder=folder), "metrics.json: is missing")
+    assert_refused(call("eval", "--summary", "output", folder=folder), "metrics.json: is missing")
 
 
 def test_predict_gives_the_score_of_the_table(trained: tuple[Path, str]) -> None:
@@ -124,7 +124,7 @@ def test_predict_gives_the_score_of_the_table(trained: tuple[Path, str]) -> None
 
 def test_lesion_model_without_a_box_refuses(trained: tuple[Path, str]) -> None:
     folder, _ = trained
-    refused(call("predict", "00_CC.png", folder=folder), "give --box x,y,width,height, or use a model of data.task=image")
+    assert_refused(call("predict", "00_CC.png", folder=folder), "give --box x,y,width,height, or use a model of data.task=image")
 
 
 def test_resume_goes_on_with_the_newest_run(trained: tuple[Path, str]) -> None:
@@ -153,7 +153,7 @@ def test_damaged_file_of_a_run_is_one_line_and_exit_2(
     run = tmp_path / "output" / "tiny" / "now"
     shutil.copytree((folder / "output" / "latest").resolve(), run)
     (run / file).write_text(content, encoding="utf-8")
-    refused(call("eval", "--run", run, folder=folder), words)
+    assert_refused(call("eval", "--run", run, folder=folder), words)
 
 
 def test_closed_pipe_is_no_error(trained: tuple[Path, str]) -> None:
@@ -168,19 +168,19 @@ def test_closed_pipe_is_no_error(trained: tuple[Path, str]) -> None:
 
 def test_box_outside_the_film_names_the_file(trained: tuple[Path, str]) -> None:
     folder, _ = trained
-    refused(call("predict", "00_CC.png", "--box", "900,900,10,10", folder=folder), "00_CC.png: the box")
+    assert_refused(call("predict", "00_CC.png", "--box", "900,900,10,10", folder=folder), "00_CC.png: the box")
 
 
 def test_manifest_without_boxes_says_why_nothing_is_left(fresh: Path) -> None:
     (fresh / "manifest.csv").write_text("image,patient_id,label\n00_CC.png,P0,0\n01_CC.png,P1,1\n", encoding="utf-8")
-    refused(
+    assert_refused(
         call("prepare", "-c", "tiny.yaml", folder=fresh), "no case of task lesion is left: left out: 2 × lesion has neither box nor mask"
     )
 
 
 def test_resume_keeps_what_the_run_has_learnt_from(trained: tuple[Path, str]) -> None:
     folder, _ = trained
-    refused(call("train", "--resume", "-o", "data.context=3", folder=folder), "a resumed run keeps its settings, got data.context=3")
+    assert_refused(call("train", "--resume", "-o", "data.context=3", folder=folder), "a resumed run keeps its settings, got data.context=3")
 
 
 def test_eval_of_the_trainings_own_patients_is_no_test(trained: tuple[Path, str]) -> None:
@@ -190,7 +190,7 @@ def test_eval_of_the_trainings_own_patients_is_no_test(trained: tuple[Path, str]
 
 
 def test_failed_start_leaves_no_run_folder(fresh: Path) -> None:
-    refused(call("train", "-c", "tiny.yaml", "-o", "model.pretrained=none.pdparams", folder=fresh), "none.pdparams")
+    assert_refused(call("train", "-c", "tiny.yaml", "-o", "model.pretrained=none.pdparams", folder=fresh), "none.pdparams")
     assert not (fresh / "output" / "tiny").exists()
 
 
@@ -242,24 +242,24 @@ def test_print_config_is_the_config(fresh: Path) -> None:
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(fresh: Path, arguments: list[str], words: str) -> None:
-    refused(call("train", "-c", "tiny.yaml", *arguments, folder=fresh), words)
+    assert_refused(call("train", "-c", "tiny.yaml", *arguments, folder=fresh), words)
 
 
 def test_missing_column_is_one_line_and_exit_2(fresh: Path) -> None:
     path = fresh / "manifest.csv"
     path.write_text(path.read_text(encoding="utf-8").replace("patient_id", "patient", 1), encoding="utf-8")
-    refused(call("train", "-c", "tiny.yaml", folder=fresh), "column patient_id is missing (there is 'patient'; rename it?)")
+    assert_refused(call("train", "-c", "tiny.yaml", folder=fresh), "column patient_id is missing (there is 'patient'; rename it?)")
 
 
 def test_one_class_is_one_line_and_exit_2(tmp_path: Path) -> None:
     write_films(tmp_path, one_class=True)
     write_config(tmp_path)
-    refused(call("train", "-c", "tiny.yaml", folder=tmp_path), "part train has one class only")
+    assert_refused(call("train", "-c", "tiny.yaml", folder=tmp_path), "part train has one class only")
 
 
 def test_unreadable_image_is_one_line_and_exit_2(fresh: Path) -> None:
     (fresh / "03_MLO.png").write_bytes((fresh / "03_MLO.png").read_bytes()[:300])
-    refused(call("train", "-c", "tiny.yaml", folder=fresh), "03_MLO.png")
+    assert_refused(call("train", "-c", "tiny.yaml", folder=fresh), "03_MLO.png")
 
 
 def test_leaking_split_is_one_line_and_exit_2_in_audit_and_training(fresh: Path) -> None:
@@ -268,7 +268,7 @@ def test_leaking_split_is_one_line_and_exit_2_in_audit_and_training(fresh: Path)
     parts = ["split", *["train", "test"] * ((len(lines) - 1) // 2)]
     path.write_text("\n".join(f"{line},{part}" for line, part in zip(lines, parts, strict=True)) + "\n", encoding="utf-8")
     for tool in ("audit", "train"):
-        refused(
+        assert_refused(
             call(tool, "-c", "tiny.yaml", "-o", "data.split=manifest", folder=fresh), "24 patients stand in more than one part (P00, P01"
         )
 
@@ -277,7 +277,7 @@ def test_same_film_under_two_names_is_found_by_the_audit(fresh: Path) -> None:
     for number in range(1, 24):
         (fresh / f"{number:02d}_CC.png").write_bytes((fresh / "00_CC.png").read_bytes())
     done = call("audit", "-c", "tiny.yaml", folder=fresh)
-    refused(done, "the very same film stands in more than one part, under the patients P00, P01")
+    assert_refused(done, "the very same film stands in more than one part, under the patients P00, P01")
     assert "films with the very same content: 1 (00_CC.png = 01_CC.png" in done.stdout
 
 
@@ -289,12 +289,12 @@ def test_truncated_and_wrong_shaped_weights_are_one_line_and_exit_2(fresh: Path)
     write_tensors(fresh / "wrong.safetensors", own | {first: np.zeros((3, 3), np.float32)})
     write_tensors(fresh / "good.safetensors", own)
     (fresh / "cut.safetensors").write_bytes((fresh / "good.safetensors").read_bytes()[:-100])
-    refused(call("train", "-c", "tiny.yaml", "-o", "model.pretrained=wrong.safetensors", folder=fresh), "of another shape")
-    refused(call("train", "-c", "tiny.yaml", "-o", "model.pretrained=cut.safetensors", folder=fresh), "cut.safetensors")
+    assert_refused(call("train", "-c", "tiny.yaml", "-o", "model.pretrained=wrong.safetensors", folder=fresh), "of another shape")
+    assert_refused(call("train", "-c", "tiny.yaml", "-o", "model.pretrained=cut.safetensors", folder=fresh), "cut.safetensors")
 
 
 @needs("cbis_ddsm_csv")
 def test_audit_of_the_official_csvs_names_the_31_patients(tmp_path: Path) -> None:
     done = call("audit", "--csv", SHARED / "cbis_ddsm_csv", folder=tmp_path)
-    refused(done, "31 patients stand in more than one part (P_00016, P_00041")
+    assert_refused(done, "31 patients stand in more than one part (P_00016, P_00041")
     assert "patients in more than one part: 31" in done.stdout
