@@ -4,15 +4,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from mammo.data.dataset import MammogramDataset
-from mammo.data.loader import evaluation_loader
 from mammo.errors import SplitError
 from mammo.evaluation.judge import Judgement, judge
 from mammo.evaluation.operating_point import Decision, choose_threshold
 from mammo.evaluation.scores import write_scores
 from mammo.inference.decisions import write_decision, write_judgement
-from mammo.inference.score import score_logits, score_table
-from mammo.model.network import MammogramNet, input_channels
+from mammo.inference.score import part_loader, score_logits, score_table
+from mammo.model.network import MammogramNet
 from mammo.prepare.gather import PreparedSplit
 from mammo.settings import Settings
 
@@ -58,7 +56,5 @@ def score_part(
     rows = prepared.split.rows(part)
     if not len(rows):
         raise SplitError(f"part {part} has no case to score; give one in data.split or another data set")
-    dataset = MammogramDataset(prepared, rows, settings=settings, channels=input_channels(settings.model))
-    loader = evaluation_loader(dataset, batch_size=settings.evaluation.batch_size, workers=settings.training.workers)
-    scored, logits = score_logits(network, loader, what=f"scoring {part}")
+    scored, logits = score_logits(network, part_loader(settings, prepared, rows), what=f"scoring {part}")
     return score_table(prepared.split, scored, logits, model_id=model_id, temperature=temperature, fold=settings.data.fold)

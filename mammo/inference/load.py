@@ -14,7 +14,7 @@ from mammo.images.normalise import to_network, to_unit
 from mammo.images.preprocess import PreprocessSettings, centre_crop, prepare_film, prepare_lesions
 from mammo.inference.decisions import read_decision
 from mammo.inference.score import to_score
-from mammo.model.checkpoint import read_checkpoint, set_network
+from mammo.model.checkpoint import load_network
 from mammo.model.network import MammogramNet, build_network, input_channels
 from mammo.runs import CONFIG_FILE
 from mammo.runtime import paddle
@@ -41,8 +41,7 @@ def load_run(folder: Path) -> LoadedRun:
     settings = load_settings(folder / CONFIG_FILE)
     decision = read_decision(folder)
     network, _ = build_network(settings.model, task=settings.data.task)
-    best = folder / "checkpoints" / "best"
-    set_network(network, read_checkpoint(best, groups=("network",)).tensors["network"], best)
+    load_network(network, folder / "checkpoints" / "best")
     network.eval()
     return LoadedRun(folder, settings, network, decision)
 

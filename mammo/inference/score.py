@@ -5,10 +5,20 @@ import pandas as pd
 
 from mammo.cases.samples import SUBGROUPS
 from mammo.cases.splits import Split
+from mammo.data.dataset import MammogramDataset
+from mammo.data.loader import evaluation_loader
 from mammo.errors import WeightsError
-from mammo.model.network import MammogramNet
+from mammo.model.network import MammogramNet, input_channels
+from mammo.prepare.gather import PreparedSplit
 from mammo.progress import track
 from mammo.runtime import paddle
+from mammo.settings import Settings
+
+
+def part_loader(settings: Settings, prepared: PreparedSplit, rows: np.ndarray) -> paddle.io.DataLoader:
+    """Make the loader that scores some cases: no augmentation, in order."""
+    dataset = MammogramDataset(prepared, rows, settings=settings, channels=input_channels(settings.model))
+    return evaluation_loader(dataset, batch_size=settings.evaluation.batch_size, workers=settings.training.workers)
 
 
 def score_logits(network: MammogramNet, loader: paddle.io.DataLoader, *, what: str = "") -> tuple[np.ndarray, np.ndarray]:
@@ -16,7 +26,7 @@ def score_logits(network: MammogramNet, loader: paddle.io.DataLoader, *, what: s
 
     Args:
         network: Set to eval mode for this, and back.
-        loader: Of `evaluation_loader`.
+        loader: Of `part_loader`.
         what: Words for the progress display; none shows nothing.
 
     Returns:

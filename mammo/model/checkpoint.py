@@ -79,6 +79,15 @@ def read_checkpoint(folder: Path, *, groups: tuple[str, ...] | None = None) -> C
     return Checkpoint({group: read_tensors(folder / f"{group}.safetensors") for group in names}, _read_json(folder / STATE_FILE))
 
 
+def load_network(network: paddle.nn.Layer, folder: Path) -> None:
+    """Put the network of a checkpoint folder in place.
+
+    Raises:
+        WeightsError: There is no whole checkpoint, or it is of another network.
+    """
+    set_network(network, read_checkpoint(folder, groups=("network",)).tensors["network"], folder)
+
+
 def set_network(network: paddle.nn.Layer, arrays: Mapping[str, np.ndarray], folder: Path) -> None:
     """Put a checkpoint's weights into a network that must have exactly these.
 

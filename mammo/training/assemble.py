@@ -7,9 +7,10 @@ import numpy as np
 
 from mammo.cases.splits import Split
 from mammo.data.dataset import MammogramDataset
-from mammo.data.loader import evaluation_loader, training_loader
+from mammo.data.loader import training_loader
 from mammo.data.sampler import EpochSampler
 from mammo.errors import SettingsError, TrainingError
+from mammo.inference.score import part_loader
 from mammo.model.backbone import Backbone
 from mammo.model.network import MammogramNet, build_network, input_channels
 from mammo.prepare.gather import PreparedSplit
@@ -75,12 +76,6 @@ def make_loaders(settings: Settings, prepared: PreparedSplit) -> Loaders:
         scored_rows = {"train": fixed_sample(split, training.score_train_patients, settings.seed), **scored_rows}
     scored = {part: part_loader(settings, prepared, rows) for part, rows in scored_rows.items()}
     return Loaders(train, dataset, sampler, scored)
-
-
-def part_loader(settings: Settings, prepared: PreparedSplit, rows: np.ndarray) -> paddle.io.DataLoader:
-    """Make the loader that scores some cases: no augmentation, in order."""
-    dataset = MammogramDataset(prepared, rows, settings=settings, channels=input_channels(settings.model))
-    return evaluation_loader(dataset, batch_size=settings.evaluation.batch_size, workers=settings.training.workers)
 
 
 def class_weights(labels: np.ndarray, wanted: str | tuple[float, float]) -> tuple[float, float]:

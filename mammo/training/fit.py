@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from mammo.cases.audit import Audit
+from mammo.cases.audit import audit_split
 from mammo.cases.splits import Split, check_trainable
 from mammo.cases.table import exclusion_lines
 from mammo.config import dump_settings
@@ -17,7 +17,7 @@ from mammo.errors import TrainingError
 from mammo.evaluation.judge import Judgement
 from mammo.images.preprocess import PreprocessSettings
 from mammo.inference.judge_run import decide, judge_part
-from mammo.model.checkpoint import read_checkpoint, set_network
+from mammo.model.checkpoint import load_network, read_checkpoint
 from mammo.model.network import start_from_pretrained
 from mammo.prepare.gather import PreparedSplit, check_split, gather_split, prepare_split
 from mammo.progress import print_table
@@ -57,11 +57,11 @@ def fit(settings: Settings, name: str, *, resume: Path | None = None) -> RunResu
         MammoError: Anything a user can mend, in one line.
     """
     split = gather_split(settings)
-    audit = check_split(settings, split)
+    check_split(settings, split)
     check_trainable(split, settings.training.batch_size)
     prepared = prepare_split(settings, split)
     check_trainable(prepared.split, settings.training.batch_size)
-    show_parts(audit, prepared.split)
+    show_parts(prepared.split)
     loaders = make_loaders(settings, prepared)
 
     network, backbone = make_network(settings)
@@ -75,16 +75,16 @@ def fit(settings: Settings, name: str, *, resume: Path | None = None) -> RunResu
     about = write_run_files(settings, folder, prepared.split, resume=resume is not None)
     stopping = train(settings, tuner, loaders, prepared, folder, about=about, resume=resume is not None)
 
-    best = folder / "checkpoints" / "best"
-    set_network(network, read_checkpoint(best, groups=("network",)).tensors["network"], best)
+    load_network(network, folder / "checkpoints" / "best")
     decision = decide(settings, prepared, network, folder)
     judgement = judge_part(settings, prepared, network, folder, decision=decision)
     return RunResult(folder, stopping.best_epoch + 1, float(stopping.best or 0.0), judgement)
 
 
-def show_parts(audit: Audit, split: Split) -> None:
+def show_parts(split: Split) -> None:
     """Say who is in which part, and what was left out."""
-    print_table("parts", list(audit.parts.columns), audit.parts.to_numpy().tolist())
+    parts = audit_split(split).parts
+    print_table("parts", list(parts.columns), parts.to_numpy().tolist())
     for line in exclusion_lines(split.samples.excluded):
         logger.info(line)
 
@@ -143,9 +143,9 @@ def write_run_files(settings: Settings, folder: Path, split: Split, *, resume: b
             raise TrainingError(
                 f"{folder}: the cases or their parts have changed since this run began (its split.csv says which it had); start a new run"
             )
-        (folder / CONFIG_FILE).write_text(dump_settings(settings), encoding="utf-8")
-        return about
     (folder / CONFIG_FILE).write_text(dump_settings(settings), encoding="utf-8")
+    if resume:
+        return about
     split.frame().to_csv(folder / "split.csv", index=False)
     split.samples.excluded.to_csv(folder / "excluded.csv", index=False)
     environment = {
