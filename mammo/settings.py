@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, model_validator
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -194,31 +194,48 @@ class TrainingSettings(Strict):
     log_histograms: bool = False
 
 
-class EvaluationSettings(Strict):
-    """The judgement: `operating_point` is `recall>=R`, `specificity>=S`, `youden` or a fixed threshold in 0-1."""
+def _check_rule(value: object) -> str:
+    text = str(value).replace(" ", "") if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
+    rule, _, bound = text.partition(">=")
+    try:
+        bounded = rule in ("recall", "specificity")
+        number = bound if bounded else rule
+        known = (rule == "youden" and not bound) or ((bounded or not bound) and 0 <= float(number) <= 1)
+    except ValueError:
+        known = False
+    if not known:
+        raise ValueError(f"expected recall>=R, specificity>=S, youden or a threshold in 0-1, got {value!r}")
+    return text
 
-    operating_point: str = "recall>=0.90"
+
+Rule = Annotated[str, BeforeValidator(_check_rule)]
+
+
+class TestTimeSettings(Strict):
+    """Test-time augmentation: a case's logit is the mean over its flips, and over windows moved by `shift_px` to each side."""
+
+    __test__ = False  # pytest takes classes of this name for its own
+
+    flips: Literal["none", "horizontal", "both"] = "none"
+    shift_px: Annotated[int, Field(ge=0, le=64)] = 0
+
+
+class EvaluationSettings(Strict):
+    """The judgement. A rule is `recall>=R`, `specificity>=S`, `youden` or a fixed threshold in 0-1.
+
+    Results are quoted at `operating_point`, and `also_report` beside it; all are chosen on validation, as `calibration` is.
+    `prevalence` is that of a screened population, for what 1,000 people would see.
+    """
+
+    operating_point: Rule = "recall>=0.90"
+    also_report: tuple[Rule, ...] = ("recall>=0.95", "specificity>=0.90", "youden")
+    calibration: Literal["temperature", "isotonic", "none"] = "temperature"
     batch_size: PositiveInt = 32
     level_score: Literal["max", "mean", "noisy_or"] = "max"
-
-    @field_validator("operating_point", mode="before")
-    @classmethod
-    def _number_as_text(cls, value: object) -> object:
-        return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
-
-    @field_validator("operating_point")
-    @classmethod
-    def _known_rule(cls, value: str) -> str:
-        rule, _, bound = value.replace(" ", "").partition(">=")
-        try:
-            bounded = rule in ("recall", "specificity")
-            number = bound if bounded else rule
-            known = (rule == "youden" and not bound) or ((bounded or not bound) and 0 <= float(number) <= 1)
-        except ValueError:
-            known = False
-        if not known:
-            raise ValueError(f"expected recall>=R, specificity>=S, youden or a threshold in 0-1, got {value!r}")
-        return value.replace(" ", "")
+    test_time: TestTimeSettings = TestTimeSettings()
+    resamples: Annotated[int, Field(ge=100)] = 2000
+    resamples_seed: Annotated[int, Field(ge=0)] = 0
+    prevalence: Annotated[float, Field(gt=0, lt=1)] = 0.006
 
 
 class Settings(Strict):

@@ -8,7 +8,7 @@ import numpy as np
 
 from mammo.data.augment import Augmentation
 from mammo.images.normalise import to_network, to_unit
-from mammo.images.preprocess import centre_crop
+from mammo.images.test_time import PLAIN, Variant, look
 from mammo.prepare.gather import PreparedSplit
 from mammo.prepare.store import open_array
 from mammo.runtime import paddle
@@ -41,6 +41,7 @@ class MammogramDataset(paddle.io.Dataset):
         settings: Settings,
         channels: int,
         augmentation: tuple[AugmentationStep, ...] = (),
+        variant: Variant = PLAIN,
         class_weights: tuple[float, float] = (1.0, 1.0),
     ) -> None:
         """Make a dataset of some of the cases.
@@ -51,6 +52,7 @@ class MammogramDataset(paddle.io.Dataset):
             settings: For size and seed.
             channels: 1 or 3, as the network's stem wants.
             augmentation: Steps; none for evaluation.
+            variant: How to look, for test-time augmentation.
             class_weights: Of benign and malignant cases.
         """
         super().__init__()
@@ -60,6 +62,7 @@ class MammogramDataset(paddle.io.Dataset):
         self._seed = settings.seed
         self._channels = channels
         self._weights = class_weights
+        self._variant = variant
         border = cv2.BORDER_REFLECT_101 if settings.data.task == "lesion" else cv2.BORDER_CONSTANT
         self._augment = Augmentation(augmentation, border=border) if augmentation else None
         samples = prepared.split.samples
@@ -90,4 +93,4 @@ class MammogramDataset(paddle.io.Dataset):
         unit = to_unit(open_array(file))
         if self._augment:
             unit = self._augment(unit, self._seed, self.epoch, row, slot, again)
-        return to_network(centre_crop(unit, self._size), self._channels)
+        return to_network(look(unit, self._size, self._variant), self._channels)

@@ -1,109 +1,239 @@
 """A score table and a decision in, the judgement at every level out: what `report/metrics.json` holds."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pandas as pd
 
+from mammo.evaluation.bootstrap import RESAMPLES, resample, with_intervals
+from mammo.evaluation.calibration import ReliabilityBin, measure_calibration, reliability, to_probability
+from mammo.evaluation.cases import Cases
+from mammo.evaluation.delong import auc_interval
+from mammo.evaluation.levels import gather_level, levels_of
 from mammo.evaluation.metrics import Confusion, Metric, count_confusion, measure_at, measure_ranking
 from mammo.evaluation.operating_point import Decision
+from mammo.evaluation.screening import PREVALENCE, per_thousand
+from mammo.evaluation.subgroups import Subgroup, judge_subgroups
+from mammo.settings import EvaluationSettings
 
-# From the finest level to the coarsest, with the column that gathers its cases.
-LEVELS = {"lesion": "case_id", "image": "image_id", "breast": "breast_id", "patient": "patient_id"}
+Decisions = Decision | Mapping[int, Decision]
+HALF = "0.5"
+SWEEP_ROWS = 21
+
+
+@dataclass(frozen=True)
+class How:
+    """How intervals are made (`resamples` of the patients, drawn by `seed`), and the `prevalence` of what 1,000 people would see."""
+
+    resamples: int = RESAMPLES
+    seed: int = 0
+    prevalence: float = PREVALENCE
+
+    @staticmethod
+    def of(settings: EvaluationSettings) -> "How":
+        """As settings say."""
+        return How(settings.resamples, settings.resamples_seed, settings.prevalence)
+
+
+@dataclass(frozen=True)
+class PointResult:
+    """What an operating point reaches; `threshold` is None where each fold has its own."""
+
+    rule: str
+    threshold: float | None
+    metrics: dict[str, Metric]
+    confusion: Confusion
 
 
 @dataclass(frozen=True)
 class LevelResult:
-    """The metrics of one level, at the operating point and, `at_half`, at 0.5."""
+    """The metrics of one level: `ranking` without a threshold, `points` at each (the main one first, 0.5 last).
+
+    `delong` is the AUC with DeLong's interval, in Obuchowski's form where a patient has several cases.
+    """
 
     n: int
     n_positive: int
     n_patients: int
     ranking: dict[str, Metric]
-    threshold: float
-    at_threshold: dict[str, Metric]
-    confusion: Confusion
-    at_half: dict[str, Metric]
-    confusion_half: Confusion
+    delong: Metric
+    points: tuple[PointResult, ...]
+
+    @property
+    def main(self) -> PointResult:
+        """The operating point that results are quoted at."""
+        return self.points[0]
+
+    @property
+    def half(self) -> PointResult:
+        """The calls at 0.5."""
+        return self.points[-1]
+
+
+@dataclass(frozen=True)
+class CalibrationSide:
+    """How well scores keep what they promise: Brier, ECE, slope, intercept, and the reliability diagram's bins."""
+
+    metrics: dict[str, Metric]
+    bins: tuple[ReliabilityBin, ...]
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """The levels' results under one decision."""
+    """The results under a decision (or a fold's each). `sweep` is of the task's own level, as are the subgroups.
+
+    `before` is the calibration of the raw logits, None where a table has none.
+    """
 
     levels: dict[str, LevelResult]
-    decision: Decision
+    decisions: Decisions
+    task: str
+    sweep: tuple[PointResult, ...]
+    subgroups: tuple[Subgroup, ...]
+    before: CalibrationSide | None
+    after: CalibrationSide
+    how: How
+
+    @property
+    def decision(self) -> Decision:
+        """The decision; of folds, the first's."""
+        return one_decision(self.decisions)
+
+    @property
+    def own(self) -> LevelResult:
+        """The level of the task."""
+        return self.levels[self.task]
 
     def as_json(self) -> dict[str, object]:
         """The plain form, as `report/metrics.json` keeps it."""
-        return {"levels": {name: _plain(level) for name, level in self.levels.items()}, "operating_point": asdict(self.decision)}
+        folds = None if isinstance(self.decisions, Decision) else {str(fold): it.as_json() for fold, it in self.decisions.items()}
+        return {
+            "task": self.task,
+            "levels": {name: _plain_level(level) for name, level in self.levels.items()},
+            "operating_point": self.decision.as_json() if folds is None else {"folds": folds},
+            "intervals": {"method": "percentiles of a bootstrap over patients", "level": 0.95} | asdict(self.how),
+            "sweep": [_plain_point(point) for point in self.sweep],
+            "subgroups": [group.as_json() for group in self.subgroups],
+            "calibration": {"before": _plain_side(self.before) if self.before else None, "after": _plain_side(self.after)},
+        }
 
 
-def judge(scores: pd.DataFrame, decision: Decision, *, task: str = "lesion", gather: str = "max") -> Judgement:
+def judge(scores: pd.DataFrame, decisions: Decisions, *, how: How | None = None) -> Judgement:
     """Judge a score table.
 
     Args:
         scores: A checked score table.
-        decision: The operating point, chosen elsewhere.
-        task: What a case is: lesion, image or breast; coarser levels are gathered from it.
-        gather: How a coarser level's score comes from its cases': `max`, `mean` or `noisy_or` (1 - Π(1 - score)).
+        decisions: Made elsewhere, on other cases; for scores of several folds, one for each number of the column `fold`.
+        how: Of intervals and prevalence.
     """
-    names = list(LEVELS)[list(LEVELS).index(task) :]
-    levels = {name: _judge_level(gather_level(scores, "case_id" if name == task else LEVELS[name], gather), decision) for name in names}
-    return Judgement(levels, decision)
-
-
-def gather_level(scores: pd.DataFrame, column: str, gather: str) -> pd.DataFrame:
-    """Gather cases to one row per value of a column: label the maximum, score by rule."""
-    if gather == "noisy_or":
-        scores = scores.assign(score=np.log1p(-scores["score"].clip(upper=1 - 1e-12)))
-    how = {"max": "max", "mean": "mean", "noisy_or": "sum"}[gather]
-    gathered = scores.groupby(column, sort=True).agg(label=("label", "max"), score=("score", how), patient_id=("patient_id", "first"))
-    return gathered.assign(score=-np.expm1(gathered["score"])) if gather == "noisy_or" else gathered
-
-
-def _judge_level(cases: pd.DataFrame, decision: Decision) -> LevelResult:
-    labels, scores = cases["label"].to_numpy(int), cases["score"].to_numpy(float)
-    confusion, half = count_confusion(labels, scores, decision.threshold), count_confusion(labels, scores, 0.5)
-    return LevelResult(
-        len(cases),
-        int(labels.sum()),
-        cases["patient_id"].nunique(),
-        measure_ranking(labels, scores),
-        decision.threshold,
-        measure_at(confusion),
-        confusion,
-        measure_at(half),
-        half,
+    how = how or How()
+    decision = one_decision(decisions)
+    gathered = {level: gather_level(scores, level, task=decision.task, how=decision.level_score) for level in levels_of(decision.task)}
+    own = gathered[decision.task]
+    levels: dict[str, LevelResult] = {}
+    swept: tuple[PointResult, ...] = ()
+    for name, frame in gathered.items():
+        thresholds = _sweep_thresholds(own["score"].to_numpy()) if name == decision.task else np.empty(0)
+        level = _judge_level(frame, name, decisions, how, thresholds)
+        if len(thresholds):
+            swept, level = level.points[-len(thresholds) :], replace(level, points=level.points[: -len(thresholds)])
+        levels[name] = level
+    after = CalibrationSide(
+        _calibration_part(levels[decision.task].ranking), reliability(own["label"].to_numpy(int), own["score"].to_numpy())
     )
+    main = case_thresholds(scores, decisions, decision.task)[0]
+    subgroups = judge_subgroups(scores, main, resamples=how.resamples, seed=how.seed)
+    return Judgement(levels, decisions, decision.task, swept, subgroups, _before(scores, how), after, how)
 
 
-def _plain(level: LevelResult) -> dict[str, object]:
+def one_decision(decisions: Decisions) -> Decision:
+    """The decision, or the first of the folds'."""
+    return decisions if isinstance(decisions, Decision) else next(iter(decisions.values()))
+
+
+def case_thresholds(frame: pd.DataFrame, decisions: Decisions, level: str) -> np.ndarray:
+    """The threshold of each row at each operating point, float64 [points, n]; a fold's rows have that fold's."""
+    if isinstance(decisions, Decision):
+        return np.array([np.full(len(frame), point.thresholds[level]) for point in decisions.points])
+    of_fold = {fold: [point.thresholds[level] for point in decision.points] for fold, decision in decisions.items()}
+    return np.array([of_fold[fold] for fold in frame["fold"].astype(int)]).T
+
+
+def _judge_level(frame: pd.DataFrame, name: str, decisions: Decisions, how: How, swept: np.ndarray) -> LevelResult:
+    labels, scores = frame["label"].to_numpy(int), frame["score"].to_numpy(float)
+    decision = one_decision(decisions)
+    halves = [HALF] if decision.rule != HALF else []
+    fixed = np.append([0.5] * len(halves), swept)
+    thresholds = np.concatenate([case_thresholds(frame, decisions, name), np.repeat(fixed[:, None], len(frame), axis=1)])
+    cases = Cases.of(frame, thresholds)
+    drawn = resample(cases, resamples=how.resamples, seed=how.seed)
+    rules = [point.rule for point in decision.points] + halves + ["sweep"] * len(swept)
+    single = isinstance(decisions, Decision)
+    points = []
+    for number, rule in enumerate(rules):
+        confusion = count_confusion(labels, scores, thresholds[number])
+        measured = measure_at(confusion)
+        metrics = with_intervals(measured, drawn.points[number]) | _screening(measured, drawn.points[number], how.prevalence)
+        shared = single or rule in (HALF, "sweep")
+        points.append(PointResult(rule, float(thresholds[number][0]) if shared else None, metrics, confusion))
+    ranking = with_intervals(measure_ranking(labels, scores) | measure_calibration(cases), drawn.ranking)
+    delong = auc_interval(labels, scores, cases.patient)
+    return LevelResult(len(cases), int(labels.sum()), cases.patients, ranking, delong, tuple(points))
+
+
+def _screening(measured: dict[str, Metric], drawn: dict[str, np.ndarray], prevalence: float) -> dict[str, Metric]:
+    recall, specificity = measured["recall"], measured["specificity"]
+    resampled = per_thousand(drawn["recall"], drawn["specificity"], prevalence)
+    if recall.value is None or specificity.value is None:
+        return dict.fromkeys(resampled, Metric(None, recall.undefined or specificity.undefined))
+    found = per_thousand(np.array(recall.value), np.array(specificity.value), prevalence)
+    plain = {
+        name: Metric(None, "no one, or everyone, is called malignant") if np.isnan(value) else Metric(float(value))
+        for name, value in found.items()
+    }
+    return with_intervals(plain, resampled)
+
+
+def _sweep_thresholds(scores: np.ndarray) -> np.ndarray:
+    """Thresholds that call from everyone to no one malignant, in steps of a twentieth of the cases."""
+    steps = np.quantile(scores, np.linspace(0, 1, SWEEP_ROWS - 1), method="higher")
+    return np.append(np.unique(steps), np.nextafter(scores.max(), np.inf))
+
+
+def _before(scores: pd.DataFrame, how: How) -> CalibrationSide | None:
+    if "logit" not in scores:
+        return None
+    raw = scores.assign(score=to_probability(scores["logit"].to_numpy(float)))
+    cases = Cases.of(raw)
+    measured = measure_ranking(cases.labels, cases.scores) | measure_calibration(cases)
+    drawn = resample(cases, resamples=how.resamples, seed=how.seed)
+    return CalibrationSide(_calibration_part(with_intervals(measured, drawn.ranking)), reliability(cases.labels, cases.scores))
+
+
+def _calibration_part(metrics: dict[str, Metric]) -> dict[str, Metric]:
+    return {name: metrics[name] for name in ("brier", "ece", "calibration_slope", "calibration_intercept")}
+
+
+def _plain_level(level: LevelResult) -> dict[str, object]:
+    main, half = level.main, level.half
     return {
         "n": level.n,
         "n_positive": level.n_positive,
         "n_patients": level.n_patients,
-        **{name: _plain_metric(metric) for name, metric in (level.ranking | level.at_threshold).items()},
-        "threshold": level.threshold,
-        "confusion": asdict(level.confusion),
-        "at_half": {name: _plain_metric(metric) for name, metric in level.at_half.items()} | {"confusion": asdict(level.confusion_half)},
+        **{name: metric.as_json() for name, metric in (level.ranking | main.metrics).items()},
+        "auc_delong": level.delong.as_json(),
+        "threshold": main.threshold,
+        "confusion": asdict(main.confusion),
+        "at_half": {name: metric.as_json() for name, metric in half.metrics.items()} | {"confusion": asdict(half.confusion)},
+        "points": [_plain_point(point) for point in level.points],
     }
 
 
-def _plain_metric(metric: Metric) -> dict[str, object]:
-    return {"value": metric.value} if not metric.undefined else {"value": None, "undefined": metric.undefined}
+def _plain_point(point: PointResult) -> dict[str, object]:
+    metrics = {name: metric.as_json() for name, metric in point.metrics.items()}
+    return {"rule": point.rule, "threshold": point.threshold, **metrics, "confusion": asdict(point.confusion)}
 
 
-def table_rows(judgement: Judgement) -> list[tuple[str, ...]]:
-    """The judgement as rows of text, two per level (operating point, 0.5), for a table of 80 columns."""
-    rows = []
-    for name, level in judgement.levels.items():
-        for threshold, metrics in ((level.threshold, level.at_threshold), (0.5, level.at_half)):
-            first = threshold == level.threshold and metrics is level.at_threshold
-            size = f"{level.n} ({level.n_positive})" if first else ""
-            values = [str(metrics[key]) for key in ("recall", "specificity", "precision", "f1", "accuracy")]
-            rows.append((name if first else "", size, str(level.ranking["auc"]) if first else "", f"{threshold:.3f}", *values))
-    return rows
-
-
-TABLE_HEADER = ("level", "n (+)", "AUC", "thresh.", "recall", "spec.", "prec.", "F1", "acc.")
+def _plain_side(side: CalibrationSide) -> dict[str, object]:
+    return {name: metric.as_json() for name, metric in side.metrics.items()} | {"bins": [asdict(one) for one in side.bins]}

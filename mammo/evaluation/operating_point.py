@@ -1,26 +1,83 @@
-"""Validation scores and a rule in, one threshold out: the only place where a threshold is chosen."""
+"""Validation scores and rules in, thresholds out: the only place where a threshold is chosen."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from mammo.errors import ScoreError
+from mammo.evaluation.calibration import Calibrator
+
+
+@dataclass(frozen=True)
+class Point:
+    """An operating point: its rule, the threshold at each level, and what it reached on the part it was chosen on."""
+
+    rule: str
+    thresholds: dict[str, float]
+    recall: float | None = None
+    specificity: float | None = None
 
 
 @dataclass(frozen=True)
 class Decision:
-    """How a score is turned to a call, and on what that was chosen; kept as `decision.json`.
+    """How a logit becomes a score and a score a call, and on what that was chosen; kept as `decision.json`.
 
-    `threshold` applies to the score; a case at or above it is called malignant. `temperature` divides the logit.
+    `points[0]` is the operating point that results are quoted at; the others are reported beside it. A case at or above a
+    threshold is called malignant.
     """
 
-    rule: str
-    threshold: float
-    temperature: float
+    points: tuple[Point, ...]
+    calibrator: Calibrator
+    task: str
+    level_score: str
     part: str
     cases: int
     positives: int
     split_sha256: str
+
+    @property
+    def rule(self) -> str:
+        """The rule of the main operating point."""
+        return self.points[0].rule
+
+    @property
+    def threshold(self) -> float:
+        """Its threshold for a case of the task."""
+        return self.points[0].thresholds[self.task]
+
+    def as_json(self) -> dict[str, object]:
+        """The plain form, with what most readers look for in front."""
+        front = {"rule": self.rule, "threshold": self.threshold, "temperature": self.calibrator.temperature}
+        return front | asdict(self)
+
+    @staticmethod
+    def of_json(values: dict) -> "Decision":
+        """Read the plain form back.
+
+        Raises:
+            ValueError, TypeError, KeyError: It is something else.
+        """
+        given = values["calibrator"]
+        calibrator = Calibrator(given["method"], given["temperature"], tuple(given["logits"]), tuple(given["probabilities"]))
+        points = tuple(Point(**point) for point in values["points"])
+        rest = {name: values[name] for name in ("task", "level_score", "part", "cases", "positives", "split_sha256")}
+        decision = Decision(points, calibrator, **rest)
+        thresholds = [threshold for point in points for threshold in point.thresholds.values()]
+        if (
+            not points
+            or decision.task not in points[0].thresholds
+            or not np.isfinite(thresholds).all()
+            or not 0 < calibrator.temperature < np.inf
+        ):
+            raise ValueError("thresholds and temperature must be numbers")
+        return decision
+
+
+def fixed_decision(threshold: float, *, rule: str, task: str, levels: Sequence[str], level_score: str = "max") -> Decision:
+    """A decision that no data chose, the same threshold at every level."""
+    point = Point(rule, dict.fromkeys(levels, threshold))
+    return Decision((point,), Calibrator(), task, level_score, "none", 0, 0, "")
 
 
 def choose_threshold(labels: np.ndarray, scores: np.ndarray, rule: str) -> float:

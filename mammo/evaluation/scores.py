@@ -1,5 +1,6 @@
 """The score table, the one thing that judgement reads: a CSV or frame in, a checked frame out."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ IDS = ("case_id", "patient_id", "breast_id", "image_id")
 def read_scores(path: Path) -> pd.DataFrame:
     """Read a score table: `case_id, patient_id, breast_id, image_id, label` (0 or 1), `score` (probability of malignancy).
 
-    `logit, split, fold, model_id` and subgroup columns may be there too and are kept.
+    `logit` (log-odds before calibration), `fold`, `split, model_id` and subgroup columns may be there too and are kept.
 
     Raises:
         DataMissingError: There is no such file.
@@ -26,7 +27,7 @@ def read_scores(path: Path) -> pd.DataFrame:
 
 
 def check_scores(frame: pd.DataFrame, where: str) -> pd.DataFrame:
-    """Check a score table's contract; returns it with `label` as int and `score` as float.
+    """Check a score table's contract; returns it with `label` (and `fold`) as int, `score` (and `logit`) as float.
 
     Raises:
         ScoreError: All faults in one message.
@@ -40,12 +41,65 @@ def check_scores(frame: pd.DataFrame, where: str) -> pd.DataFrame:
     # NaN fails both comparisons, so it is named here too.
     faults += _faults_of(frame, ~((score >= 0) & (score <= 1)), "score must be a probability in 0-1", "score")
     faults += _faults_of(frame, ~label.isin([0, 1]), "label must be 0 or 1", "label")
-    faults += _faults_of(frame, frame["case_id"].duplicated(), "case_id stands there a second time", "case_id")
+    faults += _double_faults(frame, label)
     for name in IDS:
         faults += _faults_of(frame, frame[name].isna() | (frame[name] == ""), f"{name} is empty", name)
+    for name in ("image_id", "breast_id"):
+        faults += _owner_faults(frame, name)
+    given = {"score": score.astype(float)}
+    if "logit" in frame:
+        given["logit"] = pd.to_numeric(frame["logit"], errors="coerce").astype(float)
+        faults += _faults_of(frame, ~given["logit"].between(-np.inf, np.inf, inclusive="neither"), "logit must be a finite number", "logit")
+    if "fold" in frame:
+        fold = pd.to_numeric(frame["fold"], errors="coerce")
+        faults += _faults_of(frame, ~(fold >= 0) | (fold % 1 != 0), "fold must be a whole number from 0", "fold")
+        given["fold"] = fold
     if faults:
         raise ScoreError(in_one_line(where, faults))
-    return frame.assign(score=score.astype(float), label=label.astype(int))
+    whole = {"label": label.astype(int)} | ({"fold": given.pop("fold").astype(int)} if "fold" in given else {})
+    return frame.assign(**given, **whole)
+
+
+def check_same_cases(tables: Sequence[pd.DataFrame], names: Sequence[str]) -> list[pd.DataFrame]:
+    """Bring several systems' tables of the same cases into the order of the first.
+
+    Raises:
+        ScoreError: They are not of the same cases, or give a case another label or patient.
+    """
+    first = tables[0].set_index("case_id", drop=False)
+    faults = []
+    for table, name in zip(tables[1:], names[1:], strict=True):
+        other = table.set_index("case_id", drop=False)
+        fewer, more = first.index.difference(other.index), other.index.difference(first.index)
+        if len(fewer) or len(more):
+            example = f", such as {[*fewer, *more][0]}"
+            faults.append(f"{name}: judged on other cases: {len(fewer)} of the first are missing, {len(more)} are more{example}")
+            continue
+        other = other.loc[first.index]
+        for column in ("label", "patient_id"):
+            differs = (other[column] != first[column]).to_numpy()
+            if differs.any():
+                faults.append(f"{name}: {column} differs in {differs.sum()} cases, such as {first.index[differs][0]}")
+    if faults:
+        raise ScoreError(in_one_line(f"{names[0]} and the others must be judged on the same cases", faults))
+    return [table.set_index("case_id", drop=False).loc[first.index].reset_index(drop=True) for table in tables]
+
+
+def _double_faults(frame: pd.DataFrame, label: pd.Series) -> list[str]:
+    """Cases that stand there twice, and whether their labels conflict."""
+    again = frame["case_id"].duplicated() & (frame["case_id"] != "")
+    first = label.groupby(frame["case_id"], dropna=False).transform("first")
+    conflict = again & (label != first)
+    return _faults_of(frame, again & ~conflict, "case_id stands there a second time", "case_id") + _faults_of(
+        frame, conflict, "case_id stands there a second time, with another label", "case_id"
+    )
+
+
+def _owner_faults(frame: pd.DataFrame, column: str) -> list[str]:
+    """Films or breasts that are said to be of two patients."""
+    named = frame[column].notna() & (frame[column] != "")
+    first = frame["patient_id"].groupby(frame[column], dropna=False).transform("first")
+    return _faults_of(frame, named & (frame["patient_id"] != first), f"{column} belongs to another patient above", column)
 
 
 def write_scores(frame: pd.DataFrame, path: Path) -> None:

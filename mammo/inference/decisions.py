@@ -1,7 +1,6 @@
 """`decision.json` and `report/metrics.json` of a run folder, read and written. No paddle needed."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 from mammo.errors import DataMissingError
@@ -13,7 +12,7 @@ DECISION_FILE = "decision.json"
 
 def write_decision(decision: Decision, folder: Path) -> None:
     """Keep how scores become calls."""
-    write_json(folder / DECISION_FILE, asdict(decision))
+    write_json(folder / DECISION_FILE, decision.as_json())
 
 
 def write_judgement(judgement: Judgement, folder: Path) -> Path:
@@ -32,17 +31,15 @@ def read_decision(folder: Path) -> Decision:
     """
     path = folder / DECISION_FILE
     try:
-        decision = Decision(**json.loads(path.read_text(encoding="utf-8")))
-        if not (float(decision.threshold) == decision.threshold and 0 < float(decision.temperature) == decision.temperature):
-            raise ValueError("threshold and temperature must be numbers")
+        decision = Decision.of_json(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         if (folder / "checkpoints" / "last").exists():
             advice = f"the run has not ended yet: go on with tools/train.py --resume {folder}"
         else:
             advice = "the run ended before its first epoch did: start a new one, or name another with --run"
         raise DataMissingError(f"{path}: is missing; {advice}") from None
-    except (ValueError, TypeError) as error:
-        raise DataMissingError(f"{path}: is no decision file ({error}); judge with another run, or train again") from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DataMissingError(f"{path}: is no decision file ({error!r}); judge with another run, or train again") from error
     return decision
 
 

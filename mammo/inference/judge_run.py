@@ -4,24 +4,34 @@ from pathlib import Path
 
 import pandas as pd
 
-from mammo.errors import SplitError
-from mammo.evaluation.judge import Judgement, judge
-from mammo.evaluation.operating_point import Decision, choose_threshold
+from mammo.evaluation.decide import make_decision
+from mammo.evaluation.judge import How, Judgement, judge
+from mammo.evaluation.operating_point import Decision
 from mammo.evaluation.scores import write_scores
 from mammo.inference.decisions import write_decision, write_judgement
-from mammo.inference.score import part_loader, score_logits, score_table
+from mammo.inference.score import score_part
 from mammo.model.network import MammogramNet
 from mammo.prepare.gather import PreparedSplit
 from mammo.settings import Settings
 
 
 def decide(settings: Settings, prepared: PreparedSplit, network: MammogramNet, folder: Path) -> Decision:
-    """Score the validation part, choose the threshold on it, and keep both."""
+    """Score the validation part, calibrate and choose thresholds on it, and keep both."""
     scores = score_part(settings, prepared, network, part="validation", model_id=folder.name)
-    labels = scores["label"].to_numpy(int)
-    rule = settings.evaluation.operating_point
-    threshold = choose_threshold(labels, scores["score"].to_numpy(float), rule)
-    decision = Decision(rule, threshold, 1.0, "validation", len(scores), int(labels.sum()), prepared.split.sha256)
+    return keep_decision(settings, scores, prepared.split.sha256, folder)
+
+
+def keep_decision(settings: Settings, validation: pd.DataFrame, split_sha256: str, folder: Path) -> Decision:
+    """Make a decision from validation's logits, and write it and the scores it gives."""
+    evaluation = settings.evaluation
+    decision, scores = make_decision(
+        validation,
+        rules=(evaluation.operating_point, *evaluation.also_report),
+        task=settings.data.task,
+        level_score=evaluation.level_score,
+        calibration=evaluation.calibration,
+        split_sha256=split_sha256,
+    )
     write_scores(scores, folder / "scores_validation.csv")
     write_decision(decision, folder)
     return decision
@@ -38,23 +48,14 @@ def judge_part(
     model_id: str = "",
 ) -> Judgement:
     """Score a part with the decision made before, judge it, and write `scores_<part>.csv` and `report/metrics.json`."""
-    scores = score_part(settings, prepared, network, part=part, model_id=model_id or folder.name, temperature=decision.temperature)
+    scores = score_part(settings, prepared, network, part=part, model_id=model_id or folder.name)
+    return keep_judgement(settings, scores, folder, decision=decision, part=part)
+
+
+def keep_judgement(settings: Settings, scores: pd.DataFrame, folder: Path, *, decision: Decision, part: str = "test") -> Judgement:
+    """Calibrate and judge logits, and write the table and the judgement."""
+    scores = scores.assign(score=decision.calibrator.apply(scores["logit"].to_numpy(float)))
     write_scores(scores, folder / f"scores_{part}.csv")
-    judgement = judge(scores, decision, task=settings.data.task, gather=settings.evaluation.level_score)
+    judgement = judge(scores, decision, how=How.of(settings.evaluation))
     write_judgement(judgement, folder)
     return judgement
-
-
-def score_part(
-    settings: Settings, prepared: PreparedSplit, network: MammogramNet, *, part: str, model_id: str = "", temperature: float = 1.0
-) -> pd.DataFrame:
-    """Score the cases of a part.
-
-    Raises:
-        SplitError: The part has no case.
-    """
-    rows = prepared.split.rows(part)
-    if not len(rows):
-        raise SplitError(f"part {part} has no case to score; give one in data.split or another data set")
-    scored, logits = score_logits(network, part_loader(settings, prepared, rows), what=f"scoring {part}")
-    return score_table(prepared.split, scored, logits, model_id=model_id, temperature=temperature, fold=settings.data.fold)

@@ -1,10 +1,13 @@
 """Anyone's score table in, a judgement out: at a run's threshold, or at 0.5 where no run chose one. No paddle needed."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from mammo.config import load_settings
-from mammo.evaluation.judge import Judgement, judge
-from mammo.evaluation.operating_point import Decision
+from mammo.errors import ScoreError
+from mammo.evaluation.judge import HALF, How, Judgement, judge
+from mammo.evaluation.levels import levels_of
+from mammo.evaluation.operating_point import Decision, fixed_decision
 from mammo.evaluation.scores import read_scores
 from mammo.inference.decisions import read_decision, write_judgement
 from mammo.runs import CONFIG_FILE, find_run
@@ -27,12 +30,26 @@ def judge_scores(
         DataMissingError: The table or the run is not there.
     """
     scores = read_scores(table)
-    gather = EvaluationSettings().level_score
-    decision = Decision("fixed 0.5: no run was named", 0.5, 1.0, "none", 0, 0, "")
-    if run_folder is not None:
+    evaluation = EvaluationSettings()
+    if run_folder is None:
+        task = task or "lesion"
+        decision = fixed_decision(0.5, rule=HALF, task=task, levels=levels_of(task), level_score=evaluation.level_score)
+    else:
         folder = find_run(run_folder.parent, run_folder)
-        settings = load_settings(folder / CONFIG_FILE)
-        decision, gather = read_decision(folder), settings.evaluation.level_score
-        task = task or settings.data.task
-    judgement = judge(scores, decision, task=task or "lesion", gather=gather)
+        evaluation = load_settings(folder / CONFIG_FILE).evaluation
+        decision = for_task(read_decision(folder), task)
+    judgement = judge(scores, decision, how=How.of(evaluation))
     return judgement, write_judgement(judgement, out or table.parent)
+
+
+def for_task(decision: Decision, task: str | None) -> Decision:
+    """The same decision for cases of another task, if it knows a threshold for them.
+
+    Raises:
+        ScoreError: It knows none.
+    """
+    task = task or decision.task
+    known = list(decision.points[0].thresholds)
+    if task not in known:
+        raise ScoreError(f"--task {task}: the run has no threshold for it, only for {', '.join(known)}; judge without --run")
+    return replace(decision, task=task)

@@ -11,9 +11,9 @@ from mammo.evaluation.operating_point import Decision
 from mammo.images.decode import read_film
 from mammo.images.geometry import Box
 from mammo.images.normalise import to_network, to_unit
-from mammo.images.preprocess import PreprocessSettings, centre_crop, prepare_film, prepare_lesions
+from mammo.images.preprocess import PreprocessSettings, prepare_film, prepare_lesions
+from mammo.images.test_time import look, variants
 from mammo.inference.decisions import read_decision
-from mammo.inference.score import to_score
 from mammo.model.checkpoint import load_network
 from mammo.model.network import MammogramNet, build_network, input_channels
 from mammo.runs import CONFIG_FILE
@@ -72,10 +72,12 @@ def predict_file(run: LoadedRun, path: Path, *, box: Box | None = None) -> float
         pixels = prepare_film(film, preprocess).pixels
     views = 2 if settings.data.task == "breast" else 1
     channels = input_channels(settings.model)
-    image = np.zeros((1, views, channels, *settings.data.image_size), np.float32)
-    image[0, 0] = to_network(centre_crop(to_unit(pixels), settings.data.image_size), channels)
-    present = np.zeros((1, views), bool)
-    present[0, 0] = True
+    looks = variants(settings.evaluation.test_time)
+    image = np.zeros((len(looks), views, channels, *settings.data.image_size), np.float32)
+    for number, variant in enumerate(looks):
+        image[number, 0] = to_network(look(to_unit(pixels), settings.data.image_size, variant), channels)
+    present = np.zeros((len(looks), views), bool)
+    present[:, 0] = True
     with paddle.no_grad():
-        both = run.network(paddle.to_tensor(image), paddle.to_tensor(present)).astype("float32").numpy()[0].astype(np.float64)
-    return float(to_score(both[1] - both[0], run.decision.temperature))
+        both = run.network(paddle.to_tensor(image), paddle.to_tensor(present)).astype("float32").numpy().astype(np.float64)
+    return float(run.decision.calibrator.apply((both[:, 1] - both[:, 0]).mean()))

@@ -1,4 +1,4 @@
-"""A network and a loader in, a score table out: every case of the loader once, in eval mode."""
+"""A network and prepared cases in, a score table out: every case once, in eval mode, from as many looks as settings say."""
 
 import numpy as np
 import pandas as pd
@@ -7,7 +7,9 @@ from mammo.cases.samples import SUBGROUPS
 from mammo.cases.splits import Split
 from mammo.data.dataset import MammogramDataset
 from mammo.data.loader import evaluation_loader
-from mammo.errors import WeightsError
+from mammo.errors import SplitError, WeightsError
+from mammo.evaluation.calibration import Calibrator
+from mammo.images.test_time import PLAIN, Variant, variants
 from mammo.model.network import MammogramNet, input_channels
 from mammo.prepare.gather import PreparedSplit
 from mammo.progress import track
@@ -15,9 +17,28 @@ from mammo.runtime import paddle
 from mammo.settings import Settings
 
 
-def part_loader(settings: Settings, prepared: PreparedSplit, rows: np.ndarray) -> paddle.io.DataLoader:
+def score_part(settings: Settings, prepared: PreparedSplit, network: MammogramNet, *, part: str, model_id: str = "") -> pd.DataFrame:
+    """Score the cases of a part, the logit of each the mean over the looks of `evaluation.test_time`; nothing is calibrated.
+
+    Raises:
+        SplitError: The part has no case.
+        WeightsError: A logit is not finite.
+    """
+    rows = prepared.split.rows(part)
+    if not len(rows):
+        raise SplitError(f"part {part} has no case to score; give one in data.split or another data set")
+    looks = variants(settings.evaluation.test_time)
+    total = np.zeros(len(rows))
+    for number, variant in enumerate(looks, 1):
+        what = f"scoring {part}" + (f", look {number} of {len(looks)}" if len(looks) > 1 else "")
+        scored, logits = score_logits(network, part_loader(settings, prepared, rows, variant=variant), what=what)
+        total += logits
+    return score_table(prepared.split, scored, total / len(looks), model_id=model_id, fold=settings.data.fold)
+
+
+def part_loader(settings: Settings, prepared: PreparedSplit, rows: np.ndarray, *, variant: Variant = PLAIN) -> paddle.io.DataLoader:
     """Make the loader that scores some cases: no augmentation, in order."""
-    dataset = MammogramDataset(prepared, rows, settings=settings, channels=input_channels(settings.model))
+    dataset = MammogramDataset(prepared, rows, settings=settings, channels=input_channels(settings.model), variant=variant)
     return evaluation_loader(dataset, batch_size=settings.evaluation.batch_size, workers=settings.training.workers)
 
 
@@ -55,19 +76,12 @@ def score_logits(network: MammogramNet, loader: paddle.io.DataLoader, *, what: s
     return both_rows, both_logits
 
 
-def to_score(logit: np.ndarray, temperature: float = 1.0) -> np.ndarray:
-    """Turn log-odds to a probability in 0-1, after dividing by the temperature."""
-    return 1.0 / (1.0 + np.exp(-np.clip(logit / temperature, -500, 500)))
-
-
-def score_table(
-    split: Split, rows: np.ndarray, logits: np.ndarray, *, model_id: str = "", temperature: float = 1.0, fold: int = 0
-) -> pd.DataFrame:
-    """Lay scores beside their cases: a score table as `evaluation.scores` describes it."""
+def score_table(split: Split, rows: np.ndarray, logits: np.ndarray, *, model_id: str = "", fold: int = 0) -> pd.DataFrame:
+    """Lay logits, and the scores that they are without calibration, beside their cases: a score table."""
     cases = split.samples.cases.iloc[rows].reset_index(drop=True)
     frame = cases[["case_id", "patient_id", "breast_id", "image_id", "label"]].copy()
     frame["logit"] = logits
-    frame["score"] = to_score(logits, temperature)
+    frame["score"] = Calibrator().apply(logits)
     frame["split"] = split.part[rows]
     frame["fold"] = fold
     frame["model_id"] = model_id

@@ -8,7 +8,9 @@ import pandas as pd
 
 from mammo.cases.audit import Audit
 from mammo.cases.table import exclusion_lines
-from mammo.evaluation.judge import TABLE_HEADER, Judgement, table_rows
+from mammo.evaluation.judge import Judgement, PointResult
+from mammo.evaluation.metrics import Metric
+from mammo.evaluation.operating_point import Decision
 from mammo.progress import print_table
 from mammo.report.summary import Summary
 
@@ -20,15 +22,59 @@ PHANTOM = " (PHANTOM: generated films, says nothing about patients)"
 
 
 def show_judgement(judgement: Judgement, about: str, *, phantom: bool = False) -> None:
-    """Print a judgement, and what its threshold is."""
-    print_table(f"{about}{PHANTOM if phantom else ''}", TABLE_HEADER, table_rows(judgement))
-    decision = judgement.decision
-    chosen = f", chosen on {decision.cases} {decision.part} cases ({decision.positives} malignant)" if decision.cases else ""
-    print(f"operating point: {decision.rule}, threshold {decision.threshold:.3f}{chosen}; the second line of a level is at 0.5")
+    """Print a judgement: every level at the main operating point, the other points at the task's level, calibration."""
+    decision, task = judgement.decision, judgement.task
+    rows = [(name, f"{level.n} ({level.n_positive})", *_with_bounds(level.ranking, level.main)) for name, level in judgement.levels.items()]
+    header = ("level", "n (+)", "AUC (95 %)", "recall (95 %)", "specificity (95 %)")
+    print_table(f"{about}{PHANTOM if phantom else ''}", header, rows)
+    rows = [(point.rule, _threshold(point), *_at(point)) for point in judgement.own.points]
+    print_table(f"operating points, {task}", ("rule", "thresh.", "recall (95 %)", "specificity (95 %)", "PPV", "acc."), rows)
+    for line in _calibration_lines(judgement):
+        print(line)
+    if not isinstance(judgement.decisions, Decision):
+        print(f"main operating point: {decision.rule}, the threshold of each fold chosen on its own validation part")
+    elif decision.cases:
+        chosen = f"chosen on {decision.cases} {decision.part} cases ({decision.positives} malignant), each level on its own"
+        print(f"main operating point: {decision.rule}, {chosen}")
     for name, level in judgement.levels.items():
-        for metric, value in (level.ranking | level.at_threshold).items():
+        for metric, value in (level.ranking | level.main.metrics).items():
             if value.undefined:
                 print(f"{name}: {metric} is undefined: {value.undefined}")
+    patients, how = judgement.own.n_patients, judgement.how
+    print(f"intervals: bootstrap over {patients} patients, {how.resamples} resamples, seed {how.seed}")
+
+
+def _with_bounds(ranking: dict[str, Metric], point: PointResult) -> tuple[str, ...]:
+    return (_short(ranking["auc"]), _short(point.metrics["recall"]), _short(point.metrics["specificity"]))
+
+
+def _at(point: PointResult) -> tuple[str, ...]:
+    metrics = point.metrics
+    return (_short(metrics["recall"]), _short(metrics["specificity"]), str(metrics["precision"]), str(metrics["accuracy"]))
+
+
+def _short(metric: Metric) -> str:
+    """Three digits of the value, two of its interval: three columns of these go beside each other in 80."""
+    return str(metric) + (f" ({metric.low:.2f}–{metric.high:.2f})" if metric.low is not None else "")
+
+
+def _threshold(point: PointResult) -> str:
+    return "by fold" if point.threshold is None else f"{point.threshold:.3f}"
+
+
+def _calibration_lines(judgement: Judgement) -> list[str]:
+    names = {"brier": "Brier", "ece": "ECE", "calibration_slope": "slope", "calibration_intercept": "intercept"}
+    sides = [("as given", judgement.after)]
+    if judgement.before:
+        sides = [("raw", judgement.before), (_method(judgement), judgement.after)]
+    return [f"calibration, {side}: " + ", ".join(f"{names[name]} {metric}" for name, metric in it.metrics.items()) for side, it in sides]
+
+
+def _method(judgement: Judgement) -> str:
+    calibrator = judgement.decision.calibrator
+    if not isinstance(judgement.decisions, Decision):
+        return f"{calibrator.method} of each fold"
+    return f"temperature {calibrator.temperature:.3f}" if calibrator.method == "temperature" else calibrator.method
 
 
 def show_evaluation(evaluation: Evaluation) -> None:

@@ -15,9 +15,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from mammo.data.dataset import MammogramDataset
 from mammo.data.sampler import EpochSampler
 from mammo.errors import TrainingError
+from mammo.evaluation.calibration import to_probability
 from mammo.evaluation.metrics import count_confusion, cross_entropy, measure_at, measure_ranking
 from mammo.evaluation.operating_point import choose_threshold
-from mammo.inference.score import score_logits, to_score
+from mammo.inference.score import score_logits
 from mammo.progress import SECONDS_BETWEEN_LINES
 from mammo.runtime import derived_seed, paddle, seed_everything
 from mammo.settings import EPOCH_METRICS, EarlyStoppingSettings, ScheduleSettings
@@ -106,7 +107,7 @@ class RecallMetric(paddle.callbacks.Callback):
             for part, loader in self._loaders.items():
                 rows, logits = score_logits(self.model.network, loader)
                 labels = self._labels[rows]
-                self.scored[part] = (labels, to_score(logits))
+                self.scored[part] = (labels, to_probability(logits))
                 logs.update({f"{part}/{name}": value for name, value in measure_epoch(labels, logits).items()})
         labels, scores = self.scored["validation"]
         threshold = choose_threshold(labels, scores, self._rule)
@@ -121,7 +122,7 @@ class RecallMetric(paddle.callbacks.Callback):
 
 def measure_epoch(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
     """Whole-set metrics at 0.5; one that is undefined there (no case called malignant) counts as 0."""
-    scores = to_score(logits)
+    scores = to_probability(logits)
     measured = measure_ranking(labels, scores) | measure_at(count_confusion(labels, scores, 0.5))
     return {"loss": cross_entropy(labels, logits)} | {name: measured[name].value or 0.0 for name in EPOCH_METRICS if name != "loss"}
 

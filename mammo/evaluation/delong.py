@@ -1,0 +1,74 @@
+"""Labels, one or more systems' scores and patients in, AUCs with their covariance out: DeLong, in its form for clusters.
+
+DeLong, DeLong & Clarke-Pearson 1988 (Biometrics 44:837) for independent cases; Obuchowski 1997 (Biometrics 53:567) where
+a patient has several. With one case a patient, the second is the first.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import norm, rankdata
+
+from mammo.evaluation.bootstrap import LEVEL
+from mammo.evaluation.metrics import Metric
+
+
+@dataclass(frozen=True)
+class AucCovariance:
+    """AUCs [k] and their covariance [k, k]; `undefined` says why there is none."""
+
+    auc: np.ndarray
+    covariance: np.ndarray
+    undefined: str = ""
+
+
+def auc_covariance(labels: np.ndarray, scores: np.ndarray, patient: np.ndarray) -> AucCovariance:
+    """Estimate.
+
+    Args:
+        labels: 0 or 1, int [n].
+        scores: float64 [k, n], a row per system.
+        patient: The cluster of each case, int [n] from 0.
+    """
+    malignant = labels == 1
+    positives, negatives = int(malignant.sum()), int((~malignant).sum())
+    if not positives or not negatives:
+        return _none(len(scores), "one class only")
+    owners = patient.max() + 1
+    with_positive, with_negative = len(np.unique(patient[malignant])), len(np.unique(patient[~malignant]))
+    clusters = len(np.unique(patient))
+    if with_positive < 2 or with_negative < 2:
+        return _none(len(scores), "fewer than two patients with malignant, or with benign, cases")
+    aucs, hits, alarms = [], [], []
+    for row in scores:
+        above, below = _placements(row[malignant], row[~malignant])
+        auc = above.mean()
+        aucs.append(auc)
+        hits.append(np.bincount(patient[malignant], weights=above - auc, minlength=owners))
+        alarms.append(np.bincount(patient[~malignant], weights=below - auc, minlength=owners))
+    hit, alarm = np.stack(hits), np.stack(alarms)
+    first = with_positive / (with_positive - 1) * (hit @ hit.T) / positives**2
+    second = with_negative / (with_negative - 1) * (alarm @ alarm.T) / negatives**2
+    mixed = clusters / (clusters - 1) * (hit @ alarm.T) / (positives * negatives)
+    return AucCovariance(np.array(aucs), first + second + mixed + mixed.T)
+
+
+def auc_interval(labels: np.ndarray, scores: np.ndarray, patient: np.ndarray) -> Metric:
+    """One system's AUC with its 95 % interval, cut at 0 and 1."""
+    found = auc_covariance(labels, scores[None], patient)
+    if found.undefined:
+        return Metric(None, found.undefined)
+    auc, half = float(found.auc[0]), float(norm.ppf((1 + LEVEL) / 2) * np.sqrt(max(found.covariance[0, 0], 0.0)))
+    return Metric(auc, "", max(auc - half, 0.0), min(auc + half, 1.0))
+
+
+def _placements(positive: np.ndarray, negative: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For each positive the share of negatives below it, for each negative that of positives above; ties count half."""
+    together = rankdata(np.concatenate([positive, negative]))
+    above = (together[: len(positive)] - rankdata(positive)) / len(negative)
+    below = 1 - (together[len(positive) :] - rankdata(negative)) / len(positive)
+    return above, below
+
+
+def _none(systems: int, reason: str) -> AucCovariance:
+    return AucCovariance(np.full(systems, np.nan), np.full((systems, systems), np.nan), reason)

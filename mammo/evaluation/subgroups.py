@@ -1,0 +1,80 @@
+"""A score table in, the same metrics for each kind of case out: by lesion type, density, view, and what else it says."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from mammo.evaluation.bootstrap import resample, with_intervals
+from mammo.evaluation.cases import Cases
+from mammo.evaluation.metrics import Metric, count_confusion, measure_at, measure_ranking
+
+COLUMNS = ("lesion_type", "density", "view", "laterality", "subtlety", "assessment", "source")
+METRICS = ("auc", "recall", "specificity", "precision", "npv", "brier")
+# Fewer positives than this, and the interval is wider than any difference between groups that one would look for.
+FEW_POSITIVES = 20
+WITHOUT_CALLBACK = "BENIGN_WITHOUT_CALLBACK"
+
+
+@dataclass(frozen=True)
+class Subgroup:
+    """The cases with one value of a column; `few` marks fewer than 20 positives."""
+
+    column: str
+    value: str
+    n: int
+    n_positive: int
+    n_patients: int
+    few: bool
+    metrics: dict[str, Metric]
+
+    def as_json(self) -> dict[str, object]:
+        """The plain form."""
+        head = {"column": self.column, "value": self.value, "n": self.n, "n_positive": self.n_positive, "n_patients": self.n_patients}
+        return head | {"few": self.few} | {name: metric.as_json() for name, metric in self.metrics.items()}
+
+
+def judge_subgroups(scores: pd.DataFrame, thresholds: np.ndarray, *, resamples: int, seed: int) -> tuple[Subgroup, ...]:
+    """Judge each group at the main operating point.
+
+    Args:
+        scores: A checked score table; a column that is absent, or the same everywhere, makes no group.
+        thresholds: The main operating point's for each row, float64 [n].
+        resamples: Of the group's own patients.
+        seed: Draws them.
+    """
+    found = []
+    for column, value, rows in _groups(scores):
+        group = scores[rows]
+        cases = Cases.of(group, thresholds[rows][None])
+        measured = measure_ranking(cases.labels, cases.scores) | measure_at(
+            count_confusion(cases.labels, cases.scores, cases.thresholds[0])
+        )
+        drawn = resample(cases, resamples=resamples, seed=seed, calibration=False)
+        metrics = with_intervals({name: measured[name] for name in METRICS}, drawn.ranking | drawn.points[0])
+        positives = int(cases.malignant.sum())
+        found.append(Subgroup(column, value, len(cases), positives, cases.patients, positives < FEW_POSITIVES, metrics))
+    return tuple(found)
+
+
+def _groups(scores: pd.DataFrame) -> list[tuple[str, str, np.ndarray]]:
+    groups = []
+    for column in COLUMNS:
+        if column not in scores:
+            continue
+        values = scores[column].map(_name)
+        if values.nunique() > 1:
+            groups += [(column, value, (values == value).to_numpy()) for value in sorted(values.unique())]
+    if "pathology" in scores:
+        called_back = (scores["pathology"] != WITHOUT_CALLBACK).to_numpy()
+        if called_back.any() and not called_back.all():
+            groups.append(("pathology", f"without {WITHOUT_CALLBACK}", called_back))
+    return groups
+
+
+def _name(value: object) -> str:
+    """Densities and the like are whole numbers that pandas may have read as 2.0; nothing stands for unknown."""
+    if isinstance(value, float):
+        return "unknown" if np.isnan(value) else f"{value:g}"
+    text = str(value).strip()
+    return text.removesuffix(".0") if text not in ("", "nan", "None", "<NA>") else "unknown"

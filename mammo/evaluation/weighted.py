@@ -1,0 +1,138 @@
+"""Cases and how often each patient was drawn in, metrics of many resamples at once out: `[patients, b]` to `[b]`, NaN where undefined.
+
+A patient drawn twice counts twice with all of her cases, so a resample's metric is that of the repeated rows, without
+repeating them. Counts are whole numbers in float64, so sums of them are exact.
+"""
+
+import numpy as np
+
+from mammo.evaluation.cases import Cases
+
+NEWTON_STEPS = 40
+STEEPEST = 1e3  # a slope beyond this means that the two classes are separable: there is no maximum
+
+
+class Ranking:
+    """AUC and average precision of resamples; the cases are sorted once."""
+
+    def __init__(self, cases: Cases) -> None:
+        order = np.argsort(cases.scores, kind="stable")
+        malignant = cases.malignant[order]
+        positive, negative = order[malignant], order[~malignant]
+        self._positive_patient, self._negative_patient = cases.patient[positive], cases.patient[negative]
+        scores, others = cases.scores[positive], cases.scores[negative]
+        self._below = np.searchsorted(others, scores, side="left")
+        self._not_above = np.searchsorted(others, scores, side="right")
+        self._first_equal = np.searchsorted(scores, scores, side="left")
+
+    def measure(self, counts: np.ndarray) -> dict[str, np.ndarray]:
+        """AUC (ties count half) and average precision (the step sum of scikit-learn), [b] each."""
+        positive = counts[self._positive_patient]
+        hits, alarms = _running_sum(positive), _running_sum(counts[self._negative_patient])
+        malignant, benign = hits[-1], alarms[-1]
+        below = alarms[self._below]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            pairs = np.einsum("ib,ib->b", positive, below + alarms[self._not_above]) / 2
+            auc = pairs / (malignant * benign)
+            true_positive = malignant - hits[self._first_equal]
+            precision = true_positive / np.maximum(true_positive + benign - below, 1)
+            average_precision = np.einsum("ib,ib->b", positive, precision) / malignant
+        return {"auc": auc, "average_precision": np.where(benign > 0, average_precision, np.nan)}
+
+
+def _running_sum(counts: np.ndarray) -> np.ndarray:
+    total = np.zeros((len(counts) + 1, counts.shape[1]))
+    np.cumsum(counts, axis=0, out=total[1:])
+    return total
+
+
+def sum_by_patient(cases: Cases, columns: np.ndarray) -> np.ndarray:
+    """Add up columns [k, n] within patients: [k, patients]; with counts, each sum of a resample is one matrix product."""
+    return np.stack([np.bincount(cases.patient, weights=column, minlength=cases.patients) for column in columns])
+
+
+class Calibration:
+    """Calibration slope and intercept of resamples: logistic regression of the label on the score's log-odds.
+
+    Slope and its own intercept are fitted together (Cox 1958); `calibration_intercept` is that of the slope fixed to 1,
+    calibration in the large (Van Calster et al. 2019, BMC Medicine 17:230). Newton's method starts from the whole set's
+    answer; there the first step is a matrix product, and since its error is squared at each step, one or two more do.
+    """
+
+    def __init__(self, cases: Cases) -> None:
+        self._cases = cases
+        self._labels, self._odds = cases.labels.astype(float), cases.log_odds
+        ones = np.ones((cases.patients, 1))
+        self._start = self._fit(ones, np.array([0.0, 1.0]), precise=True)[:, 0]
+        self._start_large = self._fit(ones, np.array([0.0]), precise=True)[:, 0]
+
+    def measure(self, counts: np.ndarray) -> dict[str, np.ndarray]:
+        """Slope, and intercept at slope 1, [b] each; NaN where the classes are separable or one is missing."""
+        return {
+            "calibration_slope": self._fit(counts, self._start)[1],
+            "calibration_intercept": self._fit(counts, self._start_large)[0],
+        }
+
+    def _fit(self, counts: np.ndarray, start: np.ndarray, *, precise: bool = False) -> np.ndarray:
+        """Coefficients [k, b]; steps of less than 1e-3 leave an error near 1e-6, enough for an interval's ends."""
+        if np.isnan(start).any():
+            return np.full((len(start), counts.shape[1]), np.nan)
+        smallest = 1e-8 if precise else 1e-3
+        positives, total = sum_by_patient(self._cases, np.stack([self._labels, np.ones_like(self._labels)])) @ counts
+        one_class = (positives == 0) | (positives == total)
+        coefficients = np.repeat(start[:, None], counts.shape[1], axis=1)
+        probability = _sigmoid(_line(coefficients[:, :1], self._odds))
+        rest = self._labels[:, None] - probability
+        sums = sum_by_patient(self._cases, _moments(self._odds, rest[:, 0], (probability * (1 - probability))[:, 0], len(start))) @ counts
+        step = _solve(sums)
+        weights: np.ndarray | None = None
+        for _ in range(NEWTON_STEPS):
+            step[:, one_class] = 0
+            coefficients += step
+            if np.abs(step).max(initial=0) < smallest:
+                break
+            weights = counts[self._cases.patient] if weights is None else weights
+            step = _solve(self._sums(weights, coefficients))
+        unsettled = (np.abs(step) >= smallest).any(axis=0) | (np.abs(coefficients) > STEEPEST).any(axis=0)
+        coefficients[:, one_class | unsettled] = np.nan
+        return coefficients
+
+    def _sums(self, weights: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
+        """Gradient and curvature of the log-likelihood, [2 or 5, b]."""
+        probability = _sigmoid(_line(coefficients, self._odds))
+        curvature = weights * probability
+        rest = self._labels[:, None] * weights
+        rest -= curvature
+        probability -= 1
+        curvature *= probability
+        powers = np.stack([np.ones_like(self._odds), self._odds, self._odds**2])
+        first, second = powers[: len(coefficients)] @ rest, powers[: 2 * len(coefficients) - 1] @ curvature
+        return np.concatenate([first, -second])
+
+
+def _line(coefficients: np.ndarray, odds: np.ndarray) -> np.ndarray:
+    slope = coefficients[1] if len(coefficients) == 2 else np.ones_like(coefficients[0])
+    return np.multiply.outer(odds, slope) + coefficients[0]
+
+
+def _sigmoid(linear: np.ndarray) -> np.ndarray:
+    """In place: linear is overwritten."""
+    np.negative(linear, out=linear)
+    np.exp(np.minimum(linear, 700, out=linear), out=linear)
+    linear += 1
+    return np.reciprocal(linear, out=linear)
+
+
+def _moments(odds: np.ndarray, rest: np.ndarray, curvature: np.ndarray, size: int) -> np.ndarray:
+    return np.stack([rest * odds**power for power in range(size)] + [curvature * odds**power for power in range(2 * size - 1)])
+
+
+def _solve(sums: np.ndarray) -> np.ndarray:
+    """One Newton step [k, b] from gradient and curvature, no longer than 4, so that a far start cannot throw it off."""
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        if len(sums) == 2:
+            step = sums[:1] / sums[1:]
+        else:
+            first, second, one, odds, square = sums
+            step = np.stack([square * first - odds * second, one * second - odds * first]) / (one * square - odds**2)
+    return np.clip(np.nan_to_num(step, nan=4.0), -4, 4)
