@@ -1,0 +1,260 @@
+"""Judgement: against scikit-learn, against hand calculation, and on what has no answer."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sklearn.metrics
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mammo.errors import DataMissingError, ScoreError
+from mammo.evaluation.bootstrap import draw_patients
+from mammo.evaluation.cases import Cases
+from mammo.evaluation.decide import make_decision
+from mammo.evaluation.judge import How, judge
+from mammo.evaluation.levels import gather_level
+from mammo.evaluation.metrics import count_confusion, cross_entropy, measure_at, measure_ranking
+from mammo.evaluation.operating_point import Decision, choose_threshold, in_words
+from mammo.evaluation.scores import check_scores, read_scores
+from mammo.evaluation.screening import per_thousand
+from mammo.evaluation.weighted import Ranking
+from tests.evaluation.tables import decision, drawn_table, table
+
+LABELS = np.array([0, 0, 1, 0, 1, 1, 0, 1])
+SCORES = np.array([0.1, 0.3, 0.35, 0.4, 0.6, 0.7, 0.8, 0.9])
+QUICK = How(resamples=200)
+both_classes = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 20)), min_size=4, max_size=60).filter(
+    lambda rows: len({label for label, _ in rows}) == 2
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(both_classes)
+def test_metrics_equal_scikit_learns(rows: list[tuple[int, int]]) -> None:
+    labels, scores = np.array([label for label, _ in rows]), np.array([score / 20 for _, score in rows])
+    ranking = measure_ranking(labels, scores)
+    at = measure_at(count_confusion(labels, scores, 0.5))
+    called = scores >= 0.5
+    assert ranking["auc"].value == pytest.approx(sklearn.metrics.roc_auc_score(labels, scores))
+    assert ranking["brier"].value == pytest.approx(sklearn.metrics.brier_score_loss(labels, scores))
+    assert at["recall"].value == pytest.approx(sklearn.metrics.recall_score(labels, called))
+    assert at["balanced_accuracy"].value == pytest.approx(sklearn.metrics.balanced_accuracy_score(labels, called))
+    assert (at["f1"].value or 0) == pytest.approx(sklearn.metrics.f1_score(labels, called, zero_division=0))
+    assert (at["precision"].value or 0) == pytest.approx(sklearn.metrics.precision_score(labels, called, zero_division=0))
+
+
+def test_loss_equals_scikit_learns() -> None:
+    logits = np.array([-2.0, 0.0, 0.5, 3.0, -1.0, 4.0, 2.0, -0.3])
+    assert cross_entropy(LABELS, logits) == pytest.approx(sklearn.metrics.log_loss(LABELS, 1 / (1 + np.exp(-logits))))
+
+
+def test_one_class_is_said_and_is_no_number() -> None:
+    ranking = measure_ranking(np.ones(3, int), np.array([0.2, 0.5, 0.9]))
+    at = measure_at(count_confusion(np.ones(3, int), np.array([0.2, 0.5, 0.9]), 0.5))
+    assert (ranking["auc"].value, ranking["auc"].undefined) == (None, "one class only")
+    assert (at["specificity"].value, at["specificity"].undefined) == (None, "no benign case")
+    assert at["recall"].value == pytest.approx(2 / 3)
+
+
+def test_threshold_for_recall_is_the_highest_that_reaches_it() -> None:
+    # Malignant scores are 0.35, 0.6, 0.7, 0.9: three of four need the threshold at 0.6 or below.
+    assert choose_threshold(LABELS, SCORES, "recall>=0.75") == 0.6
+    assert choose_threshold(LABELS, SCORES, "recall>=0.76") == 0.35
+
+
+def test_threshold_for_specificity_is_the_lowest_that_reaches_it() -> None:
+    # Benign scores are 0.1, 0.3, 0.4, 0.8: three of four lie below 0.6, and below everything up to 0.8; 0.6 is the first seen.
+    assert choose_threshold(LABELS, SCORES, "specificity>=0.75") == 0.6
+
+
+def test_youden_takes_the_best_sum() -> None:
+    # At 0.6: recall 3/4, specificity 3/4. At 0.35: 1 and 1/2. Equal sums take the lower threshold.
+    assert choose_threshold(LABELS, SCORES, "youden") == 0.35
+    assert choose_threshold(LABELS, SCORES, "0.42") == 0.42
+
+
+@settings(max_examples=60, deadline=None)
+@given(both_classes, st.floats(0, 1))
+def test_chosen_threshold_keeps_its_promise(rows: list[tuple[int, int]], bound: float) -> None:
+    labels, scores = np.array([label for label, _ in rows]), np.array([score / 20 for _, score in rows])
+    for name in ("recall", "specificity"):
+        threshold = choose_threshold(labels, scores, f"{name}>={bound}")
+        assert measure_at(count_confusion(labels, scores, threshold))[name].value >= bound - 1e-9
+
+
+def test_rule_with_one_class_is_refused() -> None:
+    with pytest.raises(ScoreError, match="expected scores of both classes"):
+        choose_threshold(np.ones(3, int), np.array([0.1, 0.2, 0.3]), "recall>=0.9")
+
+
+def test_levels_take_the_maximum_of_their_cases() -> None:
+    rows = [
+        ("a", "P1", "P1_L", "i1", 0, 0.2),
+        ("b", "P1", "P1_L", "i2", 1, 0.4),
+        ("c", "P1", "P1_R", "i3", 0, 0.7),
+        ("d", "P2", "P2_L", "i4", 0, 0.1),
+    ]
+    levels = judge(table(rows), decision(), how=QUICK).levels
+    assert [level.n for level in levels.values()] == [4, 4, 3, 2]
+    assert [level.n_positive for level in levels.values()] == [1, 1, 1, 1]
+    assert levels["patient"].main.confusion == count_confusion(np.array([1, 0]), np.array([0.7, 0.1]), 0.5)
+    assert levels["patient"].ranking["auc"].value == 1.0
+
+
+def test_noisy_or_is_one_minus_the_product() -> None:
+    rows = [("a", "P1", "P1_L", "i1", 0, 0.2), ("b", "P1", "P1_L", "i2", 1, 0.5)]
+    gathered = gather_level(table(rows), "patient", task="lesion", how="noisy_or")
+    assert gathered["score"].tolist() == pytest.approx([1 - 0.8 * 0.5])
+    assert gather_level(table(rows), "patient", task="lesion", how="mean")["score"].tolist() == pytest.approx([0.35])
+
+
+def test_json_has_the_promised_form() -> None:
+    rows = [("a", "P1", "P1_L", "i1", 0, 0.2), ("b", "P2", "P2_L", "i2", 1, 0.4)]
+    plain = judge(table(rows), decision(), how=QUICK).as_json()
+    lesion = plain["levels"]["lesion"]
+    names = {"n", "n_positive", "n_patients", "auc", "average_precision", "accuracy", "recall", "specificity", "precision", "f1"}
+    assert names | {"balanced_accuracy", "brier", "ece", "npv", "auc_delong", "threshold", "confusion", "points"} <= set(lesion)
+    assert lesion["auc"]["value"] == 1.0
+    assert lesion["precision"] == {"value": None, "undefined": "no case called malignant"}
+    assert plain["operating_point"]["threshold"] == 0.5
+    assert {"subgroups", "calibration", "sweep", "intervals"} <= set(plain)
+    json.dumps(plain, allow_nan=False)
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_one_class_is_judged_as_far_as_it_goes(label: int) -> None:
+    judgement = judge(drawn_table(30, 10).assign(label=label), decision(), how=QUICK)
+    assert judgement.own.ranking["auc"].undefined == "one class only"
+    assert judgement.own.delong.undefined == "one class only"
+    assert judgement.own.ranking["brier"].low is not None
+    json.dumps(judgement.as_json(), allow_nan=False)
+
+
+def test_equal_scores_and_one_patient_are_judged() -> None:
+    frame = drawn_table(30, 10).assign(score=0.5, logit=0.0)
+    alike = judge(frame, decision(), how=QUICK).own
+    assert (alike.ranking["auc"].value, alike.ranking["auc"].low, alike.ranking["auc"].high) == (0.5, 0.5, 0.5)
+    assert alike.ranking["calibration_slope"].undefined == "the scores part the classes, or are all equal"
+    one = judge(drawn_table(30, 30).assign(patient_id="P", breast_id="P_L", image_id="P_L_CC"), decision(), how=QUICK)
+    assert one.levels["patient"].ranking["auc"].undefined == "one class only"
+    assert one.own.delong.undefined.startswith("fewer than two patients")
+
+
+def test_a_million_cases_are_measured_as_scikit_learn_does() -> None:
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 2, 1_000_000)
+    scores = np.round(generator.random(1_000_000) * 0.7 + 0.3 * labels, 4)
+    cases = Cases(labels, scores, generator.integers(0, 400_000, 1_000_000), np.full((1, 1_000_000), 0.5))
+    counts = next(draw_patients(cases.patients, 1, seed=1))
+    found = Ranking(cases).measure(counts)
+    weights = counts[cases.patient, 0]
+    assert found["auc"][0] == pytest.approx(sklearn.metrics.roc_auc_score(labels, scores, sample_weight=weights), abs=1e-12)
+    expected = sklearn.metrics.average_precision_score(labels, scores, sample_weight=weights)
+    assert found["average_precision"][0] == pytest.approx(expected, abs=1e-12)
+    assert measure_at(count_confusion(labels, scores, 0.5))["npv"].value == pytest.approx(
+        sklearn.metrics.precision_score(1 - labels, scores < 0.5)
+    )
+
+
+def test_thresholds_are_chosen_on_validation_for_each_level() -> None:
+    validation = drawn_table(300, 60, seed=1)
+    made, scored = make_decision(validation, rules=("recall>=0.90", "specificity>=0.80", "youden", "0.4"), task="lesion")
+    assert [point.rule for point in made.points] == ["recall>=0.90", "specificity>=0.80", "youden", "0.4"]
+    for level, threshold in made.points[0].thresholds.items():
+        frame = gather_level(scored, level, task="lesion", how="max")
+        recall = measure_at(count_confusion(frame["label"].to_numpy(), frame["score"].to_numpy(), threshold))["recall"].value
+        assert recall >= 0.90
+    assert set(made.points[3].thresholds.values()) == {0.4}
+    assert Decision.of_json(json.loads(json.dumps(made.as_json()))) == made
+
+
+def test_validation_with_one_class_is_refused() -> None:
+    with pytest.raises(ScoreError, match="expected logits of both classes"):
+        make_decision(drawn_table(20, 10).assign(label=0), rules=("youden",), task="lesion")
+
+
+def test_folds_are_called_at_their_own_thresholds() -> None:
+    frame = drawn_table(40, 20).assign(fold=lambda rows: rows["patient_id"].str[-1].astype(int) % 2)
+    both = judge(frame, {0: decision(0.3), 1: decision(0.7)}, how=QUICK).own.main
+    own = np.where(frame["fold"] == 0, 0.3, 0.7)
+    assert both.threshold is None
+    assert both.confusion == count_confusion(frame["label"].to_numpy(), frame["score"].to_numpy(), own)
+
+
+def test_sweep_goes_from_all_called_to_none() -> None:
+    swept = judge(drawn_table(200, 100), decision(), how=QUICK).sweep
+    assert swept[0].metrics["recall"].value == 1.0
+    assert swept[-1].metrics["specificity"].value == 1.0
+    recalls = [point.metrics["recall"].value for point in swept]
+    assert recalls == sorted(recalls, reverse=True)
+    assert swept[-1].metrics["precision"].undefined == "no case called malignant"
+
+
+def test_a_thousand_screened_women_by_hand() -> None:
+    # Lehman et al. 2017: sensitivity 0.869 and specificity 0.889 at 5.9 cancers per 1,000; they print a PPV of 4.4 %.
+    found = per_thousand(np.array(0.869), np.array(0.889), 0.0059)
+    assert round(float(found["ppv_at_prevalence"]), 3) == 0.044
+    assert round(float(found["recalled_per_1000"]) / 10, 1) == 11.5
+    assert round(float(found["missed_per_1000"]), 1) == 0.8
+    nobody = per_thousand(np.array(0.0), np.array(1.0), 0.006)
+    assert np.isnan(nobody["ppv_at_prevalence"])
+
+
+def test_subgroups_are_counted_marked_and_named() -> None:
+    frame = drawn_table(200, 100)
+    density = np.where(np.arange(200) < 30, "4.0", "2")
+    pathology = np.where(frame["label"] == 1, "MALIGNANT", np.where(np.arange(200) % 2, "BENIGN", "BENIGN_WITHOUT_CALLBACK"))
+    groups = judge(frame.assign(density=density, view="CC", subtlety="", pathology=pathology), decision(), how=QUICK).subgroups
+    assert [(group.column, group.value, group.n) for group in groups[:2]] == [("density", "2", 170), ("density", "4", 30)]
+    assert [group.few for group in groups[:2]] == [False, True]
+    last = groups[-1]
+    assert (last.column, last.value) == ("pathology", "without BENIGN_WITHOUT_CALLBACK")
+    assert last.n == int((pathology != "BENIGN_WITHOUT_CALLBACK").sum())
+    assert {group.column for group in groups} == {"density", "pathology"}
+    kept = frame[density == "2"]
+    expected = sklearn.metrics.roc_auc_score(kept["label"], kept["score"])
+    assert groups[0].metrics["auc"].value == pytest.approx(expected)
+
+
+def test_every_fault_of_a_score_table_is_named() -> None:
+    rows = [("a", "P1", "B", "i", 0, 1.2), ("a", "P1", "B", "i", 2, float("nan"))]
+    with pytest.raises(ScoreError, match=r"4 faults.*line 2: score.*1\.2.*line 3: score.*line 3: label.*line 3: case_id.*another label"):
+        check_scores(table(rows), "scores.csv")
+
+
+def test_broken_logits_folds_and_owners_are_faults() -> None:
+    rows = [("a", "P1", "B", "i", 0, 0.2), ("b", "P2", "B", "j", 1, 0.3), ("a", "P1", "C", "k", 0, 0.4)]
+    frame = table(rows).assign(logit=[0.1, float("inf"), 0.3], fold=["0", "1.5", "x"])
+    with pytest.raises(ScoreError) as caught:
+        check_scores(frame, "scores.csv")
+    for fault in (
+        "line 4: case_id stands there a second time",
+        "line 3: breast_id belongs to another patient above",
+        "line 3: logit must be a finite number",
+        "line 3: fold must be a whole number",
+        "line 4: fold must be a whole number",
+    ):
+        assert fault in str(caught.value)
+
+
+def test_empty_ids_of_a_score_table_are_faults_and_na_is_a_name(tmp_path: Path) -> None:
+    path = tmp_path / "scores.csv"
+    path.write_text("case_id,patient_id,breast_id,image_id,label,score\nNA,P1,B1,i1,0,0.2\nb,P2,,i2,1,0.3\n", encoding="utf-8")
+    with pytest.raises(ScoreError, match=r"line 3: breast_id is empty") as caught:
+        read_scores(path)
+    assert "line 2" not in str(caught.value)
+
+
+def test_missing_columns_of_a_score_table_are_named(tmp_path: Path) -> None:
+    (tmp_path / "scores.csv").write_text("case_id,score\na,0.2\n", encoding="utf-8")
+    with pytest.raises(ScoreError, match=r"column patient_id is missing.*column label is missing"):
+        read_scores(tmp_path / "scores.csv")
+    with pytest.raises(DataMissingError, match="there is no such file"):
+        read_scores(tmp_path / "none.csv")
+
+
+def test_operating_point_is_told_in_words() -> None:
+    assert in_words(0.6, decision(0.5)).startswith("called malignant: 0.600 is at or above the threshold 0.500")
+    assert "chosen for recall>=0.90 on 10 validation cases" in in_words(0.4, decision(0.5))
