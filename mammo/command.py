@@ -143,3 +143,42 @@ def parse_box(text: str) -> tuple[float, float, float, float]:
     if width <= 0 or height <= 0:
         raise argparse.ArgumentTypeError(f"width and height of a box must be above 0; got {text!r}")
     return x, y, width, height
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Add `--run` and `--output`, which name a run folder."""
+    parser.add_argument("--run", type=Path, metavar="DIR", help="a run folder (default: the newest below --output)")
+    parser.add_argument("--output", type=Path, default=Path("output"), metavar="DIR", help="the folder of all runs")
+
+
+def eval_parser(description: str) -> argparse.ArgumentParser:
+    """Make the parser of tools/eval.py."""
+    parser = argparse.ArgumentParser(description=description)
+    add_run_options(parser)
+    parser.add_argument("--data", type=Path, metavar="CSV", help="a manifest: judge the run's network, or the ensemble, on all of it")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument(
+        "--scores", type=Path, metavar="CSV", help="a score table of any system, judged at the run's threshold, or at 0.5 without --run"
+    )
+    source.add_argument(
+        "--ensemble", type=Path, nargs="+", metavar="RUN", help="the mean logit of runs of one split, or of a cross-validation's folds"
+    )
+    source.add_argument("--summary", type=Path, nargs="+", metavar="RUN", help="mean and spread of several judged runs")
+    parser.add_argument(
+        "-o", "--override", action="append", default=[], metavar="KEY=VALUE", help="one setting of evaluation.…, chosen anew; needs --out"
+    )
+    parser.add_argument("--task", choices=("lesion", "image", "breast"), help="what a case of --scores is, or the level of --summary")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where scores and report/ go (default: the run folder, or the table's)")
+    return parser
+
+
+def check_eval_options(arguments: argparse.Namespace) -> None:
+    """Refuse options that contradict each other.
+
+    Raises:
+        SettingsError: Naming them.
+    """
+    if arguments.data and (arguments.scores or arguments.summary):
+        raise SettingsError("--data gives a network films to score; --scores and --summary have no network: leave one of them out")
+    if arguments.override and (arguments.scores or arguments.summary or arguments.ensemble):
+        raise SettingsError("-o changes how a run's own network is judged: name the run with --run, or leave -o out")

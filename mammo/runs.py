@@ -9,6 +9,7 @@ from mammo.errors import DataMissingError
 
 CONFIG_FILE = "config.yaml"
 ENVIRONMENT_FILE = "environment.json"
+FOLDS_FILE = "cross_validation.json"
 
 
 def make_run_folder(output: Path, config_name: str) -> Path:
@@ -71,3 +72,30 @@ def find_run(output: Path, run: Path | None = None) -> Path:
     if not runs:
         raise DataMissingError(f"{output}: holds no run yet; train one: python tools/train.py -c configs/quickstart.yaml")
     return runs[-1].parent.resolve()
+
+
+def mark_cross_validation(folder: Path, folds: int) -> None:
+    """Note in a run folder that it holds a run per fold."""
+    (folder / FOLDS_FILE).write_text(json.dumps({"folds": folds}), encoding="utf-8")
+
+
+def is_cross_validation(folder: Path) -> bool:
+    """Whether a run folder holds a run per fold."""
+    return (folder / FOLDS_FILE).is_file()
+
+
+def read_folds(folder: Path) -> int:
+    """How many folds a cross-validation has.
+
+    Raises:
+        DataMissingError: The note is missing or damaged.
+    """
+    try:
+        return int(json.loads((folder / FOLDS_FILE).read_text(encoding="utf-8"))["folds"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataMissingError(f"{folder / FOLDS_FILE}: is missing or damaged ({error}); use another run") from error
+
+
+def fold_folder(folder: Path, fold: int) -> Path:
+    """Where a fold's run lies."""
+    return folder / f"fold_{fold}"

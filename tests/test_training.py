@@ -251,7 +251,7 @@ def test_run_writes_what_the_contract_says_and_scores_a_file_alike(tmp_path: Pat
     log = [json.loads(line) for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [line["epoch"] for line in log] == [1, 2, 3, 4, 5, 6]
     assert {"train/auc", "validation/recall", "gap/auc", "validation/specificity_at_operating_point"} <= set(log[0])
-    assert result.judgement.levels["lesion"].n == 8
+    assert result.judged.judgement.levels["lesion"].n == 8
     assert any((run / "visualdl").iterdir())
 
     loaded = load_run(run)
@@ -270,9 +270,9 @@ def test_films_and_breasts_go_the_same_way(tmp_path: Path, task: str, cases: int
     write_films(tmp_path)
     settings = tiny_settings(tmp_path, data__task=task, data__image_size=[48, 40], training__epochs=1, training__sampler="class_balanced")
     result = fit(settings, task)
-    assert next(iter(result.judgement.levels)) == task
-    assert result.judgement.levels[task].n == cases
-    assert result.judgement.levels["patient"].n == 4
+    assert next(iter(result.judged.judgement.levels)) == task
+    assert result.judged.judgement.levels[task].n == cases
+    assert result.judged.judgement.levels["patient"].n == 4
     score = predict_file(load_run(result.folder), tmp_path / "00_CC.png")
     assert 0 <= score <= 1
 

@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 
 from mammo.errors import DataMissingError
-from mammo.evaluation.judge import Judgement
+from mammo.evaluation.judge import Decisions, Judgement
 from mammo.evaluation.operating_point import Decision
+from mammo.runs import fold_folder, is_cross_validation, read_folds
 
 DECISION_FILE = "decision.json"
 
@@ -23,13 +24,26 @@ def write_judgement(judgement: Judgement, folder: Path) -> Path:
     return path
 
 
+def read_decisions(folder: Path) -> Decisions:
+    """Read a run's decision, or those of a cross-validation's folds by their number.
+
+    Raises:
+        DataMissingError: There is none yet.
+    """
+    if not is_cross_validation(folder):
+        return read_decision(folder)
+    return {fold: read_decision(fold_folder(folder, fold)) for fold in range(read_folds(folder))}
+
+
 def read_decision(folder: Path) -> Decision:
     """Read a run's decision.
 
     Raises:
-        DataMissingError: The run has none yet.
+        DataMissingError: The run has none yet, or holds several of folds.
     """
     path = folder / DECISION_FILE
+    if is_cross_validation(folder):
+        raise DataMissingError(f"{folder}: is a cross-validation; name one of its folds, such as {folder / 'fold_0'}")
     try:
         decision = Decision.of_json(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:

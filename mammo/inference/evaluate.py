@@ -1,55 +1,48 @@
 """A run folder, and perhaps another data set, in; the judgement of its best network out."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from mammo.cases.read import read_cases
 from mammo.cases.samples import make_samples
-from mammo.errors import DataMissingError, SplitError
-from mammo.evaluation.judge import Judgement
-from mammo.inference.judge_run import judge_part
+from mammo.config import dump_settings
+from mammo.errors import DataMissingError, SettingsError, SplitError
+from mammo.inference.judge_run import decide, judge_part
+from mammo.inference.judged import Judged
 from mammo.inference.load import load_run
-from mammo.prepare.gather import gather_split, prepare_samples, prepare_split
-from mammo.runs import read_split_hash
+from mammo.prepare.gather import PreparedSplit, gather_split, prepare_samples, prepare_split
+from mammo.runs import CONFIG_FILE, ENVIRONMENT_FILE, read_split_hash
 from mammo.settings import Settings
 from mammo.tables import read_table
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """A judgement, the file that holds it, what was judged and what was left out, and what a reader must know of the run.
-
-    `known_patients` of another data set stood in the run's training or validation part: their scores are no test.
-    """
-
-    judgement: Judgement
-    file: Path
-    about: str
-    excluded: pd.DataFrame
-    known_patients: tuple[str, ...]
-    phantom: bool
-
-
-def evaluate_run(folder: Path, *, manifest: Path | None = None, out: Path | None = None) -> Evaluation:
+def evaluate_run(folder: Path, *, manifest: Path | None = None, out: Path | None = None, overrides: Sequence[str] = ()) -> Judged:
     """Judge a run's best network on its own test part, or on all of a manifest.
 
     Args:
         folder: The run.
         manifest: Another data set; None for the run's test part.
-        out: Where scores and `report/metrics.json` go; the run folder (and `<run>/<manifest's name>`) where it is not given.
+        out: Where scores and `report/` go; the run folder (and `<run>/<manifest's name>`) where it is not given.
+        overrides: Of `evaluation.…`: thresholds and calibration are then chosen anew, on validation, and kept in `out`.
 
     Raises:
         SplitError: The run's test part is no longer the one it had.
+        SettingsError: An override has another key, or no `out` to go to.
     """
-    loaded = load_run(folder)
-    settings = loaded.settings
+    _check_overrides(overrides, out)
+    loaded = load_run(folder, overrides)
+    settings, decision = loaded.settings, loaded.decision
     known: tuple[str, ...] = ()
+    if overrides and out:
+        own = prepare_split(settings, gather_split(settings))
+        _check_same_split(folder, own.split.sha256)
+        copy_run_files(folder, out, settings)
+        decision = decide(settings, own, loaded.network, out)
     if manifest is not None:
-        settings = _with_manifest(settings, manifest)
-        prepared = prepare_samples(settings, make_samples(read_cases(settings.data), settings.data.task))
-        known = _known_patients(folder, prepared.split.samples.cases["patient_id"])
+        settings, prepared = prepare_manifest(settings, manifest)
+        known = known_patients([folder], prepared.split.samples.cases["patient_id"])
         target = out or folder / manifest.stem
         about = f"{manifest}, all of it, by {folder.name}"
     else:
@@ -58,23 +51,47 @@ def evaluate_run(folder: Path, *, manifest: Path | None = None, out: Path | None
         target = out or folder
         about = f"{settings.data.kind} test part of {folder.name}"
     target.mkdir(parents=True, exist_ok=True)
-    judgement = judge_part(settings, prepared, loaded.network, target, decision=loaded.decision, model_id=folder.name)
-    file = target / "report" / "metrics.json"
-    return Evaluation(judgement, file, about, prepared.split.samples.excluded, known, loaded.settings.data.kind == "phantom")
+    judgement, scores = judge_part(settings, prepared, loaded.network, target, decision=decision, model_id=folder.name)
+    return Judged(target, about, judgement, scores, folder, settings, (prepared,), prepared.split.samples.excluded, known)
 
 
-def _known_patients(folder: Path, patients: pd.Series) -> tuple[str, ...]:
-    split = read_table(folder / "split.csv", "the run's own list of cases", error=DataMissingError)
-    if not {"part", "patient_id"} <= set(split):
-        raise DataMissingError(f"{folder / 'split.csv'}: is damaged: it has no columns part and patient_id; use another run")
-    learnt = set(split.loc[split["part"] != "test", "patient_id"])
-    return tuple(sorted(learnt & set(patients)))
+def copy_run_files(folder: Path, out: Path, settings: Settings) -> None:
+    """Make a folder that can be listed, judged and compared as a run: settings, split, exclusions and what made it."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / CONFIG_FILE).write_text(dump_settings(settings), encoding="utf-8")
+    for name in (ENVIRONMENT_FILE, "split.csv", "excluded.csv"):
+        if (folder / name).is_file():
+            (out / name).write_bytes((folder / name).read_bytes())
 
 
-def _with_manifest(settings: Settings, manifest: Path) -> Settings:
-    """The same preprocessing, other films."""
+def _check_overrides(overrides: Sequence[str], out: Path | None) -> None:
+    other = [override for override in overrides if not override.strip().startswith("evaluation.")]
+    if other:
+        raise SettingsError(f"-o: only evaluation.… can be changed when a run is judged, got {', '.join(other)}")
+    if overrides and out is None:
+        raise SettingsError("-o: a judgement under other settings needs a place of its own: name a folder with --out")
+
+
+def prepare_manifest(settings: Settings, manifest: Path) -> tuple[Settings, PreparedSplit]:
+    """Prepare all of another data set as a run's settings prepare films."""
     data = settings.data.model_copy(update={"kind": "manifest", "manifest": manifest})
-    return settings.model_copy(update={"data": data})
+    settings = settings.model_copy(update={"data": data})
+    return settings, prepare_samples(settings, make_samples(read_cases(settings.data), settings.data.task))
+
+
+def known_patients(folders: list[Path], patients: pd.Series) -> tuple[str, ...]:
+    """Those of the patients that runs trained or chose on, sorted.
+
+    Raises:
+        DataMissingError: A run's list of cases is damaged.
+    """
+    learnt: set[str] = set()
+    for folder in folders:
+        split = read_table(folder / "split.csv", "the run's own list of cases", error=DataMissingError)
+        if not {"part", "patient_id"} <= set(split):
+            raise DataMissingError(f"{folder / 'split.csv'}: is damaged: it has no columns part and patient_id; use another run")
+        learnt |= set(split.loc[split["part"] != "test", "patient_id"])
+    return tuple(sorted(learnt & set(patients)))
 
 
 def _check_same_split(folder: Path, sha256: str) -> None:

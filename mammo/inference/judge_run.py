@@ -21,8 +21,8 @@ def decide(settings: Settings, prepared: PreparedSplit, network: MammogramNet, f
     return keep_decision(settings, scores, prepared.split.sha256, folder)
 
 
-def keep_decision(settings: Settings, validation: pd.DataFrame, split_sha256: str, folder: Path) -> Decision:
-    """Make a decision from validation's logits, and write it and the scores it gives."""
+def keep_decision(settings: Settings, validation: pd.DataFrame, split_sha256: str, folder: Path, *, part: str = "validation") -> Decision:
+    """Make a decision from the logits of validation (or of another part that judges nothing), and write it and its scores."""
     evaluation = settings.evaluation
     decision, scores = make_decision(
         validation,
@@ -30,9 +30,10 @@ def keep_decision(settings: Settings, validation: pd.DataFrame, split_sha256: st
         task=settings.data.task,
         level_score=evaluation.level_score,
         calibration=evaluation.calibration,
+        part=part,
         split_sha256=split_sha256,
     )
-    write_scores(scores, folder / "scores_validation.csv")
+    write_scores(scores, folder / f"scores_{part.replace('-', '_')}.csv")
     write_decision(decision, folder)
     return decision
 
@@ -46,16 +47,18 @@ def judge_part(
     decision: Decision,
     part: str = "test",
     model_id: str = "",
-) -> Judgement:
-    """Score a part with the decision made before, judge it, and write `scores_<part>.csv` and `report/metrics.json`."""
+) -> tuple[Judgement, pd.DataFrame]:
+    """Score a part with the decision made before, judge it, write `scores_<part>.csv` and `report/metrics.json`; returns both."""
     scores = score_part(settings, prepared, network, part=part, model_id=model_id or folder.name)
     return keep_judgement(settings, scores, folder, decision=decision, part=part)
 
 
-def keep_judgement(settings: Settings, scores: pd.DataFrame, folder: Path, *, decision: Decision, part: str = "test") -> Judgement:
-    """Calibrate and judge logits, and write the table and the judgement."""
+def keep_judgement(
+    settings: Settings, scores: pd.DataFrame, folder: Path, *, decision: Decision, part: str = "test"
+) -> tuple[Judgement, pd.DataFrame]:
+    """Calibrate and judge logits, write the table and the judgement, and return both."""
     scores = scores.assign(score=decision.calibrator.apply(scores["logit"].to_numpy(float)))
     write_scores(scores, folder / f"scores_{part}.csv")
     judgement = judge(scores, decision, how=How.of(settings.evaluation))
     write_judgement(judgement, folder)
-    return judgement
+    return judgement, scores

@@ -5,18 +5,17 @@ from pathlib import Path
 
 from mammo.config import load_settings
 from mammo.errors import ScoreError
-from mammo.evaluation.judge import HALF, How, Judgement, judge
+from mammo.evaluation.judge import HALF, How, judge
 from mammo.evaluation.levels import levels_of
 from mammo.evaluation.operating_point import Decision, fixed_decision
 from mammo.evaluation.scores import read_scores
 from mammo.inference.decisions import read_decision, write_judgement
+from mammo.inference.judged import Judged
 from mammo.runs import CONFIG_FILE, find_run
 from mammo.settings import EvaluationSettings
 
 
-def judge_scores(
-    table: Path, *, run_folder: Path | None = None, task: str | None = None, out: Path | None = None
-) -> tuple[Judgement, Path]:
+def judge_scores(table: Path, *, run_folder: Path | None = None, task: str | None = None, out: Path | None = None) -> Judged:
     """Judge a score table and write `report/metrics.json` beside it or below `out`.
 
     Args:
@@ -39,7 +38,9 @@ def judge_scores(
         evaluation = load_settings(folder / CONFIG_FILE).evaluation
         decision = for_task(read_decision(folder), task)
     judgement = judge(scores, decision, how=How.of(evaluation))
-    return judgement, write_judgement(judgement, out or table.parent)
+    out = out or table.parent
+    write_judgement(judgement, out)
+    return Judged(out, str(table), judgement, scores)
 
 
 def for_task(decision: Decision, task: str | None) -> Decision:

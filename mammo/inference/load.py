@@ -1,5 +1,6 @@
 """A run folder in, its best network ready to score out; and one film in, its probability out."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,14 +32,14 @@ class LoadedRun:
     decision: Decision
 
 
-def load_run(folder: Path) -> LoadedRun:
-    """Load a run's best network.
+def load_run(folder: Path, overrides: Sequence[str] = ()) -> LoadedRun:
+    """Load a run's best network, its settings with overrides laid over them.
 
     Raises:
         WeightsError: It has no whole checkpoint, or one that does not fit its settings.
         DataMissingError: The run has not ended.
     """
-    settings = load_settings(folder / CONFIG_FILE)
+    settings = load_settings(folder / CONFIG_FILE, overrides)
     decision = read_decision(folder)
     network, _ = build_network(settings.model, task=settings.data.task)
     load_network(network, folder / "checkpoints" / "best")

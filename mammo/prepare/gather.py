@@ -1,5 +1,6 @@
 """Settings in, cases out: data made or found, tables read, samples gathered, parts given, and films prepared."""
 
+import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,6 +28,11 @@ class PreparedSplit:
     split: Split
     store: Store
     entries: tuple[Entry, ...]
+
+    @property
+    def data_sha256(self) -> str:
+        """A hash of the content of all films, the same whatever their order and names."""
+        return hashlib.sha256("\n".join(sorted({entry.film_hash for entry in self.entries})).encode()).hexdigest()
 
 
 def read_lesions(settings: Settings) -> LesionTable:

@@ -14,9 +14,9 @@ from mammo.cases.splits import Split, check_trainable
 from mammo.cases.table import exclusion_lines
 from mammo.config import dump_settings
 from mammo.errors import TrainingError
-from mammo.evaluation.judge import Judgement
 from mammo.images.preprocess import PreprocessSettings
 from mammo.inference.judge_run import decide, judge_part
+from mammo.inference.judged import Judged
 from mammo.model.checkpoint import load_network, read_checkpoint
 from mammo.model.network import start_from_pretrained
 from mammo.prepare.gather import PreparedSplit, check_split, gather_split, prepare_split
@@ -37,21 +37,22 @@ PACKAGES = ("paddlepaddle", "paddlepaddle-gpu", "paddleclas", "numpy", "albument
 
 @dataclass(frozen=True)
 class RunResult:
-    """Where a run lies, its best epoch (from 1) and monitored value there, and the judgement of its test part."""
+    """Where a run lies, its best epoch (from 1) and monitored value there, and its test part, judged."""
 
     folder: Path
     best_epoch: int
     best_value: float
-    judgement: Judgement
+    judged: Judged
 
 
-def fit(settings: Settings, name: str, *, resume: Path | None = None) -> RunResult:
+def fit(settings: Settings, name: str, *, resume: Path | None = None, into: Path | None = None) -> RunResult:
     """Train, keep the best, choose the threshold on validation, judge on test.
 
     Args:
         settings: All of them; the run's own, when it is resumed.
         name: Of the configuration; a new run's folder is `output/<name>/<time>`.
         resume: A run folder to go on with, from its `checkpoints/last`.
+        into: Where a new run is to lie instead; it is there and empty, or holds what a run left before its first epoch's end.
 
     Raises:
         MammoError: Anything a user can mend, in one line.
@@ -70,15 +71,17 @@ def fit(settings: Settings, name: str, *, resume: Path | None = None) -> RunResu
         logger.info("weights: %s", report.summary() if report else "none, random start")
     tuner = make_tuner(settings, network)
 
-    folder = resume or make_run_folder(settings.output, name)
+    folder = resume or into or make_run_folder(settings.output, name)
     logger.info("run folder: %s", folder)
-    about = write_run_files(settings, folder, prepared.split, resume=resume is not None)
-    stopping = train(settings, tuner, loaders, prepared, folder, about=about, resume=resume is not None)
+    state = write_run_files(settings, folder, prepared, resume=resume is not None)
+    stopping = train(settings, tuner, loaders, prepared, folder, about=state, resume=resume is not None)
 
     load_network(network, folder / "checkpoints" / "best")
     decision = decide(settings, prepared, network, folder)
-    judgement = judge_part(settings, prepared, network, folder, decision=decision)
-    return RunResult(folder, stopping.best_epoch + 1, float(stopping.best or 0.0), judgement)
+    judgement, scores = judge_part(settings, prepared, network, folder, decision=decision)
+    about = f"{settings.data.kind} test part of {folder.name}"
+    judged = Judged(folder, about, judgement, scores, folder, settings, (prepared,), prepared.split.samples.excluded)
+    return RunResult(folder, stopping.best_epoch + 1, float(stopping.best or 0.0), judged)
 
 
 def show_parts(split: Split) -> None:
@@ -125,12 +128,13 @@ def train(
     return stopping
 
 
-def write_run_files(settings: Settings, folder: Path, split: Split, *, resume: bool) -> dict[str, Any]:
+def write_run_files(settings: Settings, folder: Path, prepared: PreparedSplit, *, resume: bool) -> dict[str, Any]:
     """Write config, split and environment of a new run; check a resumed run's split against its own.
 
     Raises:
         TrainingError: The data have changed since the run began.
     """
+    split = prepared.split
     about = {
         "config": json.loads(settings.model_dump_json()),
         "preprocess": json.loads(PreprocessSettings.from_data(settings.data).model_dump_json()),
@@ -148,15 +152,14 @@ def write_run_files(settings: Settings, folder: Path, split: Split, *, resume: b
         return about
     split.frame().to_csv(folder / "split.csv", index=False)
     split.samples.excluded.to_csv(folder / "excluded.csv", index=False)
-    environment = {
-        "command": sys.argv,
-        "split_sha256": split.sha256,
-        "machine": describe(),
-        "python": platform.python_version(),
-        "packages": installed_versions(),
-    }
-    (folder / ENVIRONMENT_FILE).write_text(json.dumps(environment, indent=1), encoding="utf-8")
+    write_environment(folder, {"split_sha256": split.sha256, "data_sha256": prepared.data_sha256})
     return about
+
+
+def write_environment(folder: Path, hashes: dict[str, str]) -> None:
+    """Write what made a run, and of what data: `environment.json`."""
+    made = {"machine": describe(), "python": platform.python_version(), "packages": installed_versions()}
+    (folder / ENVIRONMENT_FILE).write_text(json.dumps({"command": sys.argv} | hashes | made, indent=1), encoding="utf-8")
 
 
 def installed_versions() -> dict[str, str]:

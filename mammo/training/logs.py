@@ -5,12 +5,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from visualdl import LogWriter
 
 from mammo.data.dataset import MammogramDataset
-from mammo.evaluation.figures import draw_confusion, draw_precision_recall, draw_roc
+from mammo.evaluation.figures import as_picture, draw_confusion, draw_precision_recall, draw_roc
 from mammo.evaluation.metrics import count_confusion
 from mammo.images.normalise import DEVIATION, MEAN
 from mammo.runtime import paddle
@@ -92,10 +90,3 @@ def augmented_pictures(dataset: MammogramDataset, count: int) -> list[np.ndarray
         unit = np.concatenate(list(image), axis=1) * DEVIATION + MEAN
         pictures.append(np.repeat((np.clip(unit, 0, 1) * 255).astype(np.uint8)[:, :, None], 3, axis=2))
     return pictures
-
-
-def as_picture(figure: Figure) -> np.ndarray:
-    """Render a figure: uint8 [height, width, 3]."""
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()

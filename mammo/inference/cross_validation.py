@@ -1,0 +1,92 @@
+"""A cross-validation's folder in, its pooled out-of-fold scores and each fold judged, side by side, out. No paddle needed."""
+
+import json
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from mammo.config import load_settings
+from mammo.errors import DataMissingError, ScoreError
+from mammo.evaluation.judge import How, Judgement, judge
+from mammo.evaluation.operating_point import Decision
+from mammo.evaluation.scores import read_scores, write_scores
+from mammo.inference.decisions import DECISION_FILE, read_decision, write_json
+from mammo.inference.judged import Judged
+from mammo.runs import CONFIG_FILE, fold_folder, read_folds
+from mammo.tables import read_table
+
+OUT_OF_FOLD_FILE = "scores_out_of_fold.csv"
+
+
+@dataclass(frozen=True)
+class OverFolds:
+    """A metric's mean and standard deviation over the folds that have it, and how many those are."""
+
+    mean: float
+    deviation: float
+    folds: int
+
+
+def judge_folds(folder: Path) -> Judged:
+    """Judge each fold's test part, and all of them pooled: every case once, by the network that had not seen its patient.
+
+    A case is called at its own fold's threshold. `scores_out_of_fold.csv` and `report/metrics.json` are written.
+
+    Raises:
+        DataMissingError: A fold has not ended.
+        ScoreError: A case stands in two folds, or the folds' rules differ.
+    """
+    settings = load_settings(folder / CONFIG_FILE)
+    how = How.of(settings.evaluation)
+    decisions, tables, single, excluded = {}, [], [], []
+    for fold in range(read_folds(folder)):
+        of_fold = fold_folder(folder, fold)
+        decisions[fold] = read_decision(of_fold)
+        tables.append(read_scores(of_fold / "scores_test.csv").assign(fold=fold))
+        single.append(judge(tables[-1], decisions[fold], how=how))
+        excluded.append(read_table(of_fold / "excluded.csv", "the list of excluded cases", error=DataMissingError))
+    pooled = pd.concat(tables, ignore_index=True)
+    _check_folds(folder, pooled, decisions)
+    write_scores(pooled, folder / OUT_OF_FOLD_FILE)
+    judgement = judge(pooled, decisions, how=how)
+    (folder / "report").mkdir(exist_ok=True)
+    over = {level: over_folds(single, level) for level in judgement.levels}
+    write_json(
+        folder / "report" / "metrics.json", judgement.as_json() | {"folds": [one.as_json() for one in single], "over_folds": _plain(over)}
+    )
+    listed = pd.concat(excluded, ignore_index=True).drop_duplicates("case_id")
+    about = f"{settings.data.kind}, {len(single)} folds pooled, {folder.name}"
+    return Judged(folder, about, judgement, pooled, folder, settings, (), listed, (), tuple(single))
+
+
+def over_folds(folds: list[Judgement] | tuple[Judgement, ...], level: str) -> dict[str, OverFolds]:
+    """Mean and spread over folds of every metric of a level, at the main operating point."""
+    found = {}
+    for name in folds[0].levels[level].ranking | folds[0].levels[level].main.metrics:
+        metrics = [(one.levels[level].ranking | one.levels[level].main.metrics)[name] for one in folds]
+        values = [metric.value for metric in metrics if metric.value is not None]
+        if values:
+            found[name] = OverFolds(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0, len(values))
+    return found
+
+
+def is_judged(folder: Path) -> bool:
+    """Whether a fold's run has ended."""
+    return (folder / DECISION_FILE).is_file() and (folder / "report" / "metrics.json").is_file()
+
+
+def _check_folds(folder: Path, pooled: pd.DataFrame, decisions: dict[int, Decision]) -> None:
+    twice = pooled.loc[pooled["case_id"].duplicated(), "case_id"]
+    if len(twice):
+        raise ScoreError(
+            f"{folder}: {len(twice)} cases stand in two folds, such as {twice.iloc[0]}; train the folds again from one data set"
+        )
+    rules = {tuple(point.rule for point in decision.points) for decision in decisions.values()}
+    if len(rules) > 1:
+        raise ScoreError(f"{folder}: the folds have different operating points: {rules}; judge them anew with tools/eval.py --run {folder}")
+
+
+def _plain(over: dict[str, dict[str, OverFolds]]) -> dict[str, object]:
+    return json.loads(json.dumps({level: {name: vars(value) for name, value in metrics.items()} for level, metrics in over.items()}))

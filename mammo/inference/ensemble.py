@@ -1,0 +1,73 @@
+"""Several runs in, the judgement of their mean logit out: of seeds on their common test part, or of any on another data set."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from mammo.config import load_settings
+from mammo.errors import SplitError
+from mammo.evaluation.ensemble import mean_logits
+from mammo.evaluation.scores import read_scores
+from mammo.inference.cross_validation import judge_folds
+from mammo.inference.decisions import write_json
+from mammo.inference.evaluate import copy_run_files, known_patients, prepare_manifest
+from mammo.inference.judge_run import keep_decision, keep_judgement
+from mammo.inference.judged import Judged
+from mammo.inference.load import load_run
+from mammo.inference.score import score_part
+from mammo.prepare.gather import PreparedSplit
+from mammo.runs import CONFIG_FILE, find_run, fold_folder, is_cross_validation, make_run_folder, read_folds, read_split_hash
+from mammo.settings import Settings
+
+MEMBERS_FILE = "ensemble.json"
+
+
+def judge_ensemble(runs: list[Path], *, output: Path, manifest: Path | None = None, out: Path | None = None) -> Judged:
+    """Judge the mean of several networks' logits.
+
+    Args:
+        runs: At least two runs of one split, or one cross-validation, whose folds are the members.
+        output: The folder of all runs; the ensemble is kept there as a run, `ensemble/<time>`.
+        manifest: Another data set; None for the members' common test part.
+        out: Where the ensemble is kept instead.
+
+    Raises:
+        SplitError: The members have no common test part and no other data set is given.
+    """
+    folders = [find_run(run.parent, run) for run in runs]
+    crossed = len(folders) == 1 and is_cross_validation(folders[0])
+    members = [fold_folder(folders[0], fold) for fold in range(read_folds(folders[0]))] if crossed else folders
+    if len(members) < 2:
+        raise SplitError(f"{members[0]}: an ensemble needs at least two runs, or a cross-validation; name them after --ensemble")
+    hashes = {read_split_hash(member) for member in members}
+    if len(hashes) > 1 and not (crossed and manifest):
+        raise SplitError(f"{members[0]} and the others have no common test part (their splits differ); judge another data set with --data")
+    settings = load_settings(members[0] / CONFIG_FILE)
+    target = out or make_run_folder(output, "ensemble")
+    target.mkdir(parents=True, exist_ok=True)
+    copy_run_files(members[0], target, settings)
+    write_json(target / MEMBERS_FILE, {"members": [str(member) for member in members]})
+    chosen_on = judge_folds(folders[0]).scores if crossed else _mean(members, "scores_validation.csv", target.name)
+    part = "out-of-fold" if crossed else "validation"
+    decision = keep_decision(settings, chosen_on, ", ".join(sorted(hashes)), target, part=part)
+    known: tuple[str, ...] = ()
+    prepared: tuple[PreparedSplit, ...] = ()
+    if manifest:
+        settings, films = prepare_manifest(settings, manifest)
+        prepared, scores = (films,), _score_manifest(settings, members, films, target.name)
+        known = known_patients(members, scores["patient_id"])
+    else:
+        scores = _mean(members, "scores_test.csv", target.name)
+    judgement, scores = keep_judgement(settings, scores, target, decision=decision)
+    about = f"{manifest or 'test part'}, ensemble of {len(members)}"
+    return Judged(target, about, judgement, scores, target, settings, prepared, known_patients=known)
+
+
+def _mean(members: list[Path], file: str, model_id: str) -> pd.DataFrame:
+    tables = [read_scores(member / file) for member in members]
+    return mean_logits(tables, [str(member / file) for member in members], model_id=model_id)
+
+
+def _score_manifest(settings: Settings, members: list[Path], films: PreparedSplit, model_id: str) -> pd.DataFrame:
+    tables = [score_part(settings, films, load_run(member).network, part="test", model_id=model_id) for member in members]
+    return mean_logits(tables, [str(member) for member in members], model_id=model_id)
