@@ -1,30 +1,13 @@
-"""Judge: `python tools/eval.py` judges the newest run's best network on its test part; `--data` another set, `--scores` any scores."""
+"""Judge: `python tools/eval.py` judges the newest run on its test part; `--data` another set, `--scores` any system's scores."""
 
-import argparse
-from pathlib import Path
-
-from mammo.command import run, say_machine, say_where_run
+from mammo.command import check_eval_options, eval_parser, run, say_machine, say_where_run
 
 
 def main() -> None:
-    """Print the table and write report/metrics.json."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--run", type=Path, metavar="DIR", help="a run folder (default: the newest below --output)")
-    parser.add_argument("--output", type=Path, default=Path("output"), metavar="DIR", help="the folder of all runs")
-    source = parser.add_mutually_exclusive_group()
-    source.add_argument("--data", type=Path, metavar="CSV", help="a manifest: judge the run's network on all of it")
-    source.add_argument(
-        "--scores", type=Path, metavar="CSV", help="a score table of any system, judged at the run's threshold, or at 0.5 without --run"
-    )
-    parser.add_argument("--summary", type=Path, nargs="+", metavar="RUN", help="mean and spread of several judged runs")
-    parser.add_argument(
-        "--task",
-        choices=("lesion", "image", "breast"),
-        help="what a case of --scores is, or the level of --summary (default: the run's, or lesion)",
-    )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where report/metrics.json goes (default: the run folder, or the table's)")
-    arguments = parser.parse_args()
-    from mammo.report.text import show_evaluation, show_judgement, show_summary
+    """Print the judgement and write the report."""
+    arguments = eval_parser(__doc__).parse_args()
+    check_eval_options(arguments)
+    from mammo.report.text import show_judged, show_summary
 
     if arguments.summary:
         from mammo.report.summary import summarise
@@ -35,16 +18,22 @@ def main() -> None:
         from mammo.inference.judge_scores import judge_scores
 
         say_machine()
-        judgement, file = judge_scores(arguments.scores, run_folder=arguments.run, task=arguments.task, out=arguments.out)
-        show_judgement(judgement, str(arguments.scores))
+        judged = judge_scores(arguments.scores, run_folder=arguments.run, task=arguments.task, out=arguments.out)
     else:
+        arguments.run = arguments.ensemble[0] if arguments.ensemble else arguments.run
         folder = say_where_run(arguments)
-        from mammo.inference.evaluate import evaluate_run
+        from mammo.inference.ensemble import judge_ensemble
+        from mammo.inference.judge_any import judge_any
 
-        evaluation = evaluate_run(folder, manifest=arguments.data, out=arguments.out)
-        show_evaluation(evaluation)
-        file = evaluation.file
-    print(f"written: {file}")
+        where = {"output": arguments.output, "manifest": arguments.data, "out": arguments.out}
+        if arguments.ensemble:
+            judged = judge_ensemble(arguments.ensemble, **where)
+        else:
+            judged = judge_any(folder, **where, overrides=arguments.override)
+    show_judged(judged)
+    from mammo.report.write import write_report
+
+    print(f"written: {judged.file} and {write_report(judged)}")
 
 
 if __name__ == "__main__":

@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
-from mammo.command import read_settings, resumed_run, run, say_where, settings_parser
+from mammo.command import at_least, read_settings, resumed_run, run, say_where, settings_parser
 
 
 def main() -> None:
-    """Train one run, or try it dry."""
+    """Train one run, or one per fold, or try it dry."""
     parser = settings_parser(__doc__)
     parser.add_argument("--dry-run", action="store_true", help="build everything, send one batch through, estimate; write nothing")
+    parser.add_argument("--folds", type=at_least(2), metavar="K", help="cross-validate: a run for each of K patient-grouped folds")
     parser.add_argument(
         "--resume", nargs="?", const=Path(), type=Path, metavar="RUN", help="go on with a stopped run (the newest, where none is named)"
     )
@@ -22,15 +23,14 @@ def main() -> None:
         tried = dry_run(settings)
         show_dry_run(tried.parts, tried.excluded, tried.lines)
         return
-    from mammo.report.curves import write_curves
-    from mammo.report.text import show_judgement
-    from mammo.training.fit import fit
+    from mammo.report.text import show_judged
+    from mammo.report.write import write_report
+    from mammo.training.folds import train
 
-    result = fit(settings, arguments.config.stem if arguments.config else "defaults", resume=folder)
-    write_curves({"": result.folder}, result.folder / "report" / "curves.png")
-    print(f"best epoch {result.best_epoch}: {settings.training.early_stopping.monitor} {result.best_value:.3f} (used for selection)")
-    show_judgement(result.judgement, "test part", phantom=settings.data.kind == "phantom")
-    print(f"see the curves: visualdl --logdir {settings.output}; judge again: python tools/eval.py --run {result.folder}")
+    judged = train(settings, arguments.config.stem if arguments.config else "defaults", folds=arguments.folds or 0, resume=folder)
+    show_judged(judged)
+    print(f"written: {write_report(judged)}")
+    print(f"see the curves: visualdl --logdir {settings.output}; judge again: python tools/eval.py --run {judged.run}")
 
 
 if __name__ == "__main__":

@@ -13,12 +13,14 @@ import numpy as np
 from mammo.evaluation.cases import Cases
 from mammo.evaluation.metrics import ECE_BINS, Metric, ece_bin, ratios
 from mammo.evaluation.weighted import Calibration, Ranking, sum_by_patient
+from mammo.progress import track
 
 RESAMPLES = 2000
 LEVEL = 0.95
 # An interval over the resamples in which a metric has a value says nothing where many have none.
 MOST_UNDEFINED = 0.05
 ELEMENTS_AT_ONCE = 1 << 20
+MOST_SILENT = 50_000_000  # cases × resamples that take about two seconds
 COUNTS = ("true_positive", "false_positive", "true_negative", "false_negative")
 
 
@@ -42,7 +44,11 @@ def resample(cases: Cases, *, resamples: int = RESAMPLES, seed: int = 0, calibra
     ranked, calibrated = Ranking(cases), Calibration(cases) if calibration else None
     sums = sum_by_patient(cases, _columns(cases))
     whole, counted = [], []
-    for counts in draw_patients(cases.patients, resamples, seed=seed, at_once=_at_once(len(cases))):
+    at_once = _at_once(len(cases))
+    draws = draw_patients(cases.patients, resamples, seed=seed, at_once=at_once)
+    if len(cases) * resamples > MOST_SILENT:
+        draws = track(draws, -(-resamples // at_once), f"resampling {cases.patients} patients")
+    for counts in draws:
         added = sums @ counts
         found = ranked.measure(counts) | _brier_and_ece(added)
         whole.append(found | (calibrated.measure(counts) if calibrated else {}))

@@ -92,8 +92,9 @@ def measure_calibration(cases: Cases) -> dict[str, Metric]:
     """Calibration slope, and intercept at slope 1 (0 is right; above it, scores are too low), of one set of cases."""
     if len(np.unique(cases.labels)) < 2:
         return dict.fromkeys(("calibration_slope", "calibration_intercept"), Metric(None, "one class only" if len(cases) else "no cases"))
-    found = CalibrationFit(cases).measure(np.ones((cases.patients, 1)))
-    return {name: Metric(None, _NO_FIT[name]) if np.isnan(value[0]) else Metric(float(value[0])) for name, value in found.items()}
+    fitted = CalibrationFit(cases)
+    found = {"calibration_slope": fitted.slope[1], "calibration_intercept": fitted.intercept[0]}
+    return {name: Metric(None, _NO_FIT[name]) if np.isnan(value) else Metric(float(value)) for name, value in found.items()}
 
 
 _NO_FIT = {

@@ -1,6 +1,7 @@
 """Labels and scores in, matplotlib figures out: ROC, precision-recall, confusion matrix."""
 
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from sklearn.metrics import precision_recall_curve, roc_curve
 
@@ -50,3 +51,10 @@ def draw_confusion(confusion: Confusion, title: str) -> Figure:
     axes.set_xticklabels(["benign", "malignant"])
     axes.set_yticklabels(["benign", "malignant"], rotation=90, va="center")
     return figure
+
+
+def as_picture(figure: Figure) -> np.ndarray:
+    """Render a figure: uint8 [height, width, 3]."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()

@@ -9,6 +9,7 @@ import numpy as np
 from mammo.evaluation.cases import Cases
 
 NEWTON_STEPS = 40
+NEWTON_SMALLEST = 1e-3
 STEEPEST = 1e3  # a slope beyond this means that the two classes are separable: there is no maximum
 
 
@@ -62,22 +63,45 @@ class Calibration:
     def __init__(self, cases: Cases) -> None:
         self._cases = cases
         self._labels, self._odds = cases.labels.astype(float), cases.log_odds
-        ones = np.ones((cases.patients, 1))
-        self._start = self._fit(ones, np.array([0.0, 1.0]), precise=True)[:, 0]
-        self._start_large = self._fit(ones, np.array([0.0]), precise=True)[:, 0]
+        self.slope, self.intercept = self._fit_whole(2), self._fit_whole(1)
 
     def measure(self, counts: np.ndarray) -> dict[str, np.ndarray]:
         """Slope, and intercept at slope 1, [b] each; NaN where the classes are separable or one is missing."""
         return {
-            "calibration_slope": self._fit(counts, self._start)[1],
-            "calibration_intercept": self._fit(counts, self._start_large)[0],
+            "calibration_slope": self._fit(counts, self.slope)[1],
+            "calibration_intercept": self._fit(counts, self.intercept)[0],
         }
 
-    def _fit(self, counts: np.ndarray, start: np.ndarray, *, precise: bool = False) -> np.ndarray:
+    def _fit_whole(self, size: int) -> np.ndarray:
+        """The whole set's coefficients [k]: intercept and slope, or intercept alone; NaN where there are none."""
+        weights, coefficients = np.ones((len(self._labels), 1)), np.zeros((size, 1))
+        if len(np.unique(self._labels)) < 2 or (size == 2 and self._is_separable()):
+            return np.full(size, np.nan)
+        if size == 2:
+            coefficients[1] = 0.1  # flat enough for a first step in the right direction
+        value = self._likelihood(coefficients)
+        for _ in range(NEWTON_STEPS):
+            step = _solve(self._sums(weights, coefficients))
+            while self._likelihood(coefficients + step) < value - 1e-12 and np.abs(step).max() > 1e-12:
+                step /= 2
+            coefficients, value = coefficients + step, self._likelihood(coefficients + step)
+            if np.abs(step).max() < 1e-9:
+                return coefficients[:, 0]
+        return np.full(size, np.nan)
+
+    def _is_separable(self) -> bool:
+        """Whether a threshold parts the classes, or all scores are equal: the likelihood then has no maximum, or many."""
+        positive, negative = self._odds[self._labels == 1], self._odds[self._labels == 0]
+        return bool(positive.min() >= negative.max() or negative.min() >= positive.max())
+
+    def _likelihood(self, coefficients: np.ndarray) -> float:
+        linear = _line(coefficients, self._odds)[:, 0]
+        return -float(np.logaddexp(0.0, np.where(self._labels == 1, -linear, linear)).sum())
+
+    def _fit(self, counts: np.ndarray, start: np.ndarray) -> np.ndarray:
         """Coefficients [k, b]; steps of less than 1e-3 leave an error near 1e-6, enough for an interval's ends."""
         if np.isnan(start).any():
             return np.full((len(start), counts.shape[1]), np.nan)
-        smallest = 1e-8 if precise else 1e-3
         positives, total = sum_by_patient(self._cases, np.stack([self._labels, np.ones_like(self._labels)])) @ counts
         one_class = (positives == 0) | (positives == total)
         coefficients = np.repeat(start[:, None], counts.shape[1], axis=1)
@@ -89,11 +113,11 @@ class Calibration:
         for _ in range(NEWTON_STEPS):
             step[:, one_class] = 0
             coefficients += step
-            if np.abs(step).max(initial=0) < smallest:
+            if np.abs(step).max(initial=0) < NEWTON_SMALLEST:
                 break
             weights = counts[self._cases.patient] if weights is None else weights
             step = _solve(self._sums(weights, coefficients))
-        unsettled = (np.abs(step) >= smallest).any(axis=0) | (np.abs(coefficients) > STEEPEST).any(axis=0)
+        unsettled = (np.abs(step) >= NEWTON_SMALLEST).any(axis=0) | (np.abs(coefficients) > STEEPEST).any(axis=0)
         coefficients[:, one_class | unsettled] = np.nan
         return coefficients
 
@@ -134,5 +158,7 @@ def _solve(sums: np.ndarray) -> np.ndarray:
             step = sums[:1] / sums[1:]
         else:
             first, second, one, odds, square = sums
-            step = np.stack([square * first - odds * second, one * second - odds * first]) / (one * square - odds**2)
+            determinant = one * square - odds**2
+            determinant[determinant < 1e-12 * one * square] = np.nan  # all scores alike: any slope would do
+            step = np.stack([square * first - odds * second, one * second - odds * first]) / determinant
     return np.clip(np.nan_to_num(step, nan=4.0), -4, 4)

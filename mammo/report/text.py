@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from mammo.cases.audit import Audit
 from mammo.cases.table import exclusion_lines
-from mammo.evaluation.judge import Judgement, PointResult
+from mammo.errors import DataMissingError
+from mammo.evaluation.compare import Comparison, Difference
+from mammo.evaluation.judge import Judgement, LevelResult, PointResult
 from mammo.evaluation.metrics import Metric
 from mammo.evaluation.operating_point import Decision
+from mammo.inference.cross_validation import over_folds
 from mammo.progress import print_table
+from mammo.report.run_list import HEADER, list_runs
 from mammo.report.summary import Summary
 
-if TYPE_CHECKING:  # its module loads paddle, which tables do not need
-    from mammo.inference.evaluate import Evaluation
+if TYPE_CHECKING:  # its module knows the films, which tables do not need
+    from mammo.inference.judged import Judged
 
 NAMES_SHOWN = 8
 PHANTOM = " (PHANTOM: generated films, says nothing about patients)"
@@ -77,12 +82,64 @@ def _method(judgement: Judgement) -> str:
     return f"temperature {calibrator.temperature:.3f}" if calibrator.method == "temperature" else calibrator.method
 
 
-def show_evaluation(evaluation: Evaluation) -> None:
-    """Print a judgement of a run, what was left out, and whether the run knew the patients."""
-    show_judgement(evaluation.judgement, evaluation.about, phantom=evaluation.phantom)
-    show_exclusions(evaluation.excluded)
-    if evaluation.known_patients:
-        show_list("NO TEST: patients that this run trained or chose on are among them", list(evaluation.known_patients))
+def show_judged(judged: Judged) -> None:
+    """Print a judgement, its folds, what was left out, and whether the run knew the patients."""
+    show_judgement(judged.judgement, judged.about, phantom=judged.phantom)
+    if judged.folds:
+        show_folds(judged)
+    if len(judged.excluded):
+        show_exclusions(judged.excluded)
+    if judged.known_patients:
+        show_list("NO TEST: patients that this run trained or chose on are among them", list(judged.known_patients))
+
+
+def show_folds(judged: Judged) -> None:
+    """Print each fold, their mean and spread, and the pooled scores beside them."""
+    task = judged.judgement.task
+    over = over_folds(judged.folds, task)
+    shown = ("auc", "recall", "specificity", "precision", "accuracy", "brier")
+    rows = [_fold_row(f"fold {number}", fold.levels[task], shown) for number, fold in enumerate(judged.folds)]
+    means = [f"{over[name].mean:.3f} ± {over[name].deviation:.3f}" if name in over else "-" for name in shown]
+    rows += [("mean ± sd", "", *means), _fold_row("pooled", judged.judgement.own, shown)]
+    print_table(f"folds, {task}", ("", "n", "AUC", "recall", "spec.", "PPV", "acc.", "Brier"), rows)
+
+
+def _fold_row(name: str, level: LevelResult, shown: tuple[str, ...]) -> tuple[str, ...]:
+    metrics = level.ranking | level.main.metrics
+    return (name, str(level.n), *(str(metrics[key]) for key in shown))
+
+
+def show_comparisons(comparisons: tuple[Comparison, ...]) -> None:
+    """Print each system beside the first."""
+    for one in comparisons:
+        rows = [(row.metric, str(row.first), str(row.second), _signed(row.difference), _p(row)) for row in one.differences]
+        size = f"{one.n} cases of {one.n_patients} patients, {one.n_positive} malignant"
+        print_table(f"A {one.first}\nB {one.second}\n{one.level}, {size}", ("metric", "A", "B", "B - A (95 %)", "p"), rows)
+    print("p: AUC by DeLong for clusters (Obuchowski 1997), recall, specificity and accuracy by McNemar for clusters (Obuchowski 1998)")
+    if len(comparisons) > 1:
+        print("several systems were compared with A: p is adjusted over them by Holm's method")
+
+
+def _signed(metric: Metric) -> str:
+    if metric.value is None:
+        return "-"
+    return f"{metric.value:+.3f}" + (f" ({metric.low:+.3f} to {metric.high:+.3f})" if metric.low is not None else "")
+
+
+def _p(row: Difference) -> str:
+    return "" if row.p_holm is None else "<0.001" if row.p_holm < 0.001 else f"{row.p_holm:.3f}"
+
+
+def show_runs(output: Path) -> None:
+    """Print a row for each run below a folder.
+
+    Raises:
+        DataMissingError: There is none.
+    """
+    rows = list_runs(output)
+    if not rows:
+        raise DataMissingError(f"{output}: holds no run yet; train one: python tools/train.py -c configs/quickstart.yaml")
+    print_table(f"runs below {output}, on their test parts", HEADER, rows)
 
 
 def show_summary(summary: Summary) -> None:

@@ -1,0 +1,63 @@
+"""What `tools/bench.py` measures, by name: settings and options in, lines printed."""
+
+import argparse
+import statistics
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from mammo.progress import print_table
+from mammo.settings import Settings
+
+
+def bench_train(settings: Settings, arguments: argparse.Namespace) -> None:
+    """Training steps with the runtime's settings and as paddle comes, in processes that take turns."""
+    from mammo.bench.steps import run_in_process
+
+    ours, plain = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(arguments.rounds):
+            plain.append(run_in_process(settings, arguments.steps, folder=Path(folder), plain=True).images_per_s)
+            ours.append(run_in_process(settings, arguments.steps, folder=Path(folder), plain=False).images_per_s)
+            print(f"images/s: plain paddle {plain[-1]:.2f}, with the runtime {ours[-1]:.2f}, ratio {ours[-1] / plain[-1]:.2f}", flush=True)
+    ratio = statistics.median(fast / slow for fast, slow in zip(ours, plain, strict=True))
+    print(f"medians: plain {statistics.median(plain):.2f}, ours {statistics.median(ours):.2f} images/s, ratio {ratio:.2f}")
+
+
+def bench_learn(settings: Settings, arguments: argparse.Namespace) -> None:
+    """How the loss falls over some steps."""
+    from mammo.bench.steps import loss_fall, run_steps
+
+    result = run_steps(settings, arguments.steps, cases=arguments.cases)
+    print(" ".join(f"{loss:.3f}" for loss in result.losses))
+    first, last = (statistics.fmean(part) for part in (result.losses[:10], result.losses[-10:]))
+    print(f"mean loss {first:.3f} of the first ten steps, {last:.3f} of the last ten: {loss_fall(result.losses):.0%} lower")
+    print(f"{result.images_per_s:.2f} images/s")
+
+
+def bench_yardstick(settings: Settings, arguments: argparse.Namespace) -> None:
+    """Frozen features and logistic regression on the test part."""
+    from mammo.bench.yardstick import measure_yardstick
+
+    print("test part, frozen features: " + ", ".join(f"{name} {metric}" for name, metric in measure_yardstick(settings).items()))
+
+
+def bench_evaluation(settings: Settings, arguments: argparse.Namespace) -> None:
+    """How long intervals and judgement take."""
+    from mammo.bench.evaluation import time_evaluation
+
+    rows = []
+    for timing in time_evaluation(settings.evaluation.resamples):
+        seconds = (timing.intervals_s, timing.without_calibration_s, timing.judgement_s)
+        rows.append((f"{timing.cases:,}", f"{timing.patients:,}", *(f"{value:.2f}" for value in seconds)))
+        print(f"{timing.cases:,} cases: done", flush=True)
+    header = ("cases", "patients", "one level s", "no slope s", "whole judgement s")
+    print_table(f"intervals by {settings.evaluation.resamples} resamples of the patients, one core", header, rows)
+
+
+BENCHMARKS: dict[str, Callable[[Settings, argparse.Namespace], None]] = {
+    "train": bench_train,
+    "learn": bench_learn,
+    "yardstick": bench_yardstick,
+    "evaluation": bench_evaluation,
+}

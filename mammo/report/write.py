@@ -1,0 +1,75 @@
+"""A judgement in, its report out: `index.html`, `model_card.md`, `checklist.md`, `curves.png`, and the figures in VisualDL."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from visualdl import LogWriter
+
+from mammo.cases.audit import audit_split
+from mammo.errors import MammoError
+from mammo.evaluation.figures import as_picture
+from mammo.evaluation.judge import case_thresholds
+from mammo.inference.judged import Judged
+from mammo.prepare.gather import PreparedSplit, gather_split, prepare_split
+from mammo.report.charts import CHARTS
+from mammo.report.checklist import write_checklist
+from mammo.report.curves import write_curves
+from mammo.report.model_card import write_model_card
+from mammo.report.page import write_page
+from mammo.report.pictures import make_pictures
+from mammo.report.source import ReportSource, read_run_files
+
+
+def write_report(judged: Judged) -> Path:
+    """Write it below `judged.out/report`; returns the page."""
+    folder = judged.out / "report"
+    folder.mkdir(parents=True, exist_ok=True)
+    source = make_source(judged)
+    write_page(source, folder / "index.html")
+    write_model_card(source, folder / "model_card.md")
+    write_checklist(source, folder / "checklist.md")
+    if source.log is not None and judged.run:
+        write_curves({"": judged.run}, folder / "curves.png")
+    if judged.run == judged.out:
+        log_figures(source, judged.out / "visualdl" / "report")
+    return folder / "index.html"
+
+
+def make_source(judged: Judged) -> ReportSource:
+    """Gather what the report tells: of the judgement, of the run's own files, and of the films where they are at hand."""
+    files = (read_run_files(judged.run) if judged.run else {}) | {"title": judged.about}
+    source = ReportSource(
+        judgement=judged.judgement,
+        scores=judged.scores,
+        phantom=judged.phantom,
+        excluded=judged.excluded,
+        known_patients=judged.known_patients,
+        folds=judged.folds,
+        **files,  # type: ignore[arg-type]
+    )
+    try:
+        prepared = _films(judged)
+    except MammoError as error:
+        return replace(source, no_pictures=f"the films could not be read again: {error}")
+    if prepared is None:
+        return replace(source, no_pictures="the scores came from outside, without films")
+    thresholds = case_thresholds(judged.scores, judged.judgement.decisions, judged.judgement.task)[0]
+    parts = None if judged.folds else audit_split(prepared.split).parts
+    return replace(source, pictures=make_pictures(judged.scores, thresholds, prepared), parts=parts)
+
+
+def _films(judged: Judged) -> PreparedSplit | None:
+    if judged.prepared:
+        return judged.prepared[0]
+    if judged.settings is None:
+        return None
+    return prepare_split(judged.settings, gather_split(judged.settings))
+
+
+def log_figures(source: ReportSource, folder: Path) -> None:
+    """Show the report's charts in VisualDL, as a run beside the training's."""
+    with LogWriter(logdir=str(folder)) as writer:
+        for name, draw in CHARTS.items():
+            figure = draw(source)
+            if figure is not None:
+                writer.add_image(f"report/{name}", as_picture(figure), 0)

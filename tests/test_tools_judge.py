@@ -1,0 +1,118 @@
+"""The commands that judge, as a user types them: report, ensemble, comparison, list, and how bad score tables end."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.evaluation.tables import drawn_table
+from tests.test_tools import assert_refused, call, write_config
+from tests.tiny import write_films
+
+
+@pytest.fixture(scope="module")
+def two_seeds(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Path]]:
+    folder = tmp_path_factory.mktemp("two seeds")
+    write_films(folder)
+    write_config(folder)
+    for seed in (0, 1):
+        done = call("train", "-c", "tiny.yaml", "-o", "training.epochs=2", "-o", f"seed={seed}", folder=folder)
+        assert done.returncode == 0, done.stderr
+    return folder, sorted((folder / "output" / "tiny").iterdir())
+
+
+def test_training_leaves_a_report_and_its_figures_in_visualdl(two_seeds: tuple[Path, list[Path]]) -> None:
+    _, runs = two_seeds
+    for run in runs:
+        assert {path.name for path in (run / "report").iterdir()} == {
+            "index.html",
+            "metrics.json",
+            "model_card.md",
+            "checklist.md",
+            "curves.png",
+        }
+        assert any((run / "visualdl" / "report").iterdir())
+        page = (run / "report" / "index.html").read_text(encoding="utf-8")
+        decision = json.loads((run / "decision.json").read_text(encoding="utf-8"))
+        assert decision["split_sha256"] in page
+        assert json.loads((run / "environment.json").read_text(encoding="utf-8"))["data_sha256"] in page
+
+
+def test_comparison_prints_differences_and_writes_curves(two_seeds: tuple[Path, list[Path]]) -> None:
+    folder, runs = two_seeds
+    done = call("compare", *runs, folder=folder)
+    assert done.returncode == 0, done.stderr
+    assert all(len(line) <= 80 for line in done.stdout.splitlines() if "│" in line)
+    assert (folder / "output" / "compare" / "compare.png").read_bytes().startswith(b"\x89PNG")
+    (pair,) = json.loads((folder / "output" / "compare" / "compare.json").read_text(encoding="utf-8"))
+    auc = next(row for row in pair["differences"] if row["metric"] == "auc")
+    metrics = [json.loads((run / "report" / "metrics.json").read_text(encoding="utf-8"))["levels"]["lesion"]["auc"] for run in runs]
+    assert auc["difference"]["value"] == pytest.approx(metrics[1]["value"] - metrics[0]["value"])
+
+
+def test_list_has_every_run(two_seeds: tuple[Path, list[Path]]) -> None:
+    folder, runs = two_seeds
+    done = call("compare", "--list", folder=folder)
+    assert done.returncode == 0, done.stderr
+    assert all(run.name[:10] in done.stdout for run in runs)
+    assert_refused(call("compare", "--list", "--output", "nothing", folder=folder), "nothing: holds no run yet")
+
+
+def test_ensemble_is_kept_and_compared_as_a_run(two_seeds: tuple[Path, list[Path]]) -> None:
+    folder, runs = two_seeds
+    done = call("eval", "--ensemble", *runs, "--out", "both", folder=folder)
+    assert done.returncode == 0, done.stderr
+    assert (folder / "both" / "report" / "index.html").is_file()
+    done = call("compare", runs[0], "both", folder=folder)
+    assert done.returncode == 0, done.stderr
+
+
+def test_run_can_be_judged_with_test_time_augmentation(two_seeds: tuple[Path, list[Path]]) -> None:
+    folder, runs = two_seeds
+    done = call("eval", "--run", runs[0], "-o", "evaluation.test_time.flips=both", "--out", "flips", folder=folder)
+    assert done.returncode == 0, done.stderr
+    assert not pd.read_csv(folder / "flips" / "scores_test.csv")["logit"].equals(pd.read_csv(runs[0] / "scores_test.csv")["logit"])
+    assert_refused(call("eval", "--run", runs[0], "-o", "seed=1", "--out", "x", folder=folder), "only evaluation.… can be changed")
+    assert_refused(call("eval", "-o", "evaluation.resamples=200", folder=folder), "name a folder with --out")
+
+
+def test_runs_of_different_cases_are_not_compared(two_seeds: tuple[Path, list[Path]], tmp_path: Path) -> None:
+    folder, runs = two_seeds
+    other = shutil.copytree(runs[1], tmp_path / "other")
+    table = pd.read_csv(other / "scores_test.csv", dtype=str)
+    table.iloc[1:].to_csv(other / "scores_test.csv", index=False)
+    assert_refused(call("compare", runs[0], other, folder=folder), "judged on other cases: 1 of the first are missing")
+    assert_refused(call("compare", runs[0], folder=folder), "expected two runs or more, got 1")
+    assert_refused(call("compare", runs[0], tmp_path / "gone", folder=folder), "is neither a run folder")
+    assert_refused(
+        call("compare", *runs, "--level", "pixel", folder=folder), "--level pixel: expected one of lesion, image, breast, patient"
+    )
+
+
+def test_outside_scores_get_a_report_without_films(tmp_path: Path) -> None:
+    drawn_table(80, 40).drop(columns="logit").to_csv(tmp_path / "theirs.csv", index=False)
+    drawn_table(80, 40).assign(score=0.5).drop(columns="logit").to_csv(tmp_path / "coin.csv", index=False)
+    done = call("eval", "--scores", "theirs.csv", "--out", "judged", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "judged" / "report" / "index.html").read_text(encoding="utf-8")
+    assert "the scores came from outside, without films" in page
+    done = call("compare", "theirs.csv", "coin.csv", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_fault_of_a_score_table_is_one_line_and_exit_2(tmp_path: Path) -> None:
+    frame = drawn_table(6, 3).astype({"score": object, "label": object})
+    frame.loc[0, "score"], frame.loc[1, "score"], frame.loc[2, "label"] = 1.5, "nan", 7
+    frame.loc[4, "case_id"] = frame.loc[3, "case_id"]
+    frame.loc[4, "label"] = 1 - frame.loc[3, "label"]
+    frame.to_csv(tmp_path / "bad.csv", index=False)
+    done = call("eval", "--scores", "bad.csv", folder=tmp_path)
+    assert_refused(done, "bad.csv: 4 faults")
+    for words in ("line 2: score must be a probability in 0-1", "line 3: score", "line 4: label must be 0 or 1", "line 6: case_id"):
+        assert words in done.stderr
+    assert "with another label" in done.stderr
+    frame.drop(columns=["label", "patient_id"]).to_csv(tmp_path / "fewer.csv", index=False)
+    assert_refused(call("eval", "--scores", "fewer.csv", folder=tmp_path), "column patient_id is missing")
+    assert_refused(call("eval", "--scores", "bad.csv", "--data", "m.csv", folder=tmp_path), "leave one of them out")
