@@ -130,7 +130,7 @@ def test_killed_in_a_fold_it_goes_on_there(tmp_path: Path) -> None:
     assert "fold 1 of 2: is done" in done.stdout
     assert (run / "fold_0" / "scores_test.csv").stat().st_mtime_ns == before
     assert len(read_scores(run / "scores_out_of_fold.csv")) == 48
-    assert "mean ± sd" in done.stdout
+    assert "pooled" in done.stdout
     assert (run / "report" / "index.html").is_file()
 
 

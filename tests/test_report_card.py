@@ -17,9 +17,10 @@ from mammo.evaluation.decide import make_decision
 from mammo.evaluation.judge import How, judge
 from mammo.evaluation.operating_point import fixed_decision
 from mammo.evaluation.scores import check_scores
-from mammo.report.checklist import NEEDS, places_of, render_checklist, what_was_judged, wrapped, write_checklist
-from mammo.report.checklist_items import CLAIM, TRIPOD
-from mammo.report.model_card import render_model_card, write_model_card
+from mammo.report.cards.checklist import NEEDS, places_of, render_checklist, what_was_judged, wrapped, write_checklist
+from mammo.report.cards.checklist_items import CLAIM, TRIPOD
+from mammo.report.cards.model_card import render_model_card, write_model_card
+from mammo.report.page.page import render_page
 from mammo.report.source import ReportSource, read_run_files
 
 HEADINGS = [
@@ -27,8 +28,8 @@ HEADINGS = [
     "Ethical Considerations", "Caveats and Recommendations",
 ]  # fmt: skip
 PAGE_SECTIONS = {
-    "Headline", "Folds", "ROC and precision-recall", "Operating points", "Calibration", "Subgroups", "Learning curves",
-    "Hardest mistakes", "Data and exclusions", "How it was made",
+    "Headline", "Cross-validation", "Ranking", "Operating points", "Calibration", "Subgroups", "Learning curves",
+    "Hardest mistakes", "Data", "How it was made",
 }  # fmt: skip
 RUN_FILES = {
     "config.yaml", "split.csv", "excluded.csv", "environment.json", "log.jsonl", "decision.json", "scores_test.csv",
@@ -275,7 +276,7 @@ def test_test_part_is_known_by_its_size(tmp_path: Path) -> None:
 def test_text_from_outside_breaks_no_table(tmp_path: Path) -> None:
     bad = "a|b\n# x \\| `c` **d** <e> _f_ [g](h) &amp; ~~i~~"
     shown = " ".join(bad.split())
-    excluded = pd.DataFrame({"case_id": ["C1"], "patient_id": ["P1"], "reason": [bad]})
+    excluded = pd.DataFrame({"case": ["C1"], "patient_id": ["P1"], "reason": [bad]})
     table = scores(source=[bad, "plain"] * 60)
     source = run_source(tmp_path, table=table, excluded=excluded, title=bad, known_patients=(bad,), no_pictures=bad)
     source = dataclasses.replace(source, parts=pd.DataFrame({"part": ["test"], bad: [bad], "cases": [1]}))
@@ -354,3 +355,8 @@ def test_both_are_written(tmp_path: Path) -> None:
     write_checklist(source, tmp_path / "checklist.md")
     assert (tmp_path / "model_card.md").read_text(encoding="utf-8") == render_model_card(source)
     assert (tmp_path / "checklist.md").read_text(encoding="utf-8") == render_checklist(source)
+
+
+def test_the_sections_that_are_named_are_those_of_the_page(tmp_path: Path) -> None:
+    contents = re.search(r"<nav.*?</nav>", render_page(folds_source(tmp_path)), re.DOTALL)[0]
+    assert set(re.findall(r'<span class="en">([^<]+)</span>', contents)) == PAGE_SECTIONS

@@ -12,11 +12,11 @@ from scipy.stats import binomtest
 from mammo.errors import DataMissingError
 from mammo.evaluation.judge import case_thresholds
 from mammo.prepare.gather import PreparedSplit, gather_split, prepare_split
-from mammo.report.charts import CHARTS, draw_roc, wilson
-from mammo.report.charts_learning import best_epoch
-from mammo.report.charts_style import MOST_POINTS, rule_name, thin
-from mammo.report.charts_svg import to_svg
-from mammo.report.pictures import SIDE_PX, hardest_cases, make_pictures
+from mammo.report.charts.figures import CHARTS, draw_roc, wilson
+from mammo.report.charts.learning import best_epoch
+from mammo.report.charts.style import MOST_POINTS, rule_name, thin
+from mammo.report.charts.svg import to_svg
+from mammo.report.page.pictures import SIDE_PX, hardest_cases, make_pictures
 from tests.report_sources import folds_source, full_source
 from tests.tiny import tiny_settings, write_films
 

@@ -10,9 +10,9 @@ import pytest
 
 from mammo.evaluation.judge import judge
 from mammo.evaluation.metrics import Metric
-from mammo.report.page import TEMPLATE, in_a_hundred, metric_cell, render_page, write_page
+from mammo.report.page.page import TEMPLATE, in_a_hundred, metric_cell, render_page, write_page
+from mammo.report.page.words import WORDS, translate
 from mammo.report.source import CasePicture
-from mammo.report.words import WORDS, translate
 from tests.report_sources import QUICK, Reader, drawn_scores, folds_source, full_source, outside_source
 
 EVIL = "<script>alert(1)</script>"
@@ -62,7 +62,7 @@ def test_language_is_chosen_without_a_script(page: str) -> None:
 
 
 def test_words_of_the_template_are_known() -> None:
-    template = (Path(__file__).parent.parent / "mammo" / "report" / TEMPLATE).read_text(encoding="utf-8")
+    template = (Path(__file__).parent.parent / "mammo" / "report" / "page" / TEMPLATE).read_text(encoding="utf-8")
     asked = set(re.findall(r'\bt\("([^"]+)"\)', template))
     assert asked
     assert asked <= set(WORDS)
@@ -107,7 +107,7 @@ def test_text_from_outside_is_escaped() -> None:
         title=EVIL,
         config=EVIL,
         environment={"command": ["tools/train.py", EVIL], "machine": EVIL, EVIL: EVIL},
-        excluded=pd.DataFrame([[EVIL, EVIL, EVIL]], columns=["case_id", "patient_id", "reason"]),
+        excluded=pd.DataFrame([[EVIL, EVIL, EVIL]], columns=["case", "patient_id", "reason"]),
         pictures=(CasePicture(EVIL, EVIL, "false positive", 0.9, 0.5, f"view: {EVIL}", b"jpeg"),),
         known_patients=(EVIL,),
     )

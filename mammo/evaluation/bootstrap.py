@@ -81,6 +81,8 @@ def with_interval(metric: Metric, values: np.ndarray) -> Metric:
     if gone > MOST_UNDEFINED * len(values):
         return replace(metric, no_interval=f"it has no value in {gone} of {len(values)} resamples")
     low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    if low == high:
+        return replace(metric, no_interval="every resample has the same value")
     return replace(metric, low=float(low), high=float(high))
 
 

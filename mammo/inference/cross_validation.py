@@ -56,8 +56,8 @@ def judge_folds(folder: Path) -> Judged:
     write_json(
         folder / "report" / "metrics.json", judgement.as_json() | {"folds": [one.as_json() for one in single], "over_folds": _plain(over)}
     )
-    listed = pd.concat(excluded, ignore_index=True).drop_duplicates("case_id")
-    about = f"{settings.data.kind}, {len(single)} folds pooled, {folder.name}"
+    listed = pd.concat(excluded, ignore_index=True).drop_duplicates()
+    about = f"{folder.parent.name}, {folder.name}: {len(single)} folds pooled"
     return Judged(folder, about, judgement, pooled, folder, settings, (), listed, (), tuple(single))
 
 

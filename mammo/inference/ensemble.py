@@ -16,7 +16,16 @@ from mammo.inference.judged import Judged
 from mammo.inference.load import load_run
 from mammo.inference.score import score_part
 from mammo.prepare.gather import PreparedSplit
-from mammo.runs import CONFIG_FILE, find_run, fold_folder, is_cross_validation, make_run_folder, read_folds, read_split_hash
+from mammo.runs import (
+    CONFIG_FILE,
+    ENVIRONMENT_FILE,
+    find_run,
+    fold_folder,
+    is_cross_validation,
+    make_run_folder,
+    read_folds,
+    read_split_hash,
+)
 from mammo.settings import Settings
 
 MEMBERS_FILE = "ensemble.json"
@@ -45,7 +54,7 @@ def judge_ensemble(runs: list[Path], *, output: Path, manifest: Path | None = No
     settings = load_settings(members[0] / CONFIG_FILE)
     target = out or make_run_folder(output, "ensemble")
     target.mkdir(parents=True, exist_ok=True)
-    copy_run_files(members[0], target, settings)
+    copy_run_files(members[0], target, settings, names=(ENVIRONMENT_FILE, "excluded.csv"))
     write_json(target / MEMBERS_FILE, {"members": [str(member) for member in members]})
     chosen_on = judge_folds(folders[0]).scores if crossed else _mean(members, "scores_validation.csv", target.name)
     part = "out-of-fold" if crossed else "validation"

@@ -17,6 +17,8 @@ from mammo.runs import CONFIG_FILE, ENVIRONMENT_FILE, read_split_hash
 from mammo.settings import Settings
 from mammo.tables import read_table
 
+RUN_FILES = (ENVIRONMENT_FILE, "split.csv", "excluded.csv", "log.jsonl")
+
 
 def evaluate_run(folder: Path, *, manifest: Path | None = None, out: Path | None = None, overrides: Sequence[str] = ()) -> Judged:
     """Judge a run's best network on its own test part, or on all of a manifest.
@@ -44,22 +46,22 @@ def evaluate_run(folder: Path, *, manifest: Path | None = None, out: Path | None
         settings, prepared = prepare_manifest(settings, manifest)
         known = known_patients([folder], prepared.split.samples.cases["patient_id"])
         target = out or folder / manifest.stem
-        about = f"{manifest}, all of it, by {folder.name}"
+        about = f"{manifest}, all of it, by {folder.parent.name}, {folder.name}"
     else:
         prepared = prepare_split(settings, gather_split(settings))
         _check_same_split(folder, prepared.split.sha256)
         target = out or folder
-        about = f"{settings.data.kind} test part of {folder.name}"
+        about = f"{folder.parent.name}, {folder.name}: test part"
     target.mkdir(parents=True, exist_ok=True)
     judgement, scores = judge_part(settings, prepared, loaded.network, target, decision=decision, model_id=folder.name)
     return Judged(target, about, judgement, scores, folder, settings, (prepared,), prepared.split.samples.excluded, known)
 
 
-def copy_run_files(folder: Path, out: Path, settings: Settings) -> None:
-    """Make a folder that can be listed, judged and compared as a run: settings, split, exclusions and what made it."""
+def copy_run_files(folder: Path, out: Path, settings: Settings, *, names: tuple[str, ...] = RUN_FILES) -> None:
+    """Make a folder that can be listed, judged and compared as a run: settings, split, exclusions, log and what made it."""
     out.mkdir(parents=True, exist_ok=True)
     (out / CONFIG_FILE).write_text(dump_settings(settings), encoding="utf-8")
-    for name in (ENVIRONMENT_FILE, "split.csv", "excluded.csv"):
+    for name in names:
         if (folder / name).is_file():
             (out / name).write_bytes((folder / name).read_bytes())
 

@@ -5,14 +5,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from mammo.cases.table import no_exclusions
 from mammo.evaluation.judge import Judgement
 from mammo.prepare.gather import PreparedSplit
 from mammo.settings import Settings
-
-
-def no_exclusions() -> pd.DataFrame:
-    """An empty list of exclusions."""
-    return pd.DataFrame(columns=["case_id", "patient_id", "reason"])
 
 
 @dataclass(frozen=True)

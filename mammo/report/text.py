@@ -30,10 +30,10 @@ def show_judgement(judgement: Judgement, about: str, *, phantom: bool = False) -
     """Print a judgement: every level at the main operating point, the other points at the task's level, calibration."""
     decision, task = judgement.decision, judgement.task
     rows = [(name, f"{level.n} ({level.n_positive})", *_with_bounds(level.ranking, level.main)) for name, level in judgement.levels.items()]
-    header = ("level", "n (+)", "AUC (95 %)", "recall (95 %)", "specificity (95 %)")
-    print_table(f"{about}{PHANTOM if phantom else ''}", header, rows)
+    header = ("level", "n (+)", "AUC", "recall", "specificity")
+    print_table(f"{about}{PHANTOM if phantom else ''}, with 95 % intervals", header, rows)
     rows = [(point.rule, _threshold(point), *_at(point)) for point in judgement.own.points]
-    print_table(f"operating points, {task}", ("rule", "thresh.", "recall (95 %)", "specificity (95 %)", "PPV", "acc."), rows)
+    print_table(f"operating points, {task}", ("rule", "thresh.", "recall", "specificity", "acc."), rows)
     for line in _calibration_lines(judgement):
         print(line)
     if not isinstance(judgement.decisions, Decision):
@@ -55,7 +55,7 @@ def _with_bounds(ranking: dict[str, Metric], point: PointResult) -> tuple[str, .
 
 def _at(point: PointResult) -> tuple[str, ...]:
     metrics = point.metrics
-    return (_short(metrics["recall"]), _short(metrics["specificity"]), str(metrics["precision"]), str(metrics["accuracy"]))
+    return (_short(metrics["recall"]), _short(metrics["specificity"]), str(metrics["accuracy"]))
 
 
 def _short(metric: Metric) -> str:
@@ -99,8 +99,9 @@ def show_folds(judged: Judged) -> None:
     over = over_folds(judged.folds, task)
     shown = ("auc", "recall", "specificity", "precision", "accuracy", "brier")
     rows = [_fold_row(f"fold {number}", fold.levels[task], shown) for number, fold in enumerate(judged.folds)]
-    means = [f"{over[name].mean:.3f} ± {over[name].deviation:.3f}" if name in over else "-" for name in shown]
-    rows += [("mean ± sd", "", *means), _fold_row("pooled", judged.judgement.own, shown)]
+    for name, part in (("mean", "mean"), ("deviation", "deviation")):
+        rows.append((name, "", *(f"{getattr(over[key], part):.3f}" if key in over else "-" for key in shown)))
+    rows.append(_fold_row("pooled", judged.judgement.own, shown))
     print_table(f"folds, {task}", ("", "n", "AUC", "recall", "spec.", "PPV", "acc.", "Brier"), rows)
 
 

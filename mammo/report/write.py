@@ -11,12 +11,12 @@ from mammo.evaluation.figures import as_picture
 from mammo.evaluation.judge import case_thresholds
 from mammo.inference.judged import Judged
 from mammo.prepare.gather import PreparedSplit, gather_split, prepare_split
-from mammo.report.charts import CHARTS
-from mammo.report.checklist import write_checklist
+from mammo.report.cards.checklist import write_checklist
+from mammo.report.cards.model_card import write_model_card
+from mammo.report.charts.figures import CHARTS
 from mammo.report.curves import write_curves
-from mammo.report.model_card import write_model_card
-from mammo.report.page import write_page
-from mammo.report.pictures import make_pictures
+from mammo.report.page.page import write_page
+from mammo.report.page.pictures import make_pictures
 from mammo.report.source import ReportSource, read_run_files
 
 
@@ -45,7 +45,7 @@ def make_source(judged: Judged) -> ReportSource:
         excluded=judged.excluded,
         known_patients=judged.known_patients,
         folds=judged.folds,
-        **files,  # type: ignore[arg-type]
+        **files,
     )
     try:
         prepared = _films(judged)

@@ -79,7 +79,7 @@ def fit(settings: Settings, name: str, *, resume: Path | None = None, into: Path
     load_network(network, folder / "checkpoints" / "best")
     decision = decide(settings, prepared, network, folder)
     judgement, scores = judge_part(settings, prepared, network, folder, decision=decision)
-    about = f"{settings.data.kind} test part of {folder.name}"
+    about = f"{folder.parent.name}, {folder.name}: test part"
     judged = Judged(folder, about, judgement, scores, folder, settings, (prepared,), prepared.split.samples.excluded)
     return RunResult(folder, stopping.best_epoch + 1, float(stopping.best or 0.0), judged)
 

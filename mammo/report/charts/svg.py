@@ -8,7 +8,7 @@ from xml.dom import minidom
 import matplotlib
 from matplotlib.figure import Figure
 
-from mammo.report.words import translate
+from mammo.report.page.words import translate
 
 NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 REFERENCE = re.compile(r"url\(#([^)]+)\)|^#(.+)$")

@@ -17,12 +17,12 @@ from mammo.evaluation.judge import LevelResult, PointResult
 from mammo.evaluation.metrics import Metric
 from mammo.evaluation.operating_point import Decision, Point
 from mammo.evaluation.subgroups import FEW_POSITIVES
-from mammo.report.charts import CHARTS, why_missing
-from mammo.report.charts_learning import best_epoch
-from mammo.report.charts_style import DASH, rule_name
-from mammo.report.charts_svg import to_svg
+from mammo.report.charts.figures import CHARTS, why_missing
+from mammo.report.charts.learning import best_epoch
+from mammo.report.charts.style import DASH, rule_name
+from mammo.report.charts.svg import to_svg
+from mammo.report.page.words import WORDS, translate
 from mammo.report.source import ReportSource
-from mammo.report.words import WORDS, translate
 
 FOLDER = Path(__file__).parent
 TEMPLATE = "page.html"
@@ -191,18 +191,19 @@ def _best_row(source: ReportSource) -> dict[str, float]:
 
 
 def _exclusions(source: ReportSource) -> list[tuple[str, str, str]]:
-    """Case, patient and reason of the first ones; readers of older tables call the first column `case`."""
-    first = source.excluded.columns[0]
-    rows = source.excluded[[first, "patient_id", "reason"]].head(MOST_LISTED)
+    """Case, patient and reason of the first ones."""
+    rows = source.excluded[["case", "patient_id", "reason"]].head(MOST_LISTED)
     return [(str(case), str(patient), str(reason)) for case, patient, reason in rows.itertuples(index=False)]
 
 
 def _hashes(source: ReportSource) -> list[tuple[str, str]]:
     """Every hash that a reader could check: of the split, and of data where the run kept one."""
     found = {name: str(value) for name, value in source.environment.items() if re.search(r"sha256|hash", name) and value}
-    decision = source.judgement.decision
-    if decision.split_sha256 and isinstance(source.judgement.decisions, Decision):
-        found["split_sha256"] = decision.split_sha256
+    decisions = source.judgement.decisions
+    if isinstance(decisions, Decision):
+        found |= {"split_sha256": decisions.split_sha256} if decisions.split_sha256 else {}
+    else:
+        found |= {f"split_sha256, fold {fold}": one.split_sha256 for fold, one in decisions.items()}
     return list(found.items())
 
 

@@ -13,7 +13,7 @@ import yaml
 from mammo.config import check_settings
 from mammo.errors import SettingsError
 from mammo.evaluation.operating_point import Decision
-from mammo.report.checklist_items import CLAIM, TRIPOD, Item
+from mammo.report.cards.checklist_items import CLAIM, TRIPOD, Item
 from mammo.report.source import ReportSource
 from mammo.runs import CONFIG_FILE
 from mammo.settings import Settings
@@ -233,8 +233,8 @@ def _missing(place: str, source: ReportSource) -> str:
             return "the run's list of exclusions is of its own data"
         return NO_LOG if name in OF_TRAINING and source.log is None and judged != "folds" else ""
     absent = {
-        "page:Learning curves": source.log is None and (FROM_OUTSIDE if judged == "outside" else NO_LOG),
-        "page:Folds": not source.folds and "there was no cross-validation",
+        "page:Learning curves": source.log is None and not source.fold_logs and (FROM_OUTSIDE if judged == "outside" else NO_LOG),
+        "page:Cross-validation": not source.folds and "there was no cross-validation",
         "page:Subgroups": not source.judgement.subgroups and "the score table tells no groups",
         "page:Hardest mistakes": not source.pictures and (escaped(source.no_pictures) or "it has no pictures of films"),
     }

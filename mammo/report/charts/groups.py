@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from mammo.evaluation.metrics import Metric
 from mammo.evaluation.subgroups import FEW_POSITIVES, WITHOUT_CALLBACK, Subgroup
-from mammo.report.charts_style import BLUE, DASH, GRAY, LIGHT, ORANGE, literal, plain
+from mammo.report.charts.style import BLUE, DASH, GRAY, LIGHT, ORANGE, literal, plain
 from mammo.report.source import ReportSource
 
 MOST_GROUPS = 60  # more make a chart that no page holds; the table lists them all
@@ -31,7 +31,7 @@ def draw_subgroups(source: ReportSource) -> Figure | None:
     if not rows:
         return None
     figure = Figure(figsize=(6.6, 1.15 + ROW_IN * len(rows)), layout="constrained")
-    left, right, counts = figure.subplots(1, 3, sharey=True, width_ratios=[1, 1, 0.42])
+    left, right, counts = figure.subplots(1, 3, sharey=True, width_ratios=[1, 1, 0.5])
     own = source.judgement.own
     for axes, (metric, title, colour, marker) in zip((left, right), PANELS, strict=True):
         whole = own.ranking["auc"] if metric == "auc" else own.main.metrics["recall"]
@@ -102,7 +102,7 @@ def _label_rows(axes: Axes, rows: list[Row]) -> None:
 def _write_counts(axes: Axes, rows: list[Row]) -> None:
     axes.axis("off")
     axes.set(xlim=(0, 1))
-    axes.set_title("cases / malignant", fontsize=9)
+    axes.set_title("n / malignant", fontsize=9)
     for y, row in enumerate(rows):
         if row.group:
             axes.text(0.5, y, f"{row.group.n:,} / {row.group.n_positive:,}", fontsize=9, ha="center", va="center")

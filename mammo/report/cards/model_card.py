@@ -9,9 +9,9 @@ from mammo.evaluation.judge import LevelResult, PointResult
 from mammo.evaluation.metrics import Metric
 from mammo.evaluation.operating_point import Decision
 from mammo.evaluation.subgroups import COLUMNS, FEW_POSITIVES, Subgroup
-from mammo.report import checklist
-from mammo.report import checklist_items as say
-from mammo.report.checklist import escaped, fenced, joined, names, point, table, what_was_judged, wrapped
+from mammo.report.cards import checklist
+from mammo.report.cards import checklist_items as say
+from mammo.report.cards.checklist import escaped, fenced, joined, names, point, table, what_was_judged, wrapped
 from mammo.report.source import ReportSource
 from mammo.settings import EarlyStoppingSettings, Settings
 

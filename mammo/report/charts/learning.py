@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from mammo.report.charts_style import BLUE, GRAY, LIGHT, ORANGE, add_legend, open_axes
+from mammo.report.charts.style import BLUE, GRAY, LIGHT, ORANGE, add_legend, open_axes
 from mammo.report.source import ReportSource
 
 NAMES = {"auc": "AUC", "loss": "loss (cross-entropy)", "recall": "recall at 0.5"}
@@ -17,31 +17,41 @@ MONITOR: dict[str, Any] = {"monitor": "validation/auc", "mode": "max", "min_delt
 
 
 def draw_learning(source: ReportSource, metric: str) -> Figure | None:
-    """One metric over the epochs; None where no log has it."""
-    log = source.log
-    if log is None or not {f"train/{metric}", f"validation/{metric}"} <= set(log):
+    """One metric over the epochs, of each fold where there are folds; None where no log has it."""
+    logs = _logs_with(source, metric)
+    if not logs:
         return None
     figure, axes = open_axes(4.3, 3.3)
-    epochs = log["epoch"].to_numpy(float)
-    train, validation = (log[f"{part}/{metric}"].to_numpy(float) for part in ("train", "validation"))
-    axes.fill_between(epochs, train, validation, color=LIGHT, alpha=0.35, linewidth=0, label="gap")
-    axes.plot(epochs, train, color=ORANGE, linestyle="--", marker="s", markersize=3.5, label="training")
-    axes.plot(epochs, validation, color=BLUE, marker="o", markersize=3.5, label="validation")
+    for number, log in enumerate(logs):
+        epochs = log["epoch"].to_numpy(float)
+        train, validation = (log[f"{part}/{metric}"].to_numpy(float) for part in ("train", "validation"))
+        style: dict[str, Any] = {"markersize": 3.5 if len(logs) == 1 else 0, "linewidth": 1.5 if len(logs) == 1 else 1}
+        if len(logs) == 1:
+            axes.fill_between(epochs, train, validation, color=LIGHT, alpha=0.35, linewidth=0, label="gap")
+        axes.plot(epochs, train, color=ORANGE, linestyle="--", marker="s", label="" if number else "training", **style)
+        axes.plot(epochs, validation, color=BLUE, marker="o", label="" if number else "validation", **style)
     _finish(figure, axes, source, NAMES[metric])
     return figure
 
 
 def draw_learning_gap(source: ReportSource) -> Figure | None:
     """AUC of training minus that of validation: what over-fitting looks like."""
-    log = source.log
-    if log is None or not {"train/auc", "validation/auc"} <= set(log):
+    logs = _logs_with(source, "auc")
+    if not logs:
         return None
     figure, axes = open_axes(4.3, 3.3)
-    gap = log["train/auc"].to_numpy(float) - log["validation/auc"].to_numpy(float)
     axes.axhline(0, color=GRAY, linewidth=0.8)
-    axes.plot(log["epoch"].to_numpy(float), gap, color="black", linestyle="-.", marker="D", markersize=3.5, label="gap")
+    for number, log in enumerate(logs):
+        gap = log["train/auc"].to_numpy(float) - log["validation/auc"].to_numpy(float)
+        size = 3.5 if len(logs) == 1 else 2
+        axes.plot(log["epoch"], gap, color="black", linestyle="-.", marker="D", markersize=size, linewidth=1, label="" if number else "gap")
     _finish(figure, axes, source, "AUC, training - validation")
     return figure
+
+
+def _logs_with(source: ReportSource, metric: str) -> list[pd.DataFrame]:
+    logs = source.fold_logs or ((source.log,) if source.log is not None else ())
+    return [log for log in logs if {f"train/{metric}", f"validation/{metric}"} <= set(log)]
 
 
 def _finish(figure: Figure, axes: Axes, source: ReportSource, name: str) -> None:

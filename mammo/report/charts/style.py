@@ -77,7 +77,7 @@ def mark_thresholds(axes: Axes, judgement: Judgement) -> None:
                 threshold, 0, MARKERS[number % len(MARKERS)], transform=axes.get_xaxis_transform(), clip_on=False, zorder=5,
                 color="black", markersize=6, markeredgecolor="white",
             )  # fmt: skip
-        label = rule_name(point.rule) + (", threshold of each fold" if point.threshold is None else "")
+        label = rule_name(point.rule) + (", own of each fold" if point.threshold is None else "")
         if point.threshold is not None or main:
             axes.plot([], [], MARKERS[number % len(MARKERS)], color="black", markersize=6, markeredgecolor="white", label=label)
 

@@ -12,9 +12,9 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from mammo.evaluation.calibration import ReliabilityBin
 from mammo.evaluation.judge import CalibrationSide, PointResult
-from mammo.report.charts_groups import draw_subgroups
-from mammo.report.charts_learning import draw_learning, draw_learning_gap
-from mammo.report.charts_style import (
+from mammo.report.charts.groups import draw_subgroups
+from mammo.report.charts.learning import draw_learning, draw_learning_gap
+from mammo.report.charts.style import (
     BLUE,
     GRAY,
     GREEN,
@@ -206,7 +206,7 @@ def _draw_confusion(point: PointResult) -> Figure:
     axes.set_yticklabels(["benign", "malignant"], rotation=90, va="center")
     chosen = rule_name(point.rule)
     if point.threshold is None:
-        chosen += ", threshold of each fold"
+        chosen += ", own of each fold"
     elif not chosen.startswith("threshold"):
         chosen += f", threshold {point.threshold:.3f}"
     axes.set_title(chosen, fontsize=10)
@@ -251,9 +251,8 @@ CHARTS: dict[str, Chart] = {
 def why_missing(name: str, source: ReportSource) -> str:
     """Why a chart is None; empty where nothing is amiss."""
     if name.startswith("learning"):
-        if source.folds:
-            return "each fold has its own training log, in its own folder"
-        return "no training log belongs to these scores" if source.log is None else "the training log does not hold it"
+        none = source.log is None and not source.fold_logs
+        return "no training log belongs to these scores" if none else "the training log does not hold it"
     if name in ("roc", "precision_recall"):
         return source.judgement.own.ranking["auc"].undefined or "one class only"
     return {
