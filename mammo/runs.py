@@ -12,12 +12,13 @@ ENVIRONMENT_FILE = "environment.json"
 FOLDS_FILE = "cross_validation.json"
 
 
-def make_run_folder(output: Path, config_name: str) -> Path:
-    """Make a new, empty run folder and point `output/latest` at it.
+def make_run_folder(output: Path, config_name: str, *, latest: bool = True) -> Path:
+    """Make a new, empty run folder and, unless told not to, point `output/latest` at it.
 
     Args:
         output: The folder of all runs; made if it is not there.
         config_name: The settings file's name without its ending.
+        latest: Whether it is the run that commands take when none is named.
 
     Returns:
         The run folder; two runs of one second get different names.
@@ -29,7 +30,8 @@ def make_run_folder(output: Path, config_name: str) -> Path:
             folder.mkdir(parents=True)
         except FileExistsError:
             continue
-        point_latest_at(output, folder)
+        if latest:
+            point_latest_at(output, folder)
         return folder
     raise DataMissingError(f"{output / config_name}: no free name for a run folder; is another program making them?")
 

@@ -53,7 +53,7 @@ def read_decision(folder: Path) -> Decision:
             advice = "the run ended before its first epoch did: start a new one, or name another with --run"
         raise DataMissingError(f"{path}: is missing; {advice}") from None
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise DataMissingError(f"{path}: is no decision file ({error!r}); judge with another run, or train again") from error
+        raise DataMissingError(f"{path}: is no decision file ({error!r}); tools/train.py --resume {folder} makes it anew") from error
     return decision
 
 

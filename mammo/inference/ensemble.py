@@ -52,7 +52,7 @@ def judge_ensemble(runs: list[Path], *, output: Path, manifest: Path | None = No
     if len(hashes) > 1 and not (crossed and manifest):
         raise SplitError(f"{members[0]} and the others have no common test part (their splits differ); judge another data set with --data")
     settings = load_settings(members[0] / CONFIG_FILE)
-    target = out or make_run_folder(output, "ensemble")
+    target = out or make_run_folder(output, "ensemble", latest=False)
     target.mkdir(parents=True, exist_ok=True)
     copy_run_files(members[0], target, settings, names=(ENVIRONMENT_FILE, "excluded.csv"))
     write_json(target / MEMBERS_FILE, {"members": [str(member) for member in members]})
