@@ -212,3 +212,26 @@ def test_real_film_and_its_mirror_image_give_the_same_pixels() -> None:
     film, settings = read_film(MASS / "train" / "00001_LEFT_CC.jpg"), film_settings(intensity="percentile")
     turned = Film(np.ascontiguousarray(film.pixels[:, ::-1]), film.bits)
     assert np.array_equal(prepare_film(film, settings).pixels, prepare_film(turned, settings).pixels)
+
+
+def test_version_counts_every_change_of_pixels() -> None:
+    """Stores of an older version would be taken for current ones: who changes these means raises `PreprocessSettings.version`."""
+    film = prepare_film(film_with_lesion(), film_settings(intensity="percentile")).pixels
+    lesion = prepare_lesions(film_with_lesion(), [LESION], lesion_settings(intensity="percentile", margin=1.3))[0].pixels
+    assert film_settings().version == 1
+    np.testing.assert_allclose(
+        sixteenths(film),
+        [[20796, 16036, 4806, 0], [24194, 36328, 24276, 2819], [24954, 25022, 22627, 2851], [19643, 15249, 4937, 0]],
+        atol=3,
+    )
+    np.testing.assert_allclose(
+        sixteenths(lesion),
+        [[24455, 24048, 25596, 24231], [24088, 38922, 40570, 25079], [25223, 42338, 47361, 25823], [26372, 25240, 24090, 23313]],
+        atol=3,
+    )
+
+
+def sixteenths(pixels: np.ndarray) -> np.ndarray:
+    """Means of a 4 × 4 grid."""
+    height, width = (side // 4 for side in pixels.shape)
+    return pixels[: 4 * height, : 4 * width].reshape(4, height, 4, width).mean(axis=(1, 3))
