@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,10 +13,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mammo.errors import SettingsError, SplitError
+from mammo.errors import ScoreError, SettingsError, SplitError
 from mammo.evaluation.scores import read_scores
 from mammo.images.test_time import Variant, look, variants
 from mammo.inference.compare_runs import compare_paths
+from mammo.inference.cross_validation import judge_folds
 from mammo.inference.ensemble import judge_ensemble
 from mammo.inference.judge_any import judge_any
 from mammo.inference.judged import Judged
@@ -85,6 +87,40 @@ def test_folds_are_an_ensemble_on_other_films(crossed: tuple[Path, Judged], tmp_
     assert ensemble.judgement.decision.part == "out-of-fold"
     assert ensemble.judgement.decision.cases == 48
     assert ensemble.known_patients == tuple(f"P{number:02d}" for number in range(9))
+
+
+def test_members_of_an_ensemble_see_films_as_they_were_trained(tmp_path: Path) -> None:
+    write_films(tmp_path)
+    runs = [
+        fit(
+            tiny_settings(tmp_path, data__image_size=[side, side], data__context=context, training__epochs=1, evaluation=QUICK), f"s{side}"
+        ).folder
+        for side, context in ((32, 2.0), (48, 3.0))
+    ]
+    (tmp_path / "other").mkdir()
+    other = write_films(tmp_path / "other", patients=6)
+    text = other.read_text(encoding="utf-8").replace(",16,16", ",,", 1).replace("L00CC", "L00XX")
+    other.write_text("\n".join(line if "L00XX" not in line else line.rsplit(",", 4)[0] + ",,,," for line in text.splitlines()) + "\n")
+    both = judge_ensemble(runs, output=tmp_path / "output", manifest=other, out=tmp_path / "both")
+    tables = [judge_any(run, output=tmp_path, manifest=other, out=tmp_path / run.parent.name).scores for run in runs]
+    np.testing.assert_allclose(both.scores["logit"], np.mean([table["logit"] for table in tables], axis=0), rtol=1e-5)
+    assert list(both.excluded["case"]) == ["L00XX"]
+
+
+def test_folds_of_damaged_or_other_cases_are_refused(crossed: tuple[Path, Judged], tmp_path: Path) -> None:
+    _, judged = crossed
+    copy = shutil.copytree(judged.out, tmp_path / "copy")
+    table = pd.read_csv(copy / "fold_1" / "scores_test.csv")
+    table.iloc[3:].to_csv(copy / "fold_1" / "scores_test.csv", index=False)
+    with pytest.raises(
+        ScoreError, match=r"fold_1: its scores are not of the cases that it set aside; remove .*fold_1, and tools/train.py --resume"
+    ):
+        judge_folds(copy)
+    split = pd.read_csv(copy / "fold_2" / "split.csv")
+    split.iloc[1:].to_csv(copy / "fold_2" / "split.csv", index=False)
+    table.to_csv(copy / "fold_1" / "scores_test.csv", index=False)
+    with pytest.raises(ScoreError, match=r"fold_2: was made of another data set than the first fold"):
+        judge_folds(copy)
 
 
 def test_folds_have_no_common_test_part(crossed: tuple[Path, Judged], tmp_path: Path) -> None:

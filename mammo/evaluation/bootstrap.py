@@ -21,7 +21,6 @@ LEVEL = 0.95
 MOST_UNDEFINED = 0.05
 ELEMENTS_AT_ONCE = 1 << 20
 MOST_SILENT = 50_000_000  # cases × resamples that take about two seconds
-COUNTS = ("true_positive", "false_positive", "true_negative", "false_negative")
 
 
 @dataclass(frozen=True)
@@ -89,6 +88,24 @@ def with_interval(metric: Metric, values: np.ndarray) -> Metric:
 def with_intervals(metrics: dict[str, Metric], values: dict[str, np.ndarray]) -> dict[str, Metric]:
     """The same for every metric that has resamples."""
     return {name: with_interval(metric, values[name]) if name in values else metric for name, metric in metrics.items()}
+
+
+def with_exact_bounds(metrics: dict[str, Metric], cases: Cases, point: int) -> dict[str, Metric]:
+    """Give proportions of exactly 0 or 1, of which every resample is the same, the exact bound of as many trials as patients.
+
+    Clopper & Pearson 1934 (Biometrika 26:404): of n trials that all went one way, 0.025^(1/n) bounds the other. A patient
+    counts once, however many cases she has, which is on the safe side.
+    """
+    called = cases.called(point)
+    rows = {"recall": cases.malignant, "specificity": ~cases.malignant, "precision": called, "npv": ~called, "accuracy": called | True}
+    bounded = dict(metrics)
+    for name, of in rows.items():
+        metric = metrics[name]
+        if metric.value in (0.0, 1.0) and metric.low is None:
+            bound = ((1 - LEVEL) / 2) ** (1 / len(np.unique(cases.patient[of])))
+            low, high = (bound, 1.0) if metric.value == 1.0 else (0.0, 1 - bound)
+            bounded[name] = replace(metric, low=low, high=high, no_interval="")
+    return bounded
 
 
 _FIXED = 2 + ECE_BINS

@@ -1,5 +1,6 @@
 """Validation logits and labels in, a map from logit to probability out; and how well scores keep what they promise."""
 
+import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ from mammo.evaluation.cases import Cases
 from mammo.evaluation.metrics import ECE_BINS, Metric, cross_entropy, ece_bin
 from mammo.evaluation.weighted import Calibration as CalibrationFit
 
+logger = logging.getLogger(__name__)
 TEMPERATURES = (0.05, 20.0)
 # Isotonic regression gives 0 and 1 at its ends; a probability is kept this far from both, and a thousandth of it falls to
 # the logit's own order, so that cases of one step can still be ranked.
@@ -55,11 +57,17 @@ def fit_calibrator(labels: np.ndarray, logits: np.ndarray, method: str) -> Calib
         return Calibrator()
     if len(np.unique(labels)) < 2:
         raise ScoreError(f"calibration {method}: expected logits of both classes, got {len(labels)} cases of one class")
+    if np.ptp(logits) == 0:
+        return Calibrator(method if method == "temperature" else "none")
     if method == "temperature":
         low, high = np.log(TEMPERATURES)
         found = minimize_scalar(
             lambda log_t: cross_entropy(labels, logits / np.exp(log_t)), bounds=(low, high), method="bounded", options={"xatol": 1e-9}
         )
+        if min(abs(found.x - low), abs(found.x - high)) < 1e-3:
+            logger.warning(
+                "the temperature is at its bound, %.2f: validation's logits part the classes, or rank them the wrong way", np.exp(found.x)
+            )
         return Calibrator("temperature", float(np.exp(found.x)))
     fitted = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(logits, labels)
     return Calibrator("isotonic", 1.0, tuple(map(float, fitted.X_thresholds_)), tuple(map(float, fitted.y_thresholds_)))
@@ -92,6 +100,10 @@ def measure_calibration(cases: Cases) -> dict[str, Metric]:
     """Calibration slope, and intercept at slope 1 (0 is right; above it, scores are too low), of one set of cases."""
     if len(np.unique(cases.labels)) < 2:
         return dict.fromkeys(("calibration_slope", "calibration_intercept"), Metric(None, "one class only" if len(cases) else "no cases"))
+    certain = int(((cases.scores == 0) | (cases.scores == 1)).sum())
+    if certain:
+        reason = f"{certain} scores are exactly 0 or 1, which have no log-odds"
+        return dict.fromkeys(("calibration_slope", "calibration_intercept"), Metric(None, reason))
     fitted = CalibrationFit(cases)
     found = {"calibration_slope": fitted.slope[1], "calibration_intercept": fitted.intercept[0]}
     return {name: Metric(None, _NO_FIT[name]) if np.isnan(value) else Metric(float(value)) for name, value in found.items()}

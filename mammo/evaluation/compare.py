@@ -10,7 +10,7 @@ from scipy.stats import chi2, norm
 from mammo.evaluation.bootstrap import Resamples, resample, with_interval
 from mammo.evaluation.calibration import measure_calibration
 from mammo.evaluation.cases import Cases
-from mammo.evaluation.delong import auc_covariance
+from mammo.evaluation.delong import SMALLEST_VARIANCE, auc_covariance
 from mammo.evaluation.judge import Decisions, How, case_thresholds, one_decision
 from mammo.evaluation.levels import gather_level
 from mammo.evaluation.metrics import Metric, count_confusion, measure_at, measure_ranking
@@ -42,10 +42,13 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A system beside the first, at one level, each at its own main operating point."""
+    """A system beside the first, at one level, each at its own main operating point (rule, and threshold where there is one)."""
 
     first: str
     second: str
+    rules: tuple[str, str]
+    thresholds: tuple[float | None, float | None]
+    how: How
     level: str
     n: int
     n_positive: int
@@ -57,9 +60,7 @@ class Comparison:
         plain = [
             asdict(one) | {name: getattr(one, name).as_json() for name in ("first", "second", "difference")} for one in self.differences
         ]
-        return {name: getattr(self, name) for name in ("first", "second", "level", "n", "n_positive", "n_patients")} | {
-            "differences": plain
-        }
+        return {name: value for name, value in asdict(self).items() if name != "differences"} | {"differences": plain}
 
 
 def compare(systems: Sequence[System], *, level: str = "", how: How | None = None) -> tuple[Comparison, ...]:
@@ -75,14 +76,16 @@ def compare(systems: Sequence[System], *, level: str = "", how: How | None = Non
     """
     tables = check_same_cases([system.scores for system in systems], [system.name for system in systems])
     level = level or one_decision(systems[0].decisions).task
-    sides = [_Side.of(replace(system, scores=table), level, how or How()) for system, table in zip(systems, tables, strict=True)]
-    pairs = [_compare_pair(sides[0], side, level) for side in sides[1:]]
+    how = how or How()
+    sides = [_Side.of(replace(system, scores=table), level, how) for system, table in zip(systems, tables, strict=True)]
+    pairs = [_compare_pair(sides[0], side, level, how) for side in sides[1:]]
     return tuple(_with_holm(pairs))
 
 
 @dataclass(frozen=True)
 class _Side:
     name: str
+    rule: str
     cases: Cases
     metrics: dict[str, Metric]
     resamples: dict[str, np.ndarray]
@@ -95,10 +98,10 @@ class _Side:
         counted = count_confusion(cases.labels, cases.scores, cases.thresholds[0])
         metrics = measure_ranking(cases.labels, cases.scores) | measure_calibration(cases) | measure_at(counted)
         drawn: Resamples = resample(cases, resamples=how.resamples, seed=how.seed)
-        return _Side(system.name, cases, metrics, drawn.ranking | drawn.points[0])
+        return _Side(system.name, decision.rule, cases, metrics, drawn.ranking | drawn.points[0])
 
 
-def _compare_pair(first: _Side, second: _Side, level: str) -> Comparison:
+def _compare_pair(first: _Side, second: _Side, level: str, how: How) -> Comparison:
     tests = _tests(first.cases, second.cases)
     differences = []
     for name, metric in first.metrics.items():
@@ -110,7 +113,24 @@ def _compare_pair(first: _Side, second: _Side, level: str) -> Comparison:
         test, statistic, p = tests.get(name, ("", None, None))
         differences.append(Difference(name, metric, other, gap, test, statistic, p))
     cases = first.cases
-    return Comparison(first.name, second.name, level, len(cases), int(cases.malignant.sum()), cases.patients, tuple(differences))
+    return Comparison(
+        first.name,
+        second.name,
+        (first.rule, second.rule),
+        (_shared_threshold(first.cases), _shared_threshold(second.cases)),
+        how,
+        level,
+        len(cases),
+        int(cases.malignant.sum()),
+        cases.patients,
+        tuple(differences),
+    )
+
+
+def _shared_threshold(cases: Cases) -> float | None:
+    """The one that all cases are called at; None where each fold has its own."""
+    thresholds = cases.thresholds[0]
+    return float(thresholds[0]) if np.ptp(thresholds) == 0 else None
 
 
 def _tests(first: Cases, second: Cases) -> dict[str, tuple[str, float | None, float | None]]:
@@ -128,7 +148,7 @@ def delong_test(labels: np.ndarray, first: np.ndarray, second: np.ndarray, patie
     """
     found = auc_covariance(labels, np.stack([first, second]), patient)
     variance = found.covariance[0, 0] + found.covariance[1, 1] - 2 * found.covariance[0, 1]
-    if found.undefined or not variance > 1e-15:
+    if not variance > SMALLEST_VARIANCE:
         return None, None
     z = float((found.auc[1] - found.auc[0]) / np.sqrt(variance))
     return z, float(2 * norm.sf(abs(z)))

@@ -50,14 +50,13 @@ def _choose(rule: str, levels: dict[str, pd.DataFrame], task: str) -> Point:
     """A rule's threshold at each level; a level where validation has one class only takes that of the task's own."""
     own = levels[task]
     first = choose_threshold(own["label"].to_numpy(int), own["score"].to_numpy(float), rule)
+    borrowed = tuple(name for name, level in levels.items() if level["label"].nunique() < 2)
     thresholds = {
-        name: first
-        if name == task or level["label"].nunique() < 2
-        else choose_threshold(level["label"].to_numpy(int), level["score"].to_numpy(float), rule)
+        name: first if name in (task, *borrowed) else choose_threshold(level["label"].to_numpy(int), level["score"].to_numpy(float), rule)
         for name, level in levels.items()
     }
     reached = measure_at(count_confusion(own["label"].to_numpy(int), own["score"].to_numpy(float), first))
-    return Point(rule, thresholds, _rounded(reached["recall"].value), _rounded(reached["specificity"].value))
+    return Point(rule, thresholds, _rounded(reached["recall"].value), _rounded(reached["specificity"].value), borrowed)
 
 
 def _rounded(value: float | None) -> float | None:

@@ -12,6 +12,8 @@ from scipy.stats import norm, rankdata
 from mammo.evaluation.bootstrap import LEVEL
 from mammo.evaluation.metrics import Metric
 
+SMALLEST_VARIANCE = 1e-15
+
 
 @dataclass(frozen=True)
 class AucCovariance:
@@ -37,8 +39,6 @@ def auc_covariance(labels: np.ndarray, scores: np.ndarray, patient: np.ndarray) 
     owners = patient.max() + 1
     with_positive, with_negative = len(np.unique(patient[malignant])), len(np.unique(patient[~malignant]))
     clusters = len(np.unique(patient))
-    if with_positive < 2 or with_negative < 2:
-        return _none(len(scores), "fewer than two patients with malignant, or with benign, cases")
     aucs, hits, alarms = [], [], []
     for row in scores:
         above, below = _placements(row[malignant], row[~malignant])
@@ -46,6 +46,9 @@ def auc_covariance(labels: np.ndarray, scores: np.ndarray, patient: np.ndarray) 
         aucs.append(auc)
         hits.append(np.bincount(patient[malignant], weights=above - auc, minlength=owners))
         alarms.append(np.bincount(patient[~malignant], weights=below - auc, minlength=owners))
+    if with_positive < 2 or with_negative < 2:
+        unknown = np.full((len(scores), len(scores)), np.nan)
+        return AucCovariance(np.array(aucs), unknown, "fewer than two patients with malignant, or with benign, cases")
     hit, alarm = np.stack(hits), np.stack(alarms)
     first = with_positive / (with_positive - 1) * (hit @ hit.T) / positives**2
     second = with_negative / (with_negative - 1) * (alarm @ alarm.T) / negatives**2
@@ -54,11 +57,14 @@ def auc_covariance(labels: np.ndarray, scores: np.ndarray, patient: np.ndarray) 
 
 
 def auc_interval(labels: np.ndarray, scores: np.ndarray, patient: np.ndarray) -> Metric:
-    """One system's AUC with its 95 % interval, cut at 0 and 1."""
+    """One system's AUC with its 95 % interval, cut at 0 and 1; near them, with few cases, it is too narrow."""
     found = auc_covariance(labels, scores[None], patient)
-    if found.undefined:
+    auc, variance = float(found.auc[0]), float(found.covariance[0, 0])
+    if np.isnan(auc):
         return Metric(None, found.undefined)
-    auc, half = float(found.auc[0]), float(norm.ppf((1 + LEVEL) / 2) * np.sqrt(max(found.covariance[0, 0], 0.0)))
+    if not variance > SMALLEST_VARIANCE:
+        return Metric(auc, no_interval=found.undefined or "the estimated variance is zero")
+    half = float(norm.ppf((1 + LEVEL) / 2) * np.sqrt(variance))
     return Metric(auc, "", max(auc - half, 0.0), min(auc + half, 1.0))
 
 

@@ -6,14 +6,14 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 import pandas as pd
 
-from mammo.evaluation.bootstrap import RESAMPLES, resample, with_intervals
+from mammo.evaluation.bootstrap import RESAMPLES, resample, with_exact_bounds, with_intervals
 from mammo.evaluation.calibration import ReliabilityBin, measure_calibration, reliability, to_probability
 from mammo.evaluation.cases import Cases
 from mammo.evaluation.delong import auc_interval
 from mammo.evaluation.levels import gather_level, levels_of
 from mammo.evaluation.metrics import Confusion, Metric, count_confusion, measure_at, measure_ranking
 from mammo.evaluation.operating_point import Decision
-from mammo.evaluation.screening import PREVALENCE, per_thousand
+from mammo.evaluation.screening import PREVALENCE, SCREENING, per_thousand
 from mammo.evaluation.subgroups import Subgroup, judge_subgroups
 from mammo.settings import EvaluationSettings
 
@@ -48,7 +48,9 @@ class PointResult:
 
 @dataclass(frozen=True)
 class LevelResult:
-    """The metrics of one level: `ranking` without a threshold, `points` at each (the main one first, 0.5 last).
+    """The metrics of one level: `ranking` without a threshold, `points` at each (the main one first, 0.5 among them).
+
+    Screening figures are of the level patient alone.
 
     `delong` is the AUC with DeLong's interval, in Obuchowski's form where a patient has several cases.
     """
@@ -68,7 +70,7 @@ class LevelResult:
     @property
     def half(self) -> PointResult:
         """The calls at 0.5."""
-        return self.points[-1]
+        return next(point for point in self.points if point.rule == HALF)
 
 
 @dataclass(frozen=True)
@@ -81,9 +83,10 @@ class CalibrationSide:
 
 @dataclass(frozen=True)
 class Judgement:
-    """The results under a decision (or a fold's each). `sweep` is of the task's own level, as are the subgroups.
+    """The results under a decision (or a fold's each). `sweep` is of the task's own level, as are the subgroups, with what the
+    same threshold would mean to 1,000 people, which is of the level patient.
 
-    `before` is the calibration of the raw logits, None where a table has none.
+    `before` is that of the raw logits, None where a table has none or nothing was calibrated.
     """
 
     levels: dict[str, LevelResult]
@@ -132,19 +135,22 @@ def judge(scores: pd.DataFrame, decisions: Decisions, *, how: How | None = None)
     gathered = {level: gather_level(scores, level, task=decision.task, how=decision.level_score) for level in levels_of(decision.task)}
     own = gathered[decision.task]
     levels: dict[str, LevelResult] = {}
-    swept: tuple[PointResult, ...] = ()
+    thresholds = _sweep_thresholds(own["score"].to_numpy())
+    swept: dict[str, tuple[PointResult, ...]] = {}
     for name, frame in gathered.items():
-        thresholds = _sweep_thresholds(own["score"].to_numpy()) if name == decision.task else np.empty(0)
-        level = _judge_level(frame, name, decisions, how, thresholds)
-        if len(thresholds):
-            swept, level = level.points[-len(thresholds) :], replace(level, points=level.points[: -len(thresholds)])
-        levels[name] = level
+        level = _judge_level(frame, name, decisions, how, thresholds if name in (decision.task, "patient") else np.empty(0))
+        kept = len(level.points) - (len(thresholds) if name in (decision.task, "patient") else 0)
+        swept[name], levels[name] = level.points[kept:], replace(level, points=level.points[:kept])
+    rows = tuple(
+        replace(row, metrics=row.metrics | {name: people.metrics[name] for name in SCREENING})
+        for row, people in zip(swept[decision.task], swept["patient"], strict=True)
+    )
     after = CalibrationSide(
         _calibration_part(levels[decision.task].ranking), reliability(own["label"].to_numpy(int), own["score"].to_numpy())
     )
     main = case_thresholds(scores, decisions, decision.task)[0]
     subgroups = judge_subgroups(scores, main, resamples=how.resamples, seed=how.seed)
-    return Judgement(levels, decisions, decision.task, swept, subgroups, _before(scores, how), after, how)
+    return Judgement(levels, decisions, decision.task, rows, subgroups, _before(scores, decision.calibrator.method, how), after, how)
 
 
 def one_decision(decisions: Decisions) -> Decision:
@@ -162,20 +168,21 @@ def case_thresholds(frame: pd.DataFrame, decisions: Decisions, level: str) -> np
 
 def _judge_level(frame: pd.DataFrame, name: str, decisions: Decisions, how: How, swept: np.ndarray) -> LevelResult:
     labels, scores = frame["label"].to_numpy(int), frame["score"].to_numpy(float)
-    decision = one_decision(decisions)
-    halves = [HALF] if decision.rule != HALF else []
+    chosen = [point.rule for point in one_decision(decisions).points]
+    halves = [] if HALF in chosen else [HALF]
     fixed = np.append([0.5] * len(halves), swept)
     thresholds = np.concatenate([case_thresholds(frame, decisions, name), np.repeat(fixed[:, None], len(frame), axis=1)])
     cases = Cases.of(frame, thresholds)
     drawn = resample(cases, resamples=how.resamples, seed=how.seed)
-    rules = [point.rule for point in decision.points] + halves + ["sweep"] * len(swept)
-    single = isinstance(decisions, Decision)
+    rules = chosen + halves + ["sweep"] * len(swept)
     points = []
     for number, rule in enumerate(rules):
         confusion = count_confusion(labels, scores, thresholds[number])
         measured = measure_at(confusion)
-        metrics = with_intervals(measured, drawn.points[number]) | _screening(measured, drawn.points[number], how.prevalence)
-        shared = single or rule in (HALF, "sweep")
+        metrics = with_exact_bounds(with_intervals(measured, drawn.points[number]), cases, number)
+        if name == "patient":
+            metrics |= _screening(measured, drawn.points[number], how.prevalence)
+        shared = np.ptp(thresholds[number]) == 0
         points.append(PointResult(rule, float(thresholds[number][0]) if shared else None, metrics, confusion))
     ranking = with_intervals(measure_ranking(labels, scores) | measure_calibration(cases), drawn.ranking)
     delong = auc_interval(labels, scores, cases.patient)
@@ -201,8 +208,8 @@ def _sweep_thresholds(scores: np.ndarray) -> np.ndarray:
     return np.append(np.unique(steps), np.nextafter(scores.max(), np.inf))
 
 
-def _before(scores: pd.DataFrame, how: How) -> CalibrationSide | None:
-    if "logit" not in scores:
+def _before(scores: pd.DataFrame, method: str, how: How) -> CalibrationSide | None:
+    if "logit" not in scores or method == "none":
         return None
     raw = scores.assign(score=to_probability(scores["logit"].to_numpy(float)))
     cases = Cases.of(raw)

@@ -47,7 +47,6 @@ class Confusion:
     false_negative: int
 
 
-AT_THRESHOLD = ("accuracy", "recall", "specificity", "precision", "npv", "f1", "balanced_accuracy")
 RANKING = ("auc", "average_precision", "brier", "ece")
 # Why a ratio has no value, by its metric; `balanced_accuracy` takes the reason of recall or specificity.
 NO_RATIO = {
@@ -96,7 +95,7 @@ def measure_at(confusion: Confusion) -> dict[str, Metric]:
 
 
 def ratios(hit: np.ndarray, alarm: np.ndarray, quiet: np.ndarray, miss: np.ndarray) -> dict[str, np.ndarray]:
-    """The metrics of `AT_THRESHOLD` from counts (true and false positives, true and false negatives), NaN where undefined."""
+    """The metrics of `measure_at` from counts (true and false positives, true and false negatives), NaN where undefined."""
     with np.errstate(invalid="ignore", divide="ignore"):
         recall, specificity = hit / (hit + miss), quiet / (quiet + alarm)
         return {

@@ -11,12 +11,16 @@ from mammo.evaluation.calibration import Calibrator
 
 @dataclass(frozen=True)
 class Point:
-    """An operating point: its rule, the threshold at each level, and what it reached on the part it was chosen on."""
+    """An operating point: its rule, the threshold at each level, and what it reached on the part it was chosen on.
+
+    `borrowed` are levels where that part has one class only: there the task's own threshold is taken.
+    """
 
     rule: str
     thresholds: dict[str, float]
     recall: float | None = None
     specificity: float | None = None
+    borrowed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ class Decision:
         """
         given = values["calibrator"]
         calibrator = Calibrator(given["method"], given["temperature"], tuple(given["logits"]), tuple(given["probabilities"]))
-        points = tuple(Point(**point) for point in values["points"])
+        points = tuple(Point(**{**point, "borrowed": tuple(point["borrowed"])}) for point in values["points"])
         rest = {name: values[name] for name in ("task", "level_score", "part", "cases", "positives", "split_sha256")}
         decision = Decision(points, calibrator, **rest)
         thresholds = [threshold for point in points for threshold in point.thresholds.values()]

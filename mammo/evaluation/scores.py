@@ -36,6 +36,8 @@ def check_scores(frame: pd.DataFrame, where: str) -> pd.DataFrame:
     if missing:
         raise ScoreError(in_one_line(where, missing))
     faults = [] if len(frame) else ["it has no row"]
+    frame = frame.assign(**{name: frame[name].astype("string").str.strip().astype(object) for name in IDS})
+    frame = frame.drop(columns=[name for name in ("logit", "fold") if name in frame and (frame[name].isna() | (frame[name] == "")).all()])
     score = pd.to_numeric(frame["score"], errors="coerce")
     label = pd.to_numeric(frame["label"], errors="coerce")
     # NaN fails both comparisons, so it is named here too.
@@ -82,7 +84,8 @@ def check_same_cases(tables: Sequence[pd.DataFrame], names: Sequence[str]) -> li
                 faults.append(f"{name}: {column} differs in {differs.sum()} cases, such as {first.index[differs][0]}")
     if faults:
         raise ScoreError(in_one_line(f"{names[0]} and the others must be judged on the same cases", faults))
-    return [table.set_index("case_id", drop=False).loc[first.index].reset_index(drop=True) for table in tables]
+    own = {name: first[name].to_numpy() for name in IDS}  # films and breasts are gathered alike, whatever each table calls them
+    return [table.set_index("case_id", drop=False).loc[first.index].reset_index(drop=True).assign(**own) for table in tables]
 
 
 def _double_faults(frame: pd.DataFrame, label: pd.Series) -> list[str]:

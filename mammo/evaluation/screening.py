@@ -5,6 +5,7 @@ import numpy as np
 # Cancers per screened person: the Breast Cancer Surveillance Consortium's 2007-2013 benchmarks found 5.1 per 1,000 and
 # missed 0.8 (Lehman et al. 2017, Radiology 283:49).
 PREVALENCE = 0.006
+SCREENING = ("recalled_per_1000", "found_per_1000", "missed_per_1000", "ppv_at_prevalence", "npv_at_prevalence")
 
 
 def per_thousand(recall: np.ndarray, specificity: np.ndarray, prevalence: float) -> dict[str, np.ndarray]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from mammo.evaluation.bootstrap import resample, with_intervals
+from mammo.evaluation.bootstrap import resample, with_exact_bounds, with_intervals
 from mammo.evaluation.cases import Cases
 from mammo.evaluation.metrics import Metric, count_confusion, measure_at, measure_ranking
 
@@ -51,7 +51,8 @@ def judge_subgroups(scores: pd.DataFrame, thresholds: np.ndarray, *, resamples: 
             count_confusion(cases.labels, cases.scores, cases.thresholds[0])
         )
         drawn = resample(cases, resamples=resamples, seed=seed, calibration=False)
-        metrics = with_intervals({name: measured[name] for name in METRICS}, drawn.ranking | drawn.points[0])
+        counted = with_exact_bounds(with_intervals(measured, drawn.ranking | drawn.points[0]), cases, 0)
+        metrics = {name: counted[name] for name in METRICS}
         positives = int(cases.malignant.sum())
         found.append(Subgroup(column, value, len(cases), positives, cases.patients, positives < FEW_POSITIVES, metrics))
     return tuple(found)

@@ -1,8 +1,7 @@
 """A cross-validation's folder in, its pooled out-of-fold scores and each fold judged, side by side, out. No paddle needed."""
 
-import json
 import statistics
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -17,6 +16,7 @@ from mammo.inference.judged import Judged
 from mammo.runs import CONFIG_FILE, fold_folder, read_folds
 from mammo.tables import read_table
 
+ANEW = "remove {part}, and tools/train.py --resume {folder} makes it anew"
 OUT_OF_FOLD_FILE = "scores_out_of_fold.csv"
 
 
@@ -48,7 +48,7 @@ def judge_folds(folder: Path) -> Judged:
         single.append(judge(tables[-1], decisions[fold], how=how))
         excluded.append(read_table(of_fold / "excluded.csv", "the list of excluded cases", error=DataMissingError))
     pooled = pd.concat(tables, ignore_index=True)
-    _check_folds(folder, pooled, decisions)
+    _check_folds(folder, tables, decisions)
     write_scores(pooled, folder / OUT_OF_FOLD_FILE)
     judgement = judge(pooled, decisions, how=how)
     (folder / "report").mkdir(exist_ok=True)
@@ -77,16 +77,25 @@ def is_judged(folder: Path) -> bool:
     return (folder / DECISION_FILE).is_file() and (folder / "report" / "metrics.json").is_file()
 
 
-def _check_folds(folder: Path, pooled: pd.DataFrame, decisions: dict[int, Decision]) -> None:
-    twice = pooled.loc[pooled["case_id"].duplicated(), "case_id"]
-    if len(twice):
-        raise ScoreError(
-            f"{folder}: {len(twice)} cases stand in two folds, such as {twice.iloc[0]}; train the folds again from one data set"
-        )
+def _check_folds(folder: Path, tables: list[pd.DataFrame], decisions: dict[int, Decision]) -> None:
+    """Hold that each fold has the cases it set aside, that all are of one data set, and that no case is missing or doubled."""
+    everyone: set[tuple[str, str]] = set()
+    for fold, table in enumerate(tables):
+        part = fold_folder(folder, fold)
+        split = read_table(part / "split.csv", "a fold's list of cases", error=DataMissingError)
+        cases = set(zip(split["case_id"], split["label"], strict=True))
+        everyone = everyone or cases
+        if cases != everyone:
+            raise ScoreError(f"{part}: was made of another data set than the first fold; {ANEW.format(part=part, folder=folder)}")
+        if set(split.loc[split["part"] == "test", "case_id"]) != set(table["case_id"]):
+            raise ScoreError(f"{part}: its scores are not of the cases that it set aside; {ANEW.format(part=part, folder=folder)}")
+    total = sum(len(table) for table in tables)
+    if total != len(everyone):
+        raise ScoreError(f"{folder}: expected each of {len(everyone)} cases in one fold, got {total} scores; train the folds again")
     rules = {tuple(point.rule for point in decision.points) for decision in decisions.values()}
     if len(rules) > 1:
         raise ScoreError(f"{folder}: the folds have different operating points: {rules}; judge them anew with tools/eval.py --run {folder}")
 
 
 def _plain(over: dict[str, dict[str, OverFolds]]) -> dict[str, object]:
-    return json.loads(json.dumps({level: {name: vars(value) for name, value in metrics.items()} for level, metrics in over.items()}))
+    return {level: {name: asdict(value) for name, value in metrics.items()} for level, metrics in over.items()}

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from mammo.config import load_settings
-from mammo.errors import SplitError
+from mammo.errors import DataMissingError, SplitError
 from mammo.evaluation.ensemble import mean_logits
 from mammo.evaluation.scores import read_scores
 from mammo.inference.cross_validation import judge_folds
@@ -26,13 +26,16 @@ from mammo.runs import (
     read_folds,
     read_split_hash,
 )
-from mammo.settings import Settings
+from mammo.tables import read_table
 
 MEMBERS_FILE = "ensemble.json"
 
 
 def judge_ensemble(runs: list[Path], *, output: Path, manifest: Path | None = None, out: Path | None = None) -> Judged:
     """Judge the mean of several networks' logits.
+
+    The folds of a cross-validation have no common validation part: their ensemble takes calibration and thresholds from the
+    pooled out-of-fold scores, which are single networks'. A mean is less spread, so these carry over only roughly.
 
     Args:
         runs: At least two runs of one split, or one cross-validation, whose folds are the members.
@@ -62,14 +65,15 @@ def judge_ensemble(runs: list[Path], *, output: Path, manifest: Path | None = No
     known: tuple[str, ...] = ()
     prepared: tuple[PreparedSplit, ...] = ()
     if manifest:
-        settings, films = prepare_manifest(settings, manifest)
-        prepared, scores = (films,), _score_manifest(settings, members, films, target.name)
+        scores, films = _score_manifest(members, manifest, target.name)
+        prepared, excluded = (films,), films.split.samples.excluded
         known = known_patients(members, scores["patient_id"])
     else:
         scores = _mean(members, "scores_test.csv", target.name)
+        excluded = read_table(members[0] / "excluded.csv", "the list of excluded cases", error=DataMissingError)
     judgement, scores = keep_judgement(settings, scores, target, decision=decision)
     about = f"{manifest or 'test part'}, ensemble of {len(members)}"
-    return Judged(target, about, judgement, scores, target, settings, prepared, known_patients=known)
+    return Judged(target, about, judgement, scores, target, settings, prepared, excluded, known)
 
 
 def _mean(members: list[Path], file: str, model_id: str) -> pd.DataFrame:
@@ -77,6 +81,12 @@ def _mean(members: list[Path], file: str, model_id: str) -> pd.DataFrame:
     return mean_logits(tables, [str(member / file) for member in members], model_id=model_id)
 
 
-def _score_manifest(settings: Settings, members: list[Path], films: PreparedSplit, model_id: str) -> pd.DataFrame:
-    tables = [score_part(settings, films, load_run(member).network, part="test", model_id=model_id) for member in members]
-    return mean_logits(tables, [str(member) for member in members], model_id=model_id)
+def _score_manifest(members: list[Path], manifest: Path, model_id: str) -> tuple[pd.DataFrame, PreparedSplit]:
+    """Each member sees films as its own training did; the first one's are returned for the report's pictures."""
+    tables, films = [], []
+    for member in members:
+        loaded = load_run(member)
+        settings, prepared = prepare_manifest(loaded.settings, manifest)
+        films.append(prepared)
+        tables.append(score_part(settings, prepared, loaded.network, part="test", model_id=model_id))
+    return mean_logits(tables, [str(member) for member in members], model_id=model_id), films[0]

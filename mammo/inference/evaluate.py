@@ -1,8 +1,5 @@
 """A run folder, and perhaps another data set, in; the judgement of its best network out."""
 
-import json
-import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +9,6 @@ from mammo.cases.read import read_cases
 from mammo.cases.samples import make_samples
 from mammo.config import dump_settings
 from mammo.errors import DataMissingError, SettingsError, SplitError
-from mammo.inference.decisions import write_json
 from mammo.inference.judge_run import decide, judge_part
 from mammo.inference.judged import Judged
 from mammo.inference.load import load_run
@@ -68,9 +64,6 @@ def copy_run_files(folder: Path, out: Path, settings: Settings, *, names: tuple[
     for name in names:
         if (folder / name).is_file():
             (out / name).write_bytes((folder / name).read_bytes())
-    if (out / ENVIRONMENT_FILE).is_file():  # the command in it is the training's
-        environment = json.loads((out / ENVIRONMENT_FILE).read_text(encoding="utf-8"))
-        write_json(out / ENVIRONMENT_FILE, environment | {"judged_with": shlex.join(["python", *sys.argv])})
 
 
 def _check_overrides(overrides: Sequence[str], out: Path | None) -> None:

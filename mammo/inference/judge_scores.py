@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mammo.config import load_settings
 from mammo.errors import ScoreError
+from mammo.evaluation.calibration import Calibrator
 from mammo.evaluation.judge import HALF, How, judge
 from mammo.evaluation.levels import levels_of
 from mammo.evaluation.operating_point import Decision, fixed_decision
@@ -44,7 +45,7 @@ def judge_scores(table: Path, *, run_folder: Path | None = None, task: str | Non
 
 
 def for_task(decision: Decision, task: str | None) -> Decision:
-    """The same decision for cases of another task, if it knows a threshold for them.
+    """The same thresholds for outside scores, which are judged as they come, of cases of another task if they know that.
 
     Raises:
         ScoreError: It knows none.
@@ -53,4 +54,4 @@ def for_task(decision: Decision, task: str | None) -> Decision:
     known = list(decision.points[0].thresholds)
     if task not in known:
         raise ScoreError(f"--task {task}: the run has no threshold for it, only for {', '.join(known)}; judge without --run")
-    return replace(decision, task=task)
+    return replace(decision, task=task, calibrator=Calibrator())

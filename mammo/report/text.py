@@ -41,6 +41,11 @@ def show_judgement(judgement: Judgement, about: str, *, phantom: bool = False) -
     elif decision.cases:
         chosen = f"chosen on {decision.cases} {decision.part} cases ({decision.positives} malignant), each level on its own"
         print(f"main operating point: {decision.rule}, {chosen}")
+        if decision.part == "out-of-fold":
+            print("these scores are single networks'; a mean of several is less spread: calibration and thresholds carry over only roughly")
+        if decision.points[0].borrowed:
+            borrowed = ", ".join(decision.points[0].borrowed)
+            print(f"{borrowed}: {decision.part} has one class only there, so the threshold of {decision.task} is used")
     for name, level in judgement.levels.items():
         for metric, value in (level.ranking | level.main.metrics).items():
             if value.undefined:
@@ -64,7 +69,9 @@ def _short(metric: Metric) -> str:
 
 
 def _threshold(point: PointResult) -> str:
-    return "by fold" if point.threshold is None else f"{point.threshold:.3f}"
+    if point.threshold is None:
+        return "by fold"
+    return f"{point.threshold:.3f}" if point.threshold <= 1 else "above 1"
 
 
 def _calibration_lines(judgement: Judgement) -> list[str]:
@@ -115,10 +122,18 @@ def show_comparisons(comparisons: tuple[Comparison, ...]) -> None:
     for one in comparisons:
         rows = [(row.metric, str(row.first), str(row.second), _signed(row.difference), _p(row)) for row in one.differences]
         size = f"{one.n} cases of {one.n_patients} patients, {one.n_positive} malignant"
-        print_table(f"A {one.first}\nB {one.second}\n{one.level}, {size}", ("metric", "A", "B", "B - A (95 %)", "p"), rows)
+        names = [f"{letter} {name}, at {_point(one, side)}" for side, (letter, name) in enumerate((("A", one.first), ("B", one.second)))]
+        print_table("\n".join([*names, f"{one.level}, {size}"]), ("metric", "A", "B", "B - A (95 %)", "p"), rows)
+        if one.rules[0] != one.rules[1]:
+            print("the operating points have different rules: recall, specificity and their kin are not like with like")
     print("p: AUC by DeLong for clusters (Obuchowski 1997), recall, specificity and accuracy by McNemar for clusters (Obuchowski 1998)")
     if len(comparisons) > 1:
         print("several systems were compared with A: p is adjusted over them by Holm's method")
+
+
+def _point(comparison: Comparison, side: int) -> str:
+    threshold = comparison.thresholds[side]
+    return f"{comparison.rules[side]} ({'thresholds of each fold' if threshold is None else f'threshold {threshold:.3f}'})"
 
 
 def _signed(metric: Metric) -> str:

@@ -1,5 +1,7 @@
 """A judgement in, its report out: `index.html`, `model_card.md`, `checklist.md`, `curves.png`, and the figures in VisualDL."""
 
+import shlex
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,7 +47,7 @@ def make_source(judged: Judged) -> ReportSource:
         excluded=judged.excluded,
         known_patients=judged.known_patients,
         folds=judged.folds,
-        **files,
+        **files | {"environment": _with_command(files.get("environment", {}))},
     )
     try:
         prepared = _films(judged)
@@ -53,9 +55,17 @@ def make_source(judged: Judged) -> ReportSource:
         return replace(source, no_pictures=f"the films could not be read again: {error}")
     if prepared is None:
         return replace(source, no_pictures="the scores came from outside, without films")
+    source = replace(source, environment=source.environment | {"data_sha256": prepared.data_sha256})
     thresholds = case_thresholds(judged.scores, judged.judgement.decisions, judged.judgement.task)[0]
     parts = None if judged.folds else audit_split(prepared.split).parts
     return replace(source, pictures=make_pictures(judged.scores, thresholds, prepared), parts=parts)
+
+
+def _with_command(environment: dict[str, object]) -> dict[str, object]:
+    """What made the scores, and, where that was another command, what judged them."""
+    if not environment:
+        return {"command": sys.argv}
+    return environment if environment.get("command") == sys.argv else environment | {"judged_with": shlex.join(["python", *sys.argv])}
 
 
 def _films(judged: Judged) -> PreparedSplit | None:

@@ -79,13 +79,21 @@ def test_patients_with_many_like_cases_widen_the_interval() -> None:
 
 
 def test_an_interval_covers_the_truth_as_often_as_it_says() -> None:
-    # The AUC of two normals a distance of 1 apart is Φ(1/√2) = 0.7602; 200 samples of 120 patients, two cases each.
-    truth, covered = 0.76025, 0
+    # A patient's four cases have one label, a shared part of the logit (variance 0.9) and one of their own (0.1), so the logits
+    # are normal with variance 1 and means 1 apart: the AUC is Φ(1/√2) = 0.7602. 200 samples of 60 patients.
+    truth, covered, as_if_alone = 0.76025, 0, 0
     for seed in range(200):
-        cases = Cases.of(drawn_table(240, 120, seed=seed))
-        metric = with_interval(Metric(0.5), resample(cases, resamples=200, seed=seed, calibration=False).ranking["auc"])
-        covered += metric.low <= truth <= metric.high
-    assert 0.90 <= covered / 200 <= 0.99
+        generator = np.random.default_rng(seed)
+        label = np.repeat(generator.integers(0, 2, 60), 4)
+        logit = label + np.repeat(generator.normal(0, np.sqrt(0.9), 60), 4) + generator.normal(0, np.sqrt(0.1), 240)
+        scores, patient = 1 / (1 + np.exp(-logit)), np.repeat(np.arange(60), 4)
+        for cluster in (patient, np.arange(240)):
+            cases = Cases(label, scores, cluster, np.empty((0, 240)))
+            metric = with_interval(Metric(0.5), resample(cases, resamples=200, seed=seed, calibration=False).ranking["auc"])
+            inside = metric.low <= truth <= metric.high
+            covered, as_if_alone = (covered + inside, as_if_alone) if cluster is patient else (covered, as_if_alone + inside)
+    assert 0.89 <= covered / 200 <= 0.99
+    assert as_if_alone / 200 < 0.80
 
 
 def test_many_undefined_resamples_give_a_reason_and_no_interval() -> None:
@@ -95,7 +103,6 @@ def test_many_undefined_resamples_give_a_reason_and_no_interval() -> None:
     assert metric.as_json() == {"value": 0.5, "no_interval": "it has no value in 30 of 100 resamples"}
 
 
-def test_one_patient_has_intervals_of_no_width() -> None:
-    table = drawn_table(40, 40).assign(patient_id="P1")
-    drawn = resample(Cases.of(table), resamples=100)
-    assert np.ptp(drawn.ranking["auc"]) == 0
+def test_one_patient_has_no_interval() -> None:
+    drawn = resample(Cases.of(drawn_table(40, 40).assign(patient_id="P1")), resamples=100)
+    assert with_interval(Metric(0.7), drawn.ranking["auc"]).no_interval == "every resample has the same value"

@@ -10,7 +10,9 @@ from statsmodels.stats.multitest import multipletests
 
 from mammo.errors import ScoreError
 from mammo.evaluation.compare import System, compare, mcnemar_test
-from mammo.evaluation.judge import How
+from mammo.evaluation.judge import How, judge
+from mammo.evaluation.levels import LEVELS
+from mammo.evaluation.operating_point import fixed_decision
 from mammo.evaluation.scores import check_scores
 from tests.evaluation.published import THYROIDS
 from tests.evaluation.tables import decision, drawn_table
@@ -74,8 +76,6 @@ def test_paired_interval_is_narrower_than_that_of_two_samples() -> None:
     frame = drawn_table(400, 200)
     pair = compare([System("A", frame, decision()), System("B", other_system(frame, gain=0.0), decision())], how=QUICK)[0]
     one = next(row for row in pair.differences if row.metric == "brier")
-    from mammo.evaluation.judge import judge
-
     widths = [judge(table, decision(), how=QUICK).own.ranking["brier"] for table in (frame, other_system(frame, gain=0.0))]
     apart = np.sqrt(sum((metric.high - metric.low) ** 2 for metric in widths))
     assert one.difference.high - one.difference.low < apart
@@ -107,6 +107,24 @@ def test_a_level_can_be_chosen() -> None:
     frame = drawn_table(60, 20)
     pair = compare([System("A", frame, decision()), System("B", other_system(frame, gain=1.0), decision())], level="patient", how=QUICK)[0]
     assert (pair.level, pair.n) == ("patient", 20)
+
+
+def test_other_names_of_films_and_breasts_are_of_no_account() -> None:
+    frame = drawn_table(80, 30)
+    renamed = frame.assign(image_id="f" + frame["image_id"].str[::-1], breast_id="b" + frame["breast_id"].str[::-1])
+    for level in ("image", "breast"):
+        pair = compare([System("A", frame, decision()), System("B", renamed, decision())], level=level, how=QUICK)[0]
+        assert {one.difference.value for one in pair.differences} == {0.0}
+
+
+def test_each_systems_operating_point_is_told() -> None:
+    frame = drawn_table(40, 20)
+    pair = compare([System("A", frame, decision(0.3)), System("B", frame, fixed_decision(0.5, rule="0.5", task="lesion", levels=LEVELS))])[
+        0
+    ]
+    assert pair.rules == ("recall>=0.90", "0.5")
+    assert pair.thresholds == (0.3, 0.5)
+    assert pair.as_json()["how"]["resamples"] == 2000
 
 
 def test_one_class_is_compared_as_far_as_it_goes() -> None:

@@ -52,7 +52,8 @@ def test_single_cases_give_the_plain_form(rows: list[tuple[int, int, int]]) -> N
         return
     metric = auc_interval(cases.labels, cases.scores, np.arange(len(cases)))
     area, (low, high) = confidenceinterval.roc_auc_score(cases.labels, cases.scores, confidence_level=0.95, method="delong")
-    if np.isnan(low):
+    if np.isnan(low) or metric.low is None:
+        assert low == high or np.isnan(low)
         return
     # The library's ranks are of single precision.
     assert (metric.value, metric.low, metric.high) == pytest.approx((area, max(low, 0), min(high, 1)), abs=1e-5)
@@ -75,8 +76,16 @@ def test_the_order_of_cases_is_of_no_account() -> None:
 )
 def test_no_variance_is_said(labels: list[int], patient: list[int], reason: str) -> None:
     metric = auc_interval(np.array(labels), np.array([0.2, 0.4, 0.6]), np.array(patient))
-    assert metric.value is None
-    assert metric.undefined.startswith(reason)
+    assert (metric.low, metric.high) == (None, None)
+    assert (metric.undefined or metric.no_interval).startswith(reason)
+    assert (metric.value is None) == (len(set(labels)) == 1)
+
+
+def test_perfect_and_equal_scores_have_no_interval() -> None:
+    labels, patient = np.array([0, 0, 1, 1]), np.arange(4)
+    for scores, area in ((np.array([0.1, 0.2, 0.8, 0.9]), 1.0), (np.full(4, 0.5), 0.5)):
+        metric = auc_interval(labels, scores, patient)
+        assert (metric.value, metric.low, metric.no_interval) == (area, None, "the estimated variance is zero")
 
 
 def test_systems_that_rank_alike_have_no_p() -> None:

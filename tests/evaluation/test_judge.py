@@ -8,6 +8,7 @@ import pytest
 import sklearn.metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from statsmodels.stats.proportion import proportion_confint
 
 from mammo.errors import DataMissingError, ScoreError
 from mammo.evaluation.bootstrap import draw_patients
@@ -140,7 +141,7 @@ def test_equal_scores_and_one_patient_are_judged() -> None:
     assert alike.ranking["calibration_slope"].undefined == "the scores part the classes, or are all equal"
     one = judge(drawn_table(30, 30).assign(patient_id="P", breast_id="P_L", image_id="P_L_CC"), decision(), how=QUICK)
     assert one.levels["patient"].ranking["auc"].undefined == "one class only"
-    assert one.own.delong.undefined.startswith("fewer than two patients")
+    assert one.own.delong.no_interval.startswith("fewer than two patients")
 
 
 def test_a_million_cases_are_measured_as_scikit_learn_does() -> None:
@@ -157,6 +158,39 @@ def test_a_million_cases_are_measured_as_scikit_learn_does() -> None:
     assert measure_at(count_confusion(labels, scores, 0.5))["npv"].value == pytest.approx(
         sklearn.metrics.precision_score(1 - labels, scores < 0.5)
     )
+
+
+@pytest.mark.parametrize(("rules", "halves"), [(("0.5", "youden"), 1), (("youden", "0.5"), 1), (("youden",), 1)])
+def test_calls_at_half_are_at_half_whatever_the_rules(rules: tuple[str, ...], halves: int) -> None:
+    frame = drawn_table(80, 40)
+    made, _ = make_decision(drawn_table(80, 40, seed=1), rules=rules, task="lesion")
+    own = judge(frame, made, how=QUICK).own
+    assert [point.rule for point in own.points].count("0.5") == halves
+    assert own.half.threshold == 0.5
+    assert own.half.confusion == count_confusion(frame["label"].to_numpy(), frame["score"].to_numpy(), 0.5)
+
+
+def test_a_perfect_recall_is_bounded_by_the_number_of_patients() -> None:
+    frame = drawn_table(60, 60).assign(label=[1] * 30 + [0] * 30, score=[0.9] * 30 + [0.1] * 30)
+    recall = judge(frame, decision(), how=QUICK).own.main.metrics["recall"]
+    # Clopper and Pearson's bound of 30 of 30, as statsmodels gives it.
+    expected = proportion_confint(30, 30, method="beta")
+    assert (recall.value, recall.low, recall.high) == (1.0, pytest.approx(expected[0]), 1.0)
+
+
+def test_scores_of_exactly_0_or_1_have_no_slope() -> None:
+    frame = drawn_table(40, 20)
+    frame.loc[0, "score"] = 1.0
+    assert judge(frame, decision(), how=QUICK).own.ranking["calibration_slope"].undefined == (
+        "1 scores are exactly 0 or 1, which have no log-odds"
+    )
+
+
+def test_a_level_where_validation_has_one_class_borrows_the_threshold() -> None:
+    validation = drawn_table(40, 4, seed=3).assign(label=[1, 0] * 20)
+    made, _ = make_decision(validation, rules=("youden",), task="lesion")
+    assert made.points[0].borrowed == ("image", "breast", "patient")
+    assert len(set(made.points[0].thresholds.values())) == 1
 
 
 def test_thresholds_are_chosen_on_validation_for_each_level() -> None:
@@ -191,6 +225,8 @@ def test_sweep_goes_from_all_called_to_none() -> None:
     recalls = [point.metrics["recall"].value for point in swept]
     assert recalls == sorted(recalls, reverse=True)
     assert swept[-1].metrics["precision"].undefined == "no case called malignant"
+    assert swept[0].metrics["recalled_per_1000"].value == 1000
+    assert swept[-1].metrics["recalled_per_1000"].value == 0
 
 
 def test_a_thousand_screened_women_by_hand() -> None:

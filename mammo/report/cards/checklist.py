@@ -1,27 +1,13 @@
-"""A report's source in, where it answers each item of CLAIM 2024 and TRIPOD+AI out, as Markdown.
+"""A report's source in, where it answers each item of CLAIM 2024 and TRIPOD+AI out, as Markdown."""
 
-What the model card shares with it stands here too: what was judged, the warnings, and the Markdown that both are made of.
-"""
-
-import re
-import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import yaml
-
-from mammo.config import check_settings
-from mammo.errors import SettingsError
-from mammo.evaluation.operating_point import Decision
 from mammo.report.cards.checklist_items import CLAIM, TRIPOD, Item
+from mammo.report.cards.facts import FROM_OUTSIDE, NO_LOG, settings_of, warnings_of, what_was_judged
+from mammo.report.cards.markdown import escaped, joined, table, wrapped
 from mammo.report.source import ReportSource
-from mammo.runs import CONFIG_FILE
-from mammo.settings import Settings
 
-WIDTH = 88
-NAMES_SHOWN = 8
-FROM_OUTSIDE = "the scores came from outside"
-NO_LOG = "no training log lies with these scores (an ensemble's training is told by its members)"
 # Files that lie with a run's training, and so in each fold's folder where there are folds.
 OF_TRAINING = ("split.csv", "excluded.csv", "log.jsonl", "checkpoints/best")
 OF_FOLD = (*OF_TRAINING, "environment.json", "decision.json")
@@ -65,131 +51,6 @@ def places_of(item: Item, source: ReportSource) -> tuple[tuple[str, ...], dict[s
     useless = NEEDS[item.needs](source) if item.needs else ""
     missing = {place: why for place in item.where if (why := useless or _missing(place, source))}
     return tuple(place for place in item.where if place not in missing), missing
-
-
-def what_was_judged(source: ReportSource) -> str:
-    """`outside` (anyone's scores), `folds` (pooled out of fold), `own` (a run's test part), `other` (another data set), or `unsaid`."""
-    if not source.config:
-        return "outside"
-    if not isinstance(source.judgement.decisions, Decision):
-        return "folds"
-    if source.known_patients:
-        return "other"
-    if source.parts is None:
-        return "unsaid"
-    cases = dict(zip(source.parts["part"], source.parts["cases"], strict=True))
-    if "train" not in cases:
-        return "other"
-    return "own" if cases.get("test") == source.judgement.own.n else "unsaid"
-
-
-def how_chosen(source: ReportSource) -> str:
-    """The main operating point in words: its rule, and on what it was chosen."""
-    decision = source.judgement.decision
-    if not decision.cases or (decision.rule != "youden" and ">=" not in decision.rule):
-        return f"the threshold {decision.threshold:g}, fixed beforehand: no data chose it."
-    if not isinstance(source.judgement.decisions, Decision):
-        return f"`{decision.rule}`, each fold's threshold chosen on its own {decision.part} part."
-    whose = " of the run whose decision was taken" if what_was_judged(source) == "outside" else ""
-    chosen = f"chosen on {decision.cases} {decision.part} cases{whose} ({decision.positives} malignant), each level on its own"
-    return f"`{decision.rule}`, {chosen}; threshold {decision.threshold:.3f}."
-
-
-def how_calibrated(source: ReportSource) -> str:
-    """How logits became the scores that were judged."""
-    decision, judged = source.judgement.decision, what_was_judged(source)
-    method = decision.calibrator.method
-    if judged == "outside":
-        return "none: the scores were judged as they came."
-    if method == "none" or judged == "folds":
-        return "none." if method == "none" else f"{method}, each fold's fitted on its own {decision.part} part."
-    return f"{method}{f' {decision.calibrator.temperature:.3f}' if method == 'temperature' else ''}, fitted on the {decision.part} part."
-
-
-def kind_of_data(source: ReportSource, settings: Settings | None) -> str:
-    """What the judged cases are, a key of `checklist_items.DATA`."""
-    judged = what_was_judged(source)
-    if source.phantom or settings is None:
-        return "phantom" if source.phantom else "outside"
-    return {"other": "manifest", "unsaid": "unsaid"}.get(judged, settings.data.kind)
-
-
-def settings_of(source: ReportSource) -> Settings | None:
-    """The run's settings, None for scores from outside.
-
-    Raises:
-        SettingsError: They are damaged.
-    """
-    if not source.config:
-        return None
-    try:
-        values = yaml.safe_load(source.config)
-    except yaml.YAMLError as error:
-        raise SettingsError(f"{source.title}: {CONFIG_FILE} is no YAML ({' '.join(str(error).split())}); use another run") from error
-    if not isinstance(values, dict):
-        raise SettingsError(f"{source.title}: {CONFIG_FILE} must hold settings, got {type(values).__name__}; use another run")
-    return check_settings(values, f"{source.title}: {CONFIG_FILE}")
-
-
-def warnings_of(source: ReportSource) -> list[str]:
-    """What must be known before any number is read, each a quoted block."""
-    said = []
-    if source.phantom:
-        said.append("**PHANTOM.** The films are generated. Nothing below says anything about patients.")
-    if source.known_patients:
-        said.append(
-            f"**NO TEST.** This run trained or chose on patients that are judged here: {len(source.known_patients)} "
-            f"({names(source.known_patients)}). On new patients results would be worse than those below."
-        )
-    if what_was_judged(source) == "outside":
-        said.append(
-            f"**Scores from outside.** {FROM_OUTSIDE.capitalize()} of mammo: which system made them, and from what, is not known here."
-        )
-    return ["> " + wrapped(text, width=WIDTH - 2).replace("\n", "\n> ") for text in said]
-
-
-def names(listed: Sequence[object]) -> str:
-    """The first of many names, escaped."""
-    more = f" and {len(listed) - NAMES_SHOWN} more" if len(listed) > NAMES_SHOWN else ""
-    return ", ".join(escaped(name) for name in listed[:NAMES_SHOWN]) + more
-
-
-def escaped(text: object) -> str:
-    """Text from outside in one line that Markdown shows as it is, in tables too."""
-    plain = re.sub(r"([\\`*\[\]<>|~#&])", r"\\\1", " ".join(str(text).split()))
-    return re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", plain)
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A table; its cells are Markdown already, so what came from outside must be escaped."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
-
-
-def point(label: str, text: str) -> str:
-    """A line of a list, its label in bold."""
-    return wrapped(f"- **{label}:** {text}", indent="  ")
-
-
-def fenced(text: str) -> str:
-    """A block of code, in a fence that the text cannot close."""
-    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
-    return f"{fence}sh\n{text}\n{fence}"
-
-
-def joined(blocks: Iterable[str]) -> str:
-    """A document: an empty line between blocks, but not between the lines of a list."""
-    text = ""
-    for block in blocks:
-        both_points = block.startswith("- ") and text.rpartition("\n\n")[2].startswith("- ")
-        text += ("\n" if both_points else "\n\n" if text else "") + block
-    return text + "\n"
-
-
-def wrapped(text: str, *, width: int = WIDTH, indent: str = "") -> str:
-    """Break a paragraph to lines, none of which begins like a list, a heading or a quotation."""
-    lines = textwrap.wrap(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
-    return "\n".join(lines[:1] + [re.sub(r"^(\s*\d*)([-+=>#.)]+)(?=\s|$)", r"\1\\\2", line) for line in lines[1:]])
 
 
 _ABOUT = wrapped(

@@ -1,35 +1,31 @@
 """A report's source in, a model card under the nine headings of Mitchell et al. 2019 (arXiv:1810.03993) out, as Markdown."""
 
 import shlex
-from dataclasses import dataclass
 from pathlib import Path
 
 from mammo import __version__
-from mammo.evaluation.judge import LevelResult, PointResult
-from mammo.evaluation.metrics import Metric
 from mammo.evaluation.operating_point import Decision
-from mammo.evaluation.subgroups import COLUMNS, FEW_POSITIVES, Subgroup
-from mammo.report.cards import checklist
-from mammo.report.cards import checklist_items as say
-from mammo.report.cards.checklist import escaped, fenced, joined, names, point, table, what_was_judged, wrapped
+from mammo.evaluation.subgroups import COLUMNS, FEW_POSITIVES
+from mammo.report.cards import card_words as say
+from mammo.report.cards.facts import (
+    FROM_OUTSIDE,
+    NO_LOG,
+    Blank,
+    Blocks,
+    how_calibrated,
+    how_chosen,
+    kind_of_data,
+    settings_of,
+    warnings_of,
+    what_was_judged,
+)
+from mammo.report.cards.markdown import escaped, fenced, joined, names, point, table, wrapped
+from mammo.report.cards.results import results
+from mammo.report.charts.learning import best_epoch
 from mammo.report.source import ReportSource
 from mammo.settings import EarlyStoppingSettings, Settings
 
-TO_FILL_IN, UNKNOWN = "TO BE FILLED IN BY THE AUTHORS", f"not known: {checklist.FROM_OUTSIDE}"
-
-
-@dataclass(frozen=True)
-class Blank:
-    """What only a person can fill in."""
-
-    topic: str
-    what: str
-
-    def __str__(self) -> str:
-        return point(self.topic, f"**{TO_FILL_IN}**: {self.what}")
-
-
-Blocks = list[str | Blank]
+UNKNOWN = f"not known: {FROM_OUTSIDE}"
 
 
 def write_model_card(source: ReportSource, path: Path) -> None:
@@ -43,10 +39,10 @@ def render_model_card(source: ReportSource) -> str:
     Raises:
         SettingsError: The run's config.yaml is not what it should be.
     """
-    settings = checklist.settings_of(source)
+    settings = settings_of(source)
     sections = {heading: make(source, settings) for heading, make in SECTIONS.items()}
     about = wrapped(say.ABOUT.format(version=__version__))
-    blocks = [f"# Model card: {escaped(source.title)}", *checklist.warnings_of(source), about]
+    blocks = [f"# Model card: {escaped(source.title)}", *warnings_of(source), about]
     for heading, section in sections.items():
         blocks += [f"## {heading}", *map(str, section)]
     blanks = [(heading, block) for heading, section in sections.items() for block in section if isinstance(block, Blank)]
@@ -95,12 +91,11 @@ def _kept(source: ReportSource, stop: EarlyStoppingSettings) -> str:
     """Which epoch of the log early stopping kept."""
     log = source.log
     if log is None:
-        return "Which one, each fold's log tells." if source.folds else f"Which one is not known here: {checklist.NO_LOG}."
-    if stop.monitor not in log:
+        return "Which one, each fold's log tells." if source.folds else f"Which one is not known here: {NO_LOG}."
+    kept = best_epoch(source)
+    if kept is None:
         return "The log does not tell which one."
-    sign, best = (1 if stop.mode == "max" else -1), log.iloc[0]
-    for _, row in log.iterrows():
-        best = row if sign * (row[stop.monitor] - best[stop.monitor]) > stop.min_delta else best
+    best = log.loc[log["epoch"] == kept].iloc[0]
     gap = f"; training AUC less validation AUC {best['gap/auc']:.3f}" if "gap/auc" in log else ""
     return f"It was epoch {best['epoch']:.0f} of {len(log)}: {stop.monitor} {best[stop.monitor]:.3f}, used for selection{gap}."
 
@@ -117,6 +112,8 @@ def _made(source: ReportSource) -> Blocks:
     told = {"Software": ", ".join([f"Python {environment.get('python', 'not known')}", *versions])}
     told |= {"Machine": str(environment.get("machine", "not known")), "Last epoch ended": ended}
     run = ["run with Python:", fenced(shlex.join(map(str, command)))] if isinstance(command, list) else ["not known"]
+    judged = environment.get("judged_with")
+    told |= {"Judged with": str(judged)} if judged else {}
     return [*(point(label, escaped(text)) for label, text in told.items()), point("Command", run[0]), *run[1:]]
 
 
@@ -128,7 +125,7 @@ def _use(source: ReportSource, settings: Settings | None) -> Blocks:
 def _factors(source: ReportSource, settings: Settings | None) -> Blocks:
     groups = list(dict.fromkeys(group.column for group in source.judgement.subgroups))
     absent = [*(column for column in COLUMNS if column not in groups), "age, ethnicity, scanner and site unless `source` tells them"]
-    kind = checklist.kind_of_data(source, settings)
+    kind = kind_of_data(source, settings)
     films = {"cbis_ddsm": say.CBIS_FILMS, "phantom": say.DATA["phantom"]}.get(kind, "not known.")
     told = {"Judged by group": f"{', '.join(groups) or 'none'}.", "Not judged by group": f"{', '.join(absent)}.", "Films": films}
     people = Blank("Instruments and people", "scanners, sites, age, and other groups that matter.")
@@ -138,13 +135,13 @@ def _factors(source: ReportSource, settings: Settings | None) -> Blocks:
 def _metrics(source: ReportSource, settings: Settings | None) -> Blocks:
     decision, how = source.judgement.decision, source.judgement.how
     score = {"max": "highest", "mean": "mean", "noisy_or": "noisy-or"}[decision.level_score]
-    words = {"chosen": checklist.how_chosen(source), "calibrated": checklist.how_calibrated(source), "level_score": score}
+    words = {"chosen": how_chosen(source), "calibrated": how_calibrated(source), "level_score": score}
     numbers = {"resamples": how.resamples, "seed": how.seed, "ill": 1000 * how.prevalence, "few": FEW_POSITIVES}
     return _points(say.METRICS, **words, **numbers)
 
 
 def _evaluation(source: ReportSource, settings: Settings | None) -> Blocks:
-    own, kind = source.judgement.own, checklist.kind_of_data(source, settings)
+    own, kind = source.judgement.own, kind_of_data(source, settings)
     shares = [f"{100 * share:.3g}\u00a0%" for share in (own.n_positive / max(own.n, 1), source.judgement.how.prevalence)]
     size = f"{own.n} cases of {own.n_patients} patients; {own.n_positive} are malignant ({shares[0]}, where screening has {shares[1]})."
     said: Blocks = [
@@ -206,65 +203,6 @@ def _training(source: ReportSource, settings: Settings | None) -> Blocks:
     return [*said, Blank("Source of the training films", "whose they are and how they were chosen.")] if data.kind == "manifest" else said
 
 
-def _results(source: ReportSource, settings: Settings | None) -> Blocks:
-    judgement = source.judgement
-    sides = [(name, side) for name, side in (("raw", judgement.before), ("as judged", judgement.after)) if side]
-    said: Blocks = [
-        *(["PHANTOM: these numbers say nothing about patients."] if source.phantom else []),
-        f"With 95 % intervals. Levels, at the main operating point (`{judgement.decision.rule}`):",
-        table(say.LEVEL_HEADER, [(name, *_level_row(level)) for name, level in judgement.levels.items()]),
-        f"Operating points, level {judgement.task}:",
-        table(say.POINT_HEADER, [_point_row(one) for one in judgement.own.points]),
-        f"What 1,000 people would see, level patient, {1000 * judgement.how.prevalence:g} of them with cancer:",
-        table(say.SCREENING_HEADER, [_screening_row(one) for one in judgement.levels["patient"].points]),
-        f"Calibration, level {judgement.task}:",
-        table(("scores", "Brier", "ECE", "slope", "intercept"), [(name, *map(_shown, side.metrics.values())) for name, side in sides]),
-    ]
-    if judgement.subgroups:
-        said.append("Subgroups, by one column at a time (pairs of columns were not judged):")
-        said.append(table(say.GROUP_HEADER, map(_group_row, judgement.subgroups)))
-    if source.folds:
-        folds = [(number, *_level_row(fold.own)) for number, fold in enumerate(source.folds)]
-        said += [f"Folds, level {judgement.task}:", table(("fold", *say.LEVEL_HEADER[1:]), folds)]
-    return said
-
-
-def _level_row(level: LevelResult) -> tuple[object, ...]:
-    metrics = level.ranking | level.main.metrics | {"delong": level.delong}
-    shown = _some(metrics, "auc", "delong", "average_precision", "recall", "specificity")
-    return (level.n, level.n_positive, level.n_patients, _threshold(level.main), *shown)
-
-
-def _point_row(one: PointResult) -> tuple[object, ...]:
-    confusion = one.confusion
-    counts = (confusion.true_positive, confusion.false_positive, confusion.true_negative, confusion.false_negative)
-    return (f"`{one.rule}`", _threshold(one), *_some(one.metrics, "recall", "specificity", "precision", "npv", "accuracy"), *counts)
-
-
-def _screening_row(one: PointResult) -> tuple[object, ...]:
-    counts = [_shown(one.metrics[f"{name}_per_1000"], digits=1) for name in ("recalled", "found", "missed")]
-    return (f"`{one.rule}`", *counts, *_some(one.metrics, "ppv_at_prevalence", "npv_at_prevalence"))
-
-
-def _group_row(group: Subgroup) -> tuple[object, ...]:
-    counts = (escaped(group.column), escaped(group.value), group.n, group.n_positive, group.n_patients)
-    return (*counts, *_some(group.metrics, "auc", "recall", "specificity"), "few malignant" if group.few else "")
-
-
-def _some(metrics: dict[str, Metric], *wanted: str) -> list[str]:
-    return [_shown(metrics[name]) for name in wanted]
-
-
-def _shown(metric: Metric, digits: int = 3) -> str:
-    if metric.value is None:
-        return f"undefined: {metric.undefined}"
-    return metric.with_bounds(digits) + (f" (no interval: {metric.no_interval})" if metric.no_interval else "")
-
-
-def _threshold(one: PointResult) -> str:
-    return "by fold" if one.threshold is None else f"{one.threshold:.3f}"
-
-
 def _ethics(source: ReportSource, settings: Settings | None) -> Blocks:
     main = source.judgement.own.main.confusion
     ill, well = main.false_negative + main.true_positive, main.false_positive + main.true_negative
@@ -294,6 +232,6 @@ def _caveats(source: ReportSource, settings: Settings | None) -> Blocks:
 # The nine headings of Mitchell et al. 2019, in their order.
 SECTIONS = {
     "Model Details": _details, "Intended Use": _use, "Factors": _factors, "Metrics": _metrics, "Evaluation Data": _evaluation,
-    "Training Data": _training, "Quantitative Analyses": _results, "Ethical Considerations": _ethics,
+    "Training Data": _training, "Quantitative Analyses": results, "Ethical Considerations": _ethics,
     "Caveats and Recommendations": _caveats,
 }  # fmt: skip

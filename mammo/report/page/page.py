@@ -3,8 +3,7 @@
 import base64
 import re
 import shlex
-import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from mammo.evaluation.judge import LevelResult, PointResult
 from mammo.evaluation.metrics import Metric
 from mammo.evaluation.operating_point import Decision, Point
 from mammo.evaluation.subgroups import FEW_POSITIVES
+from mammo.inference.cross_validation import over_folds
 from mammo.report.charts.figures import CHARTS, why_missing
 from mammo.report.charts.learning import best_epoch
 from mammo.report.charts.style import DASH, rule_name
@@ -156,28 +156,24 @@ def _chosen(decision: Decision) -> Mapping[str, Point]:
     return {point.rule: point for point in decision.points}
 
 
-FOLD_METRICS: dict[str, Callable[[LevelResult], Metric]] = {
-    "AUC": lambda level: level.ranking["auc"],
-    "recall": lambda level: level.main.metrics["recall"],
-    "specificity": lambda level: level.main.metrics["specificity"],
-    "PPV": lambda level: level.main.metrics["precision"],
-    "Brier": lambda level: level.ranking["brier"],
-}
+FOLD_METRICS = {"AUC": "auc", "recall": "recall", "specificity": "specificity", "PPV": "precision", "Brier": "brier"}
 
 
 def _fold_rows(source: ReportSource) -> list[tuple[LevelResult, PointResult, list[Metric]]]:
     levels = [fold.own for fold in source.folds]
-    return [(level, level.main, [take(level) for take in FOLD_METRICS.values()]) for level in levels]
+    return [(level, level.main, [(level.ranking | level.main.metrics)[key] for key in FOLD_METRICS.values()]) for level in levels]
 
 
 def _fold_spread(source: ReportSource) -> dict[str, dict[str, str]]:
     """Mean and sample standard deviation over the folds, by metric, and of how many folds where not of all."""
-    spread = {}
-    for name, take in FOLD_METRICS.items():
-        values = [metric.value for metric in (take(fold.own) for fold in source.folds) if metric.value is not None]
-        deviation = f"± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
-        fewer = f" ({len(values)}/{len(source.folds)})" if len(values) < len(source.folds) else ""
-        spread[name] = {"mean": f"{statistics.fmean(values):.3f}" if values else DASH, "deviation": deviation + fewer}
+    if not source.folds:
+        return {}
+    over, spread = over_folds(source.folds, source.judgement.task), {}
+    for name, key in FOLD_METRICS.items():
+        found = over.get(key)
+        deviation = f"± {found.deviation:.3f}" if found and found.folds > 1 else ""
+        fewer = f" ({found.folds if found else 0}/{len(source.folds)})" if not found or found.folds < len(source.folds) else ""
+        spread[name] = {"mean": f"{found.mean:.3f}" if found else DASH, "deviation": deviation + fewer}
     return spread
 
 

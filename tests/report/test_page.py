@@ -13,7 +13,7 @@ from mammo.evaluation.metrics import Metric
 from mammo.report.page.page import TEMPLATE, in_a_hundred, metric_cell, render_page, write_page
 from mammo.report.page.words import WORDS, translate
 from mammo.report.source import CasePicture
-from tests.report_sources import QUICK, Reader, drawn_scores, folds_source, full_source, outside_source
+from tests.report.page_sources import QUICK, Reader, drawn_scores, folds_source, full_source, outside_source
 
 EVIL = "<script>alert(1)</script>"
 
@@ -62,7 +62,7 @@ def test_language_is_chosen_without_a_script(page: str) -> None:
 
 
 def test_words_of_the_template_are_known() -> None:
-    template = (Path(__file__).parent.parent / "mammo" / "report" / "page" / TEMPLATE).read_text(encoding="utf-8")
+    template = (Path(__file__).parents[2] / "mammo" / "report" / "page" / TEMPLATE).read_text(encoding="utf-8")
     asked = set(re.findall(r'\bt\("([^"]+)"\)', template))
     assert asked
     assert asked <= set(WORDS)

@@ -17,7 +17,7 @@ from mammo.report.charts.learning import best_epoch
 from mammo.report.charts.style import MOST_POINTS, rule_name, thin
 from mammo.report.charts.svg import to_svg
 from mammo.report.page.pictures import SIDE_PX, hardest_cases, make_pictures
-from tests.report_sources import folds_source, full_source
+from tests.report.page_sources import folds_source, full_source
 from tests.tiny import tiny_settings, write_films
 
 

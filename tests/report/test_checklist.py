@@ -1,0 +1,91 @@
+"""The reporting lists: numbered as published, and where they point is there."""
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from mammo.report.cards.checklist import NEEDS, places_of, render_checklist
+from mammo.report.cards.checklist_items import CLAIM, TRIPOD
+from mammo.report.cards.facts import what_was_judged
+from mammo.report.cards.markdown import wrapped
+from mammo.report.cards.model_card import render_model_card
+from mammo.report.page.page import render_page
+from tests.report.card_sources import (
+    PAGE_SECTIONS,
+    REPORT_FILES,
+    RUN_FILES,
+    SOURCES,
+    TRIPOD_NUMBERS,
+    folds_source,
+    headings,
+    parse,
+    run_source,
+    tables,
+)
+
+
+def test_test_part_is_known_by_its_size(tmp_path: Path) -> None:
+    source = run_source(tmp_path)
+    of_another = pd.DataFrame({"part": ["train", "test"], "cases": [90, 30]})
+    all_of_it = pd.DataFrame({"part": ["test", "all"], "cases": [120, 120]})
+    judged = [what_was_judged(dataclasses.replace(source, parts=parts)) for parts in (source.parts, of_another, all_of_it, None)]
+    assert judged == ["own", "unsaid", "other", "unsaid"]
+
+
+def test_lists_are_numbered_as_published() -> None:
+    assert [item.number for item in CLAIM] == [str(number) for number in range(1, 45)]
+    assert [item.number for item in TRIPOD] == TRIPOD_NUMBERS.split()
+    assert len(TRIPOD) == 52
+
+
+def test_every_place_is_one_that_reports_and_runs_have(tmp_path: Path) -> None:
+    card = headings(render_model_card(run_source(tmp_path)))
+    there = {f"page:{name}" for name in PAGE_SECTIONS} | {f"card:{name}" for name in card} | {f"file:{name}" for name in RUN_FILES}
+    named = {place for item in (*CLAIM, *TRIPOD) for place in item.where}
+    assert named - {"file:scores"} <= there
+    assert {item.needs for item in (*CLAIM, *TRIPOD)} <= {"", *NEEDS}
+    assert [item.number for item in (*CLAIM, *TRIPOD) if not item.where and not item.authors] == []
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_list_names_only_files_that_exist(kind: str, tmp_path: Path) -> None:
+    text = render_checklist(SOURCES[kind](tmp_path))
+    named = {name.removeprefix("fold_*/") for name in re.findall(r"`([^`]+)`", text)}
+    assert named <= RUN_FILES | REPORT_FILES
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_counts_are_those_of_the_rows(kind: str, tmp_path: Path) -> None:
+    counts, *lists = tables(render_checklist(SOURCES[kind](tmp_path)))
+    for count, rows in zip(counts[1:], lists, strict=True):
+        where = [row[3] for row in rows[1:]]
+        in_part = sum(text.startswith("in part: ") for text in where)
+        authors = sum(text.startswith(("authors: ", "not in this report: ")) for text in where)
+        assert list(map(int, count[1:])) == [len(where), len(where) - in_part - authors, in_part, authors]
+
+
+def test_what_a_run_lacks_is_not_pointed_at(tmp_path: Path) -> None:
+    by_number = {item.number: item for item in CLAIM}
+    own, ensemble = run_source(tmp_path), SOURCES["ensemble"](tmp_path)
+    assert "file:log.jsonl" in places_of(by_number["25"], own)[0]
+    assert "file:log.jsonl" not in places_of(by_number["25"], ensemble)[0]
+    assert places_of(by_number["32"], ensemble)[0] == ()
+    assert places_of(by_number["33"], own)[1]["page:Headline"] == "the run's own cases were judged"
+    assert places_of(by_number["33"], SOURCES["other"](tmp_path))[0] == ("page:Headline", "card:Evaluation Data")
+    assert places_of(by_number["7"], SOURCES["cbis"](tmp_path))[0] == ("card:Evaluation Data", "card:Training Data")
+    assert places_of(by_number["7"], own)[0] == ()
+
+
+def test_wrapped_text_begins_no_list_or_heading() -> None:
+    text = "word " * 20 + "- dash 1. one # head > quote + plus " * 8
+    lines = wrapped(text, width=20).splitlines()
+    assert [line for line in lines if re.match(r"\s*([-+#>]|\d+[.)])(\s|$)", line)] == []
+    assert [token.type for token in parse("\n".join(lines))] == ["paragraph_open", "inline", "paragraph_close"]
+
+
+def test_the_sections_that_are_named_are_those_of_the_page(tmp_path: Path) -> None:
+    contents = re.search(r"<nav.*?</nav>", render_page(folds_source(tmp_path)), re.DOTALL)[0]
+    assert set(re.findall(r'<span class="en">([^<]+)</span>', contents)) == PAGE_SECTIONS
