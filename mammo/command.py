@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 from mammo.config import dump_settings, load_settings
 from mammo.errors import MammoError, SettingsError
@@ -23,6 +24,9 @@ CHANGEABLE_ON_RESUME = (
     "device",
     "output",
 )
+
+
+SAME_IN_ALL_FOLDS = ("training.epochs", "training.early_stopping.patience", "output")
 
 
 def run(main: Callable[[], int | None]) -> None:
@@ -50,9 +54,18 @@ def _tell(message: str) -> None:
     print("mammo: error: " + " ".join(message.split()), file=sys.stderr, flush=True)
 
 
+class Parser(argparse.ArgumentParser):
+    """Tells what is wrong with the options in one line, as all bad input is told."""
+
+    def error(self, message: str) -> NoReturn:
+        """End the process with code 2."""
+        _tell(f"{message}; {self.prog} --help tells the options")
+        sys.exit(2)
+
+
 def settings_parser(description: str) -> argparse.ArgumentParser:
     """Make a parser that knows `-c FILE`, repeated `-o key.path=value` and `--print-config`."""
-    parser = argparse.ArgumentParser(description=description)
+    parser = Parser(description=description)
     parser.add_argument("-c", "--config", type=Path, metavar="FILE", help="settings, YAML; see configs/")
     parser.add_argument(
         "-o", "--override", action="append", default=[], metavar="KEY=VALUE", help="one setting, such as training.epochs=3; may be repeated"
@@ -76,7 +89,7 @@ def resumed_run(arguments: argparse.Namespace) -> tuple[Settings, Path]:
     Raises:
         SettingsError: An override would change what the run has learnt from or how.
     """
-    from mammo.runs import CONFIG_FILE, find_run
+    from mammo.runs import CONFIG_FILE, find_run, is_cross_validation
 
     named = arguments.resume if arguments.resume != Path() else None
     output = load_settings(arguments.config, arguments.override).output
@@ -86,7 +99,29 @@ def resumed_run(arguments: argparse.Namespace) -> tuple[Settings, Path]:
         raise SettingsError(
             f"{folder}: a resumed run keeps its settings, got {', '.join(fixed)}; only {', '.join(CHANGEABLE_ON_RESUME)} may change"
         )
-    return load_settings(folder / CONFIG_FILE, arguments.override), folder
+    fixed = [override for override in arguments.override if override.partition("=")[0].strip() in SAME_IN_ALL_FOLDS]
+    if fixed and is_cross_validation(folder):
+        raise SettingsError(f"{folder}: the folds of a cross-validation are trained alike, got {', '.join(fixed)}; start a new one")
+    settings = load_settings(folder / CONFIG_FILE, arguments.override)
+    if arguments.print_config:
+        print(dump_settings(settings), end="")
+        sys.exit(0)
+    return settings, folder
+
+
+def add_folds(arguments: argparse.Namespace) -> None:
+    """Lay `--folds K` over the settings, as `data.folds`.
+
+    Raises:
+        SettingsError: The settings name folds of their own.
+    """
+    if not arguments.folds:
+        return
+    given = [override for override in arguments.override if override.partition("=")[0].strip() in ("data.folds", "data.fold")]
+    if given and arguments.resume is None:
+        raise SettingsError(f"--folds {arguments.folds}: trains all folds, got also {', '.join(given)}; leave one of them out")
+    if arguments.resume is None:
+        arguments.override.append(f"data.folds={arguments.folds}")
 
 
 def say_where(settings: Settings) -> None:
@@ -153,7 +188,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
 
 def eval_parser(description: str) -> argparse.ArgumentParser:
     """Make the parser of tools/eval.py."""
-    parser = argparse.ArgumentParser(description=description)
+    parser = Parser(description=description)
     add_run_options(parser)
     parser.add_argument("--data", type=Path, metavar="CSV", help="a manifest: judge the run's network, or the ensemble, on all of it")
     source = parser.add_mutually_exclusive_group()
@@ -167,7 +202,8 @@ def eval_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "-o", "--override", action="append", default=[], metavar="KEY=VALUE", help="one setting of evaluation.…, chosen anew; needs --out"
     )
-    parser.add_argument("--task", choices=("lesion", "image", "breast"), help="what a case of --scores is, or the level of --summary")
+    levels = ("lesion", "image", "breast", "patient")
+    parser.add_argument("--task", choices=levels, help="what a case of --scores is, or the level of --summary")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where scores and report/ go (default: the run folder, or the table's)")
     return parser
 
@@ -182,3 +218,5 @@ def check_eval_options(arguments: argparse.Namespace) -> None:
         raise SettingsError("--data gives a network films to score; --scores and --summary have no network: leave one of them out")
     if arguments.override and (arguments.scores or arguments.summary or arguments.ensemble):
         raise SettingsError("-o changes how a run's own network is judged: name the run with --run, or leave -o out")
+    if arguments.task == "patient" and not arguments.summary:
+        raise SettingsError("--task patient: no case is a patient; expected lesion, image or breast")

@@ -2,10 +2,11 @@
 
 import json
 import os
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from mammo.errors import DataMissingError
+from mammo.errors import DataMissingError, SettingsError
 
 CONFIG_FILE = "config.yaml"
 ENVIRONMENT_FILE = "environment.json"
@@ -70,10 +71,45 @@ def find_run(output: Path, run: Path | None = None) -> Path:
     latest = output / "latest"
     if (latest / CONFIG_FILE).is_file():
         return latest.resolve()
-    runs = sorted(output.glob(f"*/*/{CONFIG_FILE}"), key=lambda file: file.parent.name)
+    runs = sorted((file for file in output.glob(f"*/*/{CONFIG_FILE}") if is_trained(file.parent)), key=lambda file: file.parent.name)
     if not runs:
         raise DataMissingError(f"{output}: holds no run yet; train one: python tools/train.py -c configs/quickstart.yaml")
     return runs[-1].parent.resolve()
+
+
+def refuse_doubles(runs: Sequence[Path]) -> None:
+    """Hold that no run is named twice.
+
+    Raises:
+        SettingsError: Naming it.
+    """
+    seen: set[Path] = set()
+    for run in runs:
+        if run.resolve() in seen:
+            raise SettingsError(f"{run}: is named twice; name each run once")
+        seen.add(run.resolve())
+
+
+def is_trained(folder: Path) -> bool:
+    """Whether training has taken place there: judgements kept elsewhere, and ensembles, have no checkpoints of their own."""
+    return (folder / "checkpoints").is_dir() or (fold_folder(folder, 0) / "checkpoints").is_dir()
+
+
+def check_out(out: Path, run: Path | None = None) -> Path:
+    """Hold that a judgement kept in a folder overwrites no other run.
+
+    Args:
+        out: The folder.
+        run: The run itself, whose own judgement may be replaced.
+
+    Raises:
+        SettingsError: It is another run, or no folder.
+    """
+    if out.exists() and not out.is_dir():
+        raise SettingsError(f"--out {out}: is a file; expected a folder, or a name that is free")
+    if is_trained(out) and (run is None or out.resolve() != run.resolve()):
+        raise SettingsError(f"--out {out}: is a run of its own, whose results would be overwritten; name another folder")
+    return out
 
 
 def mark_cross_validation(folder: Path, folds: int) -> None:
@@ -93,7 +129,10 @@ def read_folds(folder: Path) -> int:
         DataMissingError: The note is missing or damaged.
     """
     try:
-        return int(json.loads((folder / FOLDS_FILE).read_text(encoding="utf-8"))["folds"])
+        folds = json.loads((folder / FOLDS_FILE).read_text(encoding="utf-8"))["folds"]
+        if not isinstance(folds, int) or folds < 2:
+            raise ValueError(f"expected a whole number of folds from 2, got {folds!r}")
+        return folds
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataMissingError(f"{folder / FOLDS_FILE}: is missing or damaged ({error}); use another run") from error
 

@@ -9,6 +9,9 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Size = tuple[PositiveInt, PositiveInt]
+Task = Literal["lesion", "image", "breast"]
+LevelScore = Literal["max", "mean", "noisy_or"]
+CalibrationMethod = Literal["temperature", "isotonic", "none"]
 
 
 class Strict(BaseModel):
@@ -35,7 +38,7 @@ class DataSettings(Strict):
     kind: Literal["cbis_ddsm", "manifest", "phantom"] = "phantom"
     root: Path | None = None
     manifest: Path | None = None
-    task: Literal["lesion", "image", "breast"] = "lesion"
+    task: Task = "lesion"
     lesion_types: Annotated[tuple[Literal["mass", "calcification"], ...], Field(min_length=1)] = ("mass", "calcification")
     benign_without_callback: Literal["benign", "exclude"] = "benign"
     split: Literal["official", "official_clean", "manifest", "holdout"] = "holdout"
@@ -229,9 +232,9 @@ class EvaluationSettings(Strict):
 
     operating_point: Rule = "recall>=0.90"
     also_report: tuple[Rule, ...] = ("recall>=0.95", "specificity>=0.90", "youden")
-    calibration: Literal["temperature", "isotonic", "none"] = "temperature"
+    calibration: CalibrationMethod = "temperature"
     batch_size: PositiveInt = 32
-    level_score: Literal["max", "mean", "noisy_or"] = "max"
+    level_score: LevelScore = "max"
     test_time: TestTimeSettings = TestTimeSettings()
     resamples: Annotated[int, Field(ge=100)] = 2000
     resamples_seed: Annotated[int, Field(ge=0)] = 0
@@ -249,6 +252,15 @@ class Settings(Strict):
     model: ModelSettings = ModelSettings()
     training: TrainingSettings = TrainingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+
+    @model_validator(mode="after")
+    def _shift_fits(self) -> "Settings":
+        shift, shorter = self.evaluation.test_time.shift_px, min(self.data.image_size)
+        if 2 * shift > shorter:
+            raise ValueError(
+                f"evaluation.test_time.shift_px must be at most half of data.image_size's shorter side, {shorter} px, got {shift}"
+            )
+        return self
 
     @property
     def store_folder(self) -> Path:

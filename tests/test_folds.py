@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mammo.errors import ScoreError, SettingsError, SplitError
+from mammo.errors import DataMissingError, ScoreError, SettingsError, SplitError
 from mammo.evaluation.scores import read_scores
 from mammo.images.test_time import Variant, look, variants
 from mammo.inference.compare_runs import compare_paths
@@ -125,7 +125,7 @@ def test_folds_of_damaged_or_other_cases_are_refused(crossed: tuple[Path, Judged
 
 def test_folds_have_no_common_test_part(crossed: tuple[Path, Judged], tmp_path: Path) -> None:
     _, judged = crossed
-    with pytest.raises(SplitError, match=r"have no common test part.*--data"):
+    with pytest.raises(SplitError, match=r"its folds have no common test part; judge their ensemble on another data set with --data"):
         judge_ensemble([judged.out], output=tmp_path)
 
 
@@ -176,6 +176,35 @@ def test_folds_of_a_given_split_are_refused(tmp_path: Path) -> None:
     given = settings.model_copy(update={"data": settings.data.model_copy(update={"split": "manifest"})})
     with pytest.raises(SettingsError, match=r"folds are drawn by data\.split=holdout, got manifest"):
         cross_validate(given, "tiny", folds=2)
+
+
+def test_failed_start_of_folds_leaves_no_folder(tmp_path: Path) -> None:
+    write_films(tmp_path)
+    with pytest.raises(SplitError, match="expected 2 to 24"):
+        cross_validate(tiny_settings(tmp_path), "tiny", folds=100)
+    assert not (tmp_path / "output" / "tiny").exists()
+
+
+def test_a_data_set_that_changed_is_told_before_training(crossed: tuple[Path, Judged], tmp_path: Path) -> None:
+    folder, judged = crossed
+    copy = shutil.copytree(judged.out, tmp_path / "copy")
+    shutil.rmtree(copy / "fold_2")
+    write_films(tmp_path, patients=20)
+    settings = tiny_settings(tmp_path, training__epochs=1, data__store=str(folder / "output" / "store"))
+    with pytest.raises(SplitError, match=r"the data set has changed since its first fold \(48 cases then, 40 now\)"):
+        cross_validate(settings, "tiny", resume=copy)
+    assert not (copy / "fold_2").exists()
+    with pytest.raises(DataMissingError, match=r"fold_2: this fold has not ended; go on with tools/train.py --resume"):
+        judge_folds(copy)
+
+
+def test_judgements_elsewhere_and_ensembles_hold_no_network(crossed: tuple[Path, Judged], tmp_path: Path) -> None:
+    _, judged = crossed
+    other = judge_any(judged.out, output=tmp_path, out=tmp_path / "again", overrides=["evaluation.operating_point=youden"])
+    with pytest.raises(DataMissingError, match="holds no network; it is a judgement: name its run"):
+        load_run(fold_folder(other.out, 0))
+    with pytest.raises(SettingsError, match=r"--out .*fold_0: is a run of its own, whose results would be overwritten"):
+        judge_any(judged.out, output=tmp_path, out=fold_folder(judged.out, 0), overrides=["evaluation.operating_point=youden"])
 
 
 def test_resuming_with_another_number_of_folds_is_refused(crossed: tuple[Path, Judged]) -> None:

@@ -78,6 +78,58 @@ def test_run_can_be_judged_with_test_time_augmentation(two_seeds: tuple[Path, li
     assert_refused(call("eval", "-o", "evaluation.resamples=200", folder=folder), "name a folder with --out")
 
 
+def test_nothing_of_another_run_is_overwritten(two_seeds: tuple[Path, list[Path]]) -> None:
+    folder, runs = two_seeds
+    before = {path: path.read_bytes() for path in (*runs[1].glob("*.*"), *(runs[1] / "report").iterdir())}
+    own = ("--run", runs[1])
+    assert_refused(call("eval", "--run", runs[0], "--out", runs[1], folder=folder), "is a run of its own")
+    assert_refused(call("eval", *own, "-o", "evaluation.operating_point=youden", "--out", runs[1], folder=folder), "is a run of its own")
+    assert_refused(call("eval", "--ensemble", *runs, "--out", runs[1], folder=folder), "is a run of its own")
+    done = call("eval", "--scores", runs[1] / "scores_validation.csv", folder=folder)
+    assert done.returncode == 0, done.stderr
+    assert (runs[1] / "scores_validation" / "report" / "metrics.json").is_file()
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_one_run_is_named_once(two_seeds: tuple[Path, list[Path]]) -> None:
+    folder, runs = two_seeds
+    for words in (("compare", runs[0], runs[0]), ("eval", "--ensemble", runs[0], runs[0]), ("eval", "--summary", runs[0], runs[0])):
+        assert_refused(call(*words, folder=folder), "is named twice")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"level_score": "bogus"}, "level_score: Input should be 'max', 'mean' or 'noisy_or'"),
+        ({"cases": "many"}, "cases: Input should be a valid integer"),
+        ({"calibrator": {"method": "isotonic", "temperature": 1.0, "logits": [], "probabilities": []}}, "as many logits as probabilities"),
+        ({"points": []}, "expected a threshold in 0-1 for every level"),
+    ],
+)
+def test_damaged_decision_is_one_line(two_seeds: tuple[Path, list[Path]], tmp_path: Path, change: dict, words: str) -> None:
+    folder, runs = two_seeds
+    run = shutil.copytree(runs[0], tmp_path / "run")
+    decision = json.loads((run / "decision.json").read_text(encoding="utf-8")) | change
+    (run / "decision.json").write_text(json.dumps(decision), encoding="utf-8")
+    assert_refused(call("eval", "--run", run, folder=folder), words)
+
+
+def test_option_faults_are_one_line(tmp_path: Path) -> None:
+    assert_refused(call("train", "--folds", "1", folder=tmp_path), "expected a whole number of at least 2, got '1'")
+    assert_refused(call("eval", "--wrong", folder=tmp_path), "unrecognized arguments: --wrong")
+    assert_refused(call("train", "--folds", "3", "-o", "data.fold=1", folder=tmp_path), "trains all folds, got also data.fold=1")
+
+
+def test_chinese_names_of_groups_and_files_are_drawn_without_a_warning(tmp_path: Path) -> None:
+    frame = drawn_table(80, 40).assign(density=["致密", "脂肪"] * 40)
+    for name in ("乳腺.csv", "other.csv"):
+        frame.to_csv(tmp_path / name, index=False)
+    for words in (("eval", "--scores", "乳腺.csv"), ("compare", "乳腺.csv", "other.csv")):
+        done = call(*words, folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
+
+
 def test_runs_of_different_cases_are_not_compared(two_seeds: tuple[Path, list[Path]], tmp_path: Path) -> None:
     folder, runs = two_seeds
     other = shutil.copytree(runs[1], tmp_path / "other")

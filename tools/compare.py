@@ -1,14 +1,13 @@
 """Compare: `python tools/compare.py RUN_A RUN_B` tests the second's differences from the first; `--list` lists all runs."""
 
-import argparse
 from pathlib import Path
 
-from mammo.command import run, say_machine
+from mammo.command import Parser, run, say_machine
 
 
 def main() -> None:
     """Print the differences with intervals and tests, and write compare.json and compare.png."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="run folders, or score tables (CSV) of any system")
     parser.add_argument("--list", action="store_true", help="list the runs below --output instead")
     parser.add_argument("--output", type=Path, default=Path("output"), metavar="DIR", help="the folder of all runs")

@@ -1,18 +1,16 @@
 """One image in, probability out: `python tools/predict.py film.dcm --box 1200,800,300,260` asks the newest run's best network."""
 
-import argparse
 from pathlib import Path
 
-from mammo.command import parse_box, run, say_where_run
+from mammo.command import Parser, add_run_options, parse_box, run, say_where_run
 
 
 def main() -> None:
     """Print a line per file."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="DICOM, PNG, JPEG or PGM")
     parser.add_argument("--box", type=parse_box, metavar="X,Y,W,H", help="the lesion's place in pixels; a lesion model needs it")
-    parser.add_argument("--run", type=Path, metavar="DIR", help="a run folder (default: the newest below --output)")
-    parser.add_argument("--output", type=Path, default=Path("output"), metavar="DIR", help="the folder of all runs")
+    add_run_options(parser)
     arguments = parser.parse_args()
     folder = say_where_run(arguments)
     from mammo.evaluation.operating_point import in_words

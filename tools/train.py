@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mammo.command import at_least, read_settings, resumed_run, run, say_where, settings_parser
+from mammo.command import add_folds, at_least, read_settings, resumed_run, run, say_where, settings_parser
 
 
 def main() -> None:
@@ -14,6 +14,7 @@ def main() -> None:
         "--resume", nargs="?", const=Path(), type=Path, metavar="RUN", help="go on with a stopped run (the newest, where none is named)"
     )
     arguments = parser.parse_args()
+    add_folds(arguments)
     settings, folder = resumed_run(arguments) if arguments.resume is not None else (read_settings(arguments), None)
     say_where(settings)
     if arguments.dry_run:

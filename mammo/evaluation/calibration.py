@@ -11,6 +11,7 @@ from mammo.errors import ScoreError
 from mammo.evaluation.cases import Cases
 from mammo.evaluation.metrics import ECE_BINS, Metric, cross_entropy, ece_bin
 from mammo.evaluation.weighted import Calibration as CalibrationFit
+from mammo.settings import CalibrationMethod
 
 logger = logging.getLogger(__name__)
 TEMPERATURES = (0.05, 20.0)
@@ -23,7 +24,7 @@ ISOTONIC_EDGE = 1e-3
 class Calibrator:
     """How a logit becomes a probability: `temperature` divides it; `isotonic` looks it up between `logits` and `probabilities`."""
 
-    method: str = "none"
+    method: CalibrationMethod = "none"
     temperature: float = 1.0
     logits: tuple[float, ...] = ()
     probabilities: tuple[float, ...] = ()
@@ -42,7 +43,7 @@ def to_probability(logit: np.ndarray) -> np.ndarray:
     return 1.0 / (1.0 + np.exp(-np.clip(logit, -500, 500)))
 
 
-def fit_calibrator(labels: np.ndarray, logits: np.ndarray, method: str) -> Calibrator:
+def fit_calibrator(labels: np.ndarray, logits: np.ndarray, method: CalibrationMethod) -> Calibrator:
     """Fit on validation.
 
     Args:

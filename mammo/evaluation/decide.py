@@ -9,15 +9,16 @@ from mammo.evaluation.calibration import fit_calibrator
 from mammo.evaluation.levels import gather_level, levels_of
 from mammo.evaluation.metrics import count_confusion, measure_at
 from mammo.evaluation.operating_point import Decision, Point, choose_threshold
+from mammo.settings import CalibrationMethod, LevelScore, Task
 
 
 def make_decision(
     validation: pd.DataFrame,
     *,
     rules: Sequence[str],
-    task: str,
-    level_score: str = "max",
-    calibration: str = "temperature",
+    task: Task,
+    level_score: LevelScore = "max",
+    calibration: CalibrationMethod = "temperature",
     part: str = "validation",
     split_sha256: str = "",
 ) -> tuple[Decision, pd.DataFrame]:

@@ -8,7 +8,7 @@ from mammo.errors import ScoreError
 from mammo.evaluation.scores import check_same_cases
 
 
-def mean_logits(tables: Sequence[pd.DataFrame], names: Sequence[str], *, model_id: str) -> pd.DataFrame:
+def mean_logits(tables: Sequence[pd.DataFrame], names: Sequence[str]) -> pd.DataFrame:
     """Average the logits case by case; scores are those of the first table until a decision makes them anew.
 
     Raises:
@@ -19,4 +19,4 @@ def mean_logits(tables: Sequence[pd.DataFrame], names: Sequence[str], *, model_i
         raise ScoreError(f"{', '.join(without)}: an ensemble averages logits, and this table has no column logit")
     aligned = check_same_cases(tables, names)
     mean = sum(table["logit"].to_numpy(float) for table in aligned) / len(aligned)
-    return aligned[0].assign(logit=mean, model_id=model_id)
+    return aligned[0].assign(logit=mean)

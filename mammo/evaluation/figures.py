@@ -1,5 +1,9 @@
 """Labels and scores in, matplotlib figures out: ROC, precision-recall, confusion matrix."""
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -56,5 +60,14 @@ def draw_confusion(confusion: Confusion, title: str) -> Figure:
 def as_picture(figure: Figure) -> np.ndarray:
     """Render a figure: uint8 [height, width, 3]."""
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()
+    with any_letters():
+        canvas.draw()
     return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()
+
+
+@contextmanager
+def any_letters() -> Iterator[None]:
+    """Draw without a word on letters that matplotlib's font lacks, such as Chinese names of runs and groups."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        yield

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 import pandas as pd
 
+from mammo.errors import ScoreError
 from mammo.evaluation.bootstrap import RESAMPLES, resample, with_exact_bounds, with_intervals
 from mammo.evaluation.calibration import ReliabilityBin, measure_calibration, reliability, to_probability
 from mammo.evaluation.cases import Cases
@@ -159,9 +160,16 @@ def one_decision(decisions: Decisions) -> Decision:
 
 
 def case_thresholds(frame: pd.DataFrame, decisions: Decisions, level: str) -> np.ndarray:
-    """The threshold of each row at each operating point, float64 [points, n]; a fold's rows have that fold's."""
+    """The threshold of each row at each operating point, float64 [points, n]; a fold's rows have that fold's.
+
+    Raises:
+        ScoreError: A row is of a fold that no decision is of.
+    """
     if isinstance(decisions, Decision):
         return np.array([np.full(len(frame), point.thresholds[level]) for point in decisions.points])
+    unknown = sorted(set(frame["fold"].astype(int)) - set(decisions)) if "fold" in frame else ["none"]
+    if unknown:
+        raise ScoreError(f"column fold: expected one of {', '.join(map(str, decisions))}, got {', '.join(map(str, unknown))}")
     of_fold = {fold: [point.thresholds[level] for point in decision.points] for fold, decision in decisions.items()}
     return np.array([of_fold[fold] for fold in frame["fold"].astype(int)]).T
 

@@ -4,9 +4,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from mammo.errors import ScoreError
 from mammo.evaluation.calibration import Calibrator
+from mammo.evaluation.levels import levels_of
+from mammo.settings import LevelScore, Task
+
+FRONT = ("rule", "threshold", "temperature")
 
 
 @dataclass(frozen=True)
@@ -33,8 +38,8 @@ class Decision:
 
     points: tuple[Point, ...]
     calibrator: Calibrator
-    task: str
-    level_score: str
+    task: Task
+    level_score: LevelScore
     part: str
     cases: int
     positives: int
@@ -52,33 +57,34 @@ class Decision:
 
     def as_json(self) -> dict[str, object]:
         """The plain form, with what most readers look for in front."""
-        front = {"rule": self.rule, "threshold": self.threshold, "temperature": self.calibrator.temperature}
-        return front | asdict(self)
+        front = (self.rule, self.threshold, self.calibrator.temperature)
+        return dict(zip(FRONT, front, strict=True)) | asdict(self)
 
     @staticmethod
-    def of_json(values: dict) -> "Decision":
+    def of_json(values: object) -> "Decision":
         """Read the plain form back.
 
         Raises:
-            ValueError, TypeError, KeyError: It is something else.
+            ValueError: It is something else.
         """
-        given = values["calibrator"]
-        calibrator = Calibrator(given["method"], given["temperature"], tuple(given["logits"]), tuple(given["probabilities"]))
-        points = tuple(Point(**{**point, "borrowed": tuple(point["borrowed"])}) for point in values["points"])
-        rest = {name: values[name] for name in ("task", "level_score", "part", "cases", "positives", "split_sha256")}
-        decision = Decision(points, calibrator, **rest)
-        thresholds = [threshold for point in points for threshold in point.thresholds.values()]
-        if (
-            not points
-            or decision.task not in points[0].thresholds
-            or not np.isfinite(thresholds).all()
-            or not 0 < calibrator.temperature < np.inf
-        ):
-            raise ValueError("thresholds and temperature must be numbers")
+        plain = {name: value for name, value in values.items() if name not in FRONT} if isinstance(values, dict) else values
+        try:
+            decision: Decision = TypeAdapter(Decision).validate_python(plain)
+        except ValidationError as error:
+            faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
+            raise ValueError("; ".join(faults[:3])) from error
+        thresholds = [threshold for point in decision.points for threshold in point.thresholds.values()]
+        complete = all(set(levels_of(decision.task)) <= set(point.thresholds) for point in decision.points)
+        calibrator = decision.calibrator
+        steps = len(calibrator.logits) == len(calibrator.probabilities) and (calibrator.method != "isotonic" or calibrator.logits)
+        if not decision.points or not complete or not all(0 <= threshold <= 1 + 1e-12 for threshold in thresholds):
+            raise ValueError("expected a threshold in 0-1 for every level of every operating point")
+        if not 0 < calibrator.temperature < np.inf or not steps:
+            raise ValueError("expected a temperature above 0, and for isotonic as many logits as probabilities")
         return decision
 
 
-def fixed_decision(threshold: float, *, rule: str, task: str, levels: Sequence[str], level_score: str = "max") -> Decision:
+def fixed_decision(threshold: float, *, rule: str, task: Task, levels: Sequence[str], level_score: LevelScore = "max") -> Decision:
     """A decision that no data chose, the same threshold at every level."""
     point = Point(rule, dict.fromkeys(levels, threshold))
     return Decision((point,), Calibrator(), task, level_score, "none", 0, 0, "")

@@ -10,10 +10,11 @@ from mammo.evaluation.operating_point import fixed_decision
 from mammo.evaluation.scores import read_scores
 from mammo.inference.cross_validation import OUT_OF_FOLD_FILE
 from mammo.inference.decisions import read_decisions
-from mammo.runs import CONFIG_FILE, find_run, is_cross_validation
+from mammo.runs import CONFIG_FILE, find_run, is_cross_validation, refuse_doubles
+from mammo.settings import Task
 
 
-def compare_paths(paths: list[Path], *, level: str = "", task: str = "lesion") -> tuple[tuple[System, ...], tuple[Comparison, ...]]:
+def compare_paths(paths: list[Path], *, level: str = "", task: Task = "lesion") -> tuple[tuple[System, ...], tuple[Comparison, ...]]:
     """Compare the others with the first.
 
     Args:
@@ -27,6 +28,7 @@ def compare_paths(paths: list[Path], *, level: str = "", task: str = "lesion") -
     """
     if len(paths) < 2:
         raise ScoreError(f"compare: expected two runs or more, got {len(paths)}; list those there are with --list")
+    refuse_doubles(paths)
     named = list(zip(paths, _short_names(paths), strict=True))
     systems = tuple(_from_file(path, name, task) if path.is_file() else _from_run(path, name) for path, name in named)
     first = one_decision(systems[0].decisions)
@@ -44,7 +46,7 @@ def _from_run(path: Path, name: str) -> System:
     return System(name, read_scores(folder / file), decisions)
 
 
-def _from_file(path: Path, name: str, task: str) -> System:
+def _from_file(path: Path, name: str, task: Task) -> System:
     return System(name, read_scores(path), fixed_decision(0.5, rule=HALF, task=task, levels=levels_of(task)))
 
 

@@ -14,6 +14,7 @@ from mammo.evaluation.scores import read_scores, write_scores
 from mammo.inference.decisions import DECISION_FILE, read_decision, write_json
 from mammo.inference.judged import Judged
 from mammo.runs import CONFIG_FILE, fold_folder, read_folds
+from mammo.settings import Settings
 from mammo.tables import read_table
 
 ANEW = "remove {part}, and tools/train.py --resume {folder} makes it anew"
@@ -43,6 +44,8 @@ def judge_folds(folder: Path) -> Judged:
     decisions, tables, single, excluded = {}, [], [], []
     for fold in range(read_folds(folder)):
         of_fold = fold_folder(folder, fold)
+        if not is_judged(of_fold):
+            raise DataMissingError(f"{of_fold}: this fold has not ended; go on with tools/train.py --resume {folder}")
         decisions[fold] = read_decision(of_fold)
         tables.append(read_scores(of_fold / "scores_test.csv").assign(fold=fold))
         single.append(judge(tables[-1], decisions[fold], how=how))
@@ -72,6 +75,18 @@ def over_folds(folds: list[Judgement] | tuple[Judgement, ...], level: str) -> di
     return found
 
 
+def unlike(first: Settings, second: Settings) -> str:
+    """The groups of settings that decide what is learnt and differ between two folds, by name; empty where none does."""
+    names = ("seed", "data", "augmentation", "model", "training")
+    sides = [{name: one.model_dump()[name] for name in names} for one in (first, second)]
+    for side in sides:
+        for name in ("fold", "store", "prepare_workers"):
+            side["data"].pop(name)
+        for name in ("workers", "log_histograms"):
+            side["training"].pop(name)
+    return ", ".join(name for name in names if sides[0][name] != sides[1][name])
+
+
 def is_judged(folder: Path) -> bool:
     """Whether a fold's run has ended."""
     return (folder / DECISION_FILE).is_file() and (folder / "report" / "metrics.json").is_file()
@@ -85,6 +100,10 @@ def _check_folds(folder: Path, tables: list[pd.DataFrame], decisions: dict[int, 
         split = read_table(part / "split.csv", "a fold's list of cases", error=DataMissingError)
         cases = set(zip(split["case_id"], split["label"], strict=True))
         everyone = everyone or cases
+        if fold and (other := unlike(load_settings(part / CONFIG_FILE), load_settings(fold_folder(folder, 0) / CONFIG_FILE))):
+            raise ScoreError(
+                f"{part}: was trained with other settings than the first fold ({other}); {ANEW.format(part=part, folder=folder)}"
+            )
         if cases != everyone:
             raise ScoreError(f"{part}: was made of another data set than the first fold; {ANEW.format(part=part, folder=folder)}")
         if set(split.loc[split["part"] == "test", "case_id"]) != set(table["case_id"]):

@@ -52,8 +52,8 @@ def read_decision(folder: Path) -> Decision:
         else:
             advice = "the run ended before its first epoch did: start a new one, or name another with --run"
         raise DataMissingError(f"{path}: is missing; {advice}") from None
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise DataMissingError(f"{path}: is no decision file ({error!r}); tools/train.py --resume {folder} makes it anew") from error
+    except ValueError as error:
+        raise DataMissingError(f"{path}: is no decision file ({error}); tools/train.py --resume {folder} makes it anew") from error
     return decision
 
 

@@ -19,12 +19,14 @@ from mammo.prepare.gather import PreparedSplit
 from mammo.runs import (
     CONFIG_FILE,
     ENVIRONMENT_FILE,
+    check_out,
     find_run,
     fold_folder,
     is_cross_validation,
     make_run_folder,
     read_folds,
     read_split_hash,
+    refuse_doubles,
 )
 from mammo.tables import read_table
 
@@ -44,49 +46,68 @@ def judge_ensemble(runs: list[Path], *, output: Path, manifest: Path | None = No
         out: Where the ensemble is kept instead.
 
     Raises:
-        SplitError: The members have no common test part and no other data set is given.
+        SplitError: They are of different tasks or splits, or they are folds and no other data set is given.
     """
-    folders = [find_run(run.parent, run) for run in runs]
-    crossed = len(folders) == 1 and is_cross_validation(folders[0])
-    members = [fold_folder(folders[0], fold) for fold in range(read_folds(folders[0]))] if crossed else folders
-    if len(members) < 2:
-        raise SplitError(f"{members[0]}: an ensemble needs at least two runs, or a cross-validation; name them after --ensemble")
-    hashes = {read_split_hash(member) for member in members}
-    if len(hashes) > 1 and not (crossed and manifest):
-        raise SplitError(f"{members[0]} and the others have no common test part (their splits differ); judge another data set with --data")
+    refuse_doubles(runs)
+    members, crossed = _members(runs)
+    _check_members(members, crossed=crossed, manifest=manifest)
+    if out is not None:
+        check_out(out)
     settings = load_settings(members[0] / CONFIG_FILE)
-    target = out or make_run_folder(output, "ensemble", latest=False)
-    target.mkdir(parents=True, exist_ok=True)
-    copy_run_files(members[0], target, settings, names=(ENVIRONMENT_FILE, "excluded.csv"))
-    write_json(target / MEMBERS_FILE, {"members": [str(member) for member in members]})
-    chosen_on = judge_folds(folders[0]).scores if crossed else _mean(members, "scores_validation.csv", target.name)
-    part = "out-of-fold" if crossed else "validation"
-    decision = keep_decision(settings, chosen_on, ", ".join(sorted(hashes)), target, part=part)
+    chosen_on = judge_folds(runs[0].resolve()).scores if crossed else _mean(members, "scores_validation.csv")
     known: tuple[str, ...] = ()
     prepared: tuple[PreparedSplit, ...] = ()
     if manifest:
-        scores, films = _score_manifest(members, manifest, target.name)
+        scores, films = _score_manifest(members, manifest)
         prepared, excluded = (films,), films.split.samples.excluded
         known = known_patients(members, scores["patient_id"])
     else:
-        scores = _mean(members, "scores_test.csv", target.name)
+        scores = _mean(members, "scores_test.csv")
         excluded = read_table(members[0] / "excluded.csv", "the list of excluded cases", error=DataMissingError)
-    judgement, scores = keep_judgement(settings, scores, target, decision=decision)
+    target = out or make_run_folder(output, "ensemble", latest=False)
+    copy_run_files(members[0], target, settings, names=(ENVIRONMENT_FILE, "excluded.csv"))
+    write_json(target / MEMBERS_FILE, {"members": [str(member) for member in members]})
+    hashes = ", ".join(sorted({read_split_hash(member) for member in members}))
+    decision = keep_decision(settings, chosen_on, hashes, target, part="out-of-fold" if crossed else "validation")
+    judgement, scores = keep_judgement(settings, scores.assign(model_id=target.name), target, decision=decision)
     about = f"{manifest or 'test part'}, ensemble of {len(members)}"
     return Judged(target, about, judgement, scores, target, settings, prepared, excluded, known)
 
 
-def _mean(members: list[Path], file: str, model_id: str) -> pd.DataFrame:
+def _members(runs: list[Path]) -> tuple[list[Path], bool]:
+    """The runs, or the folds of the cross-validation that is the only one of them, and whether it is one."""
+    folders = [find_run(run.parent, run) for run in runs]
+    if len(folders) == 1 and is_cross_validation(folders[0]):
+        return [fold_folder(folders[0], fold) for fold in range(read_folds(folders[0]))], True
+    return folders, False
+
+
+def _check_members(members: list[Path], *, crossed: bool, manifest: Path | None) -> None:
+    if len(members) < 2:
+        raise SplitError(f"{members[0]}: an ensemble needs at least two runs, or a cross-validation; name them after --ensemble")
+    tasks = {load_settings(member / CONFIG_FILE).data.task for member in members}
+    if len(tasks) > 1:
+        raise SplitError(f"{members[0]} and the others are of different tasks ({', '.join(sorted(tasks))}); name runs of one")
+    if crossed and not manifest:
+        raise SplitError(f"{members[0].parent}: its folds have no common test part; judge their ensemble on another data set with --data")
+    if not crossed and len({read_split_hash(member) for member in members}) > 1:
+        advice = (
+            "an ensemble's threshold is chosen on the common validation part: name runs of one split, or one cross-validation with --data"
+        )
+        raise SplitError(f"{members[0]} and the others have no common test part (their splits differ); {advice}")
+
+
+def _mean(members: list[Path], file: str) -> pd.DataFrame:
     tables = [read_scores(member / file) for member in members]
-    return mean_logits(tables, [str(member / file) for member in members], model_id=model_id)
+    return mean_logits(tables, [str(member / file) for member in members])
 
 
-def _score_manifest(members: list[Path], manifest: Path, model_id: str) -> tuple[pd.DataFrame, PreparedSplit]:
+def _score_manifest(members: list[Path], manifest: Path) -> tuple[pd.DataFrame, PreparedSplit]:
     """Each member sees films as its own training did; the first one's are returned for the report's pictures."""
     tables, films = [], []
     for member in members:
         loaded = load_run(member)
         settings, prepared = prepare_manifest(loaded.settings, manifest)
         films.append(prepared)
-        tables.append(score_part(settings, prepared, loaded.network, part="test", model_id=model_id))
-    return mean_logits(tables, [str(member) for member in members], model_id=model_id), films[0]
+        tables.append(score_part(settings, prepared, loaded.network, part="test"))
+    return mean_logits(tables, [str(member) for member in members]), films[0]

@@ -13,7 +13,7 @@ from mammo.inference.judge_run import decide, judge_part
 from mammo.inference.judged import Judged
 from mammo.inference.load import load_run
 from mammo.prepare.gather import PreparedSplit, gather_split, prepare_samples, prepare_split
-from mammo.runs import CONFIG_FILE, ENVIRONMENT_FILE, read_split_hash
+from mammo.runs import CONFIG_FILE, ENVIRONMENT_FILE, check_out, read_split_hash
 from mammo.settings import Settings
 from mammo.tables import read_table
 
@@ -26,7 +26,7 @@ def evaluate_run(folder: Path, *, manifest: Path | None = None, out: Path | None
     Args:
         folder: The run.
         manifest: Another data set; None for the run's test part.
-        out: Where scores and `report/` go; the run folder (and `<run>/<manifest's name>`) where it is not given.
+        out: Where scores and `report/` go; the run folder, or `<run>/<its folder>_<its name>` for a manifest, where it is not given.
         overrides: Of `evaluation.…`: thresholds and calibration are then chosen anew, on validation, and kept in `out`.
 
     Raises:
@@ -34,6 +34,8 @@ def evaluate_run(folder: Path, *, manifest: Path | None = None, out: Path | None
         SettingsError: An override has another key, or no `out` to go to.
     """
     _check_overrides(overrides, out)
+    if out is not None:
+        check_out(out, None if overrides or manifest else folder)
     loaded = load_run(folder, overrides)
     settings, decision = loaded.settings, loaded.decision
     known: tuple[str, ...] = ()
@@ -45,7 +47,7 @@ def evaluate_run(folder: Path, *, manifest: Path | None = None, out: Path | None
     if manifest is not None:
         settings, prepared = prepare_manifest(settings, manifest)
         known = known_patients([folder], prepared.split.samples.cases["patient_id"])
-        target = out or folder / manifest.stem
+        target = out or folder / f"{manifest.resolve().parent.name}_{manifest.stem}"
         about = f"{manifest}, all of it, by {folder.parent.name}, {folder.name}"
     else:
         prepared = prepare_split(settings, gather_split(settings))

@@ -9,7 +9,7 @@ from mammo.inference.cross_validation import judge_folds
 from mammo.inference.ensemble import judge_ensemble
 from mammo.inference.evaluate import copy_run_files, evaluate_run
 from mammo.inference.judged import Judged
-from mammo.runs import CONFIG_FILE, fold_folder, is_cross_validation, mark_cross_validation, read_folds
+from mammo.runs import CONFIG_FILE, check_out, fold_folder, is_cross_validation, mark_cross_validation, read_folds
 
 
 def judge_any(
@@ -33,6 +33,8 @@ def judge_any(
         if overrides:
             raise SettingsError("-o: an ensemble takes its members' settings; judge the folds with -o and --out first, then that folder")
         return judge_ensemble([folder], output=output, manifest=manifest, out=out)
+    if out is not None:
+        check_out(out)
     folds = read_folds(folder)
     for fold in range(folds):
         evaluate_run(fold_folder(folder, fold), out=fold_folder(out, fold) if out else None, overrides=overrides)

@@ -12,12 +12,12 @@ from mammo.evaluation.operating_point import Decision, fixed_decision
 from mammo.evaluation.scores import read_scores
 from mammo.inference.decisions import read_decision, write_judgement
 from mammo.inference.judged import Judged
-from mammo.runs import CONFIG_FILE, find_run
-from mammo.settings import EvaluationSettings
+from mammo.runs import CONFIG_FILE, check_out, find_run
+from mammo.settings import EvaluationSettings, Task
 
 
-def judge_scores(table: Path, *, run_folder: Path | None = None, task: str | None = None, out: Path | None = None) -> Judged:
-    """Judge a score table and write `report/metrics.json` beside it or below `out`.
+def judge_scores(table: Path, *, run_folder: Path | None = None, task: Task | None = None, out: Path | None = None) -> Judged:
+    """Judge a score table and write `report/metrics.json` below `out`, or a folder of its name beside it.
 
     Args:
         table: The CSV.
@@ -29,6 +29,7 @@ def judge_scores(table: Path, *, run_folder: Path | None = None, task: str | Non
         ScoreError: It breaks the contract of score tables.
         DataMissingError: The table or the run is not there.
     """
+    check_out(out or table.with_suffix(""))
     scores = read_scores(table)
     evaluation = EvaluationSettings()
     if run_folder is None:
@@ -39,12 +40,12 @@ def judge_scores(table: Path, *, run_folder: Path | None = None, task: str | Non
         evaluation = load_settings(folder / CONFIG_FILE).evaluation
         decision = for_task(read_decision(folder), task)
     judgement = judge(scores, decision, how=How.of(evaluation))
-    out = out or table.parent
+    out = out or table.with_suffix("")
     write_judgement(judgement, out)
     return Judged(out, str(table), judgement, scores)
 
 
-def for_task(decision: Decision, task: str | None) -> Decision:
+def for_task(decision: Decision, task: Task | None) -> Decision:
     """The same thresholds for outside scores, which are judged as they come, of cases of another task if they know that.
 
     Raises:

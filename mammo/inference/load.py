@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mammo.config import load_settings
-from mammo.errors import ImageError
+from mammo.errors import DataMissingError, ImageError
 from mammo.evaluation.operating_point import Decision
 from mammo.images.decode import read_film
 from mammo.images.geometry import Box
@@ -17,7 +17,7 @@ from mammo.images.test_time import look, variants
 from mammo.inference.decisions import read_decision
 from mammo.model.checkpoint import load_network
 from mammo.model.network import MammogramNet, build_network, input_channels
-from mammo.runs import CONFIG_FILE
+from mammo.runs import CONFIG_FILE, is_trained
 from mammo.runtime import paddle
 from mammo.settings import Settings
 
@@ -39,6 +39,13 @@ def load_run(folder: Path, overrides: Sequence[str] = ()) -> LoadedRun:
         WeightsError: It has no whole checkpoint, or one that does not fit its settings.
         DataMissingError: The run has not ended.
     """
+    if not is_trained(folder):
+        other = (
+            "an ensemble: name one of the runs in its ensemble.json"
+            if (folder / "ensemble.json").is_file()
+            else "a judgement: name its run"
+        )
+        raise DataMissingError(f"{folder}: holds no network; it is {other}, or go on with a run that was stopped")
     settings = load_settings(folder / CONFIG_FILE, overrides)
     decision = read_decision(folder)
     network, _ = build_network(settings.model, task=settings.data.task)

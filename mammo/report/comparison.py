@@ -10,6 +10,7 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from mammo.evaluation.calibration import reliability
 from mammo.evaluation.compare import Comparison, System
+from mammo.evaluation.figures import any_letters
 from mammo.evaluation.judge import one_decision
 from mammo.evaluation.levels import gather_level
 from mammo.evaluation.metrics import measure_ranking
@@ -22,7 +23,8 @@ def write_comparison(systems: tuple[System, ...], comparisons: tuple[Comparison,
     """Write both into a folder, which is made; returns it."""
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "compare.json", [comparison.as_json() for comparison in comparisons])
-    draw_overlaid(systems, comparisons[0].level).savefig(folder / "compare.png", dpi=110)
+    with any_letters():
+        draw_overlaid(systems, comparisons[0].level).savefig(folder / "compare.png", dpi=110)
     return folder
 
 

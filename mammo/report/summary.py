@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mammo.errors import DataMissingError
 from mammo.report.curves import read_log
+from mammo.runs import find_run, fold_folder, is_cross_validation, is_trained, read_folds, refuse_doubles
 
 AT_POINT = ("recall", "specificity", "accuracy")
 
@@ -23,12 +24,15 @@ def summarise(folders: list[Path], level: str) -> Summary:
     """Gather the test part's metrics of runs, and the training and validation AUC of the epoch that each kept.
 
     Args:
-        folders: Run folders.
+        folders: Run folders; a cross-validation stands for its folds.
         level: lesion, image, breast or patient.
 
     Raises:
         DataMissingError: A run has no report yet, or none at that level.
     """
+    refuse_doubles(folders)
+    found = [find_run(folder.parent, folder) for folder in folders]
+    folders = [run for folder in found for run in _runs_in(folder)]
     values: dict[str, list[float]] = {}
     for folder in folders:
         for name, value in _measured(folder, level).items():
@@ -36,6 +40,13 @@ def summarise(folders: list[Path], level: str) -> Summary:
     return Summary(
         len(folders), [(name, _mean_and_spread(found), ", ".join(f"{value:.3f}" for value in found)) for name, found in values.items()]
     )
+
+
+def _runs_in(folder: Path) -> list[Path]:
+    """The run, or the folds of a cross-validation."""
+    if not is_trained(folder):
+        raise DataMissingError(f"{folder}: has no training of its own (an ensemble, or a judgement kept elsewhere); name runs")
+    return [fold_folder(folder, fold) for fold in range(read_folds(folder))] if is_cross_validation(folder) else [folder]
 
 
 def _measured(folder: Path, level: str) -> dict[str, float]:

@@ -46,12 +46,20 @@ def show_judgement(judgement: Judgement, about: str, *, phantom: bool = False) -
         if decision.points[0].borrowed:
             borrowed = ", ".join(decision.points[0].borrowed)
             print(f"{borrowed}: {decision.part} has one class only there, so the threshold of {decision.task} is used")
+    for line in _undefined(judgement):
+        print(line)
+    patients, how = judgement.own.n_patients, judgement.how
+    print(f"intervals: bootstrap over {patients} patients, {how.resamples} resamples, seed {how.seed}")
+
+
+def _undefined(judgement: Judgement) -> list[str]:
+    """Which metrics have no value, a line per reason."""
+    where: dict[str, dict[str, None]] = {}
     for name, level in judgement.levels.items():
         for metric, value in (level.ranking | level.main.metrics).items():
             if value.undefined:
-                print(f"{name}: {metric} is undefined: {value.undefined}")
-    patients, how = judgement.own.n_patients, judgement.how
-    print(f"intervals: bootstrap over {patients} patients, {how.resamples} resamples, seed {how.seed}")
+                where.setdefault(f"{name}: {value.undefined}", {})[metric] = None
+    return [f"undefined, {reason}: {', '.join(metrics)}" for reason, metrics in where.items()]
 
 
 def _with_bounds(ranking: dict[str, Metric], point: PointResult) -> tuple[str, ...]:

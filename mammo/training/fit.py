@@ -4,6 +4,7 @@ import json
 import logging
 import platform
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -45,14 +46,14 @@ class RunResult:
     judged: Judged
 
 
-def fit(settings: Settings, name: str, *, resume: Path | None = None, into: Path | None = None) -> RunResult:
+def fit(settings: Settings, name: str, *, resume: Path | None = None, into: Callable[[PreparedSplit], Path] | None = None) -> RunResult:
     """Train, keep the best, choose the threshold on validation, judge on test.
 
     Args:
         settings: All of them; the run's own, when it is resumed.
         name: Of the configuration; a new run's folder is `output/<name>/<time>`.
         resume: A run folder to go on with, from its `checkpoints/last`.
-        into: Where a new run is to lie instead; it is there and empty, or holds what a run left before its first epoch's end.
+        into: Makes the folder of a new run instead, once all is ready to train.
 
     Raises:
         MammoError: Anything a user can mend, in one line.
@@ -71,7 +72,7 @@ def fit(settings: Settings, name: str, *, resume: Path | None = None, into: Path
         logger.info("weights: %s", report.summary() if report else "none, random start")
     tuner = make_tuner(settings, network)
 
-    folder = resume or into or make_run_folder(settings.output, name)
+    folder = resume or (into(prepared) if into else make_run_folder(settings.output, name))
     logger.info("run folder: %s", folder)
     state = write_run_files(settings, folder, prepared, resume=resume is not None)
     stopping = train(settings, tuner, loaders, prepared, folder, about=state, resume=resume is not None)

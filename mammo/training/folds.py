@@ -5,14 +5,17 @@ from a validation part of the others. A stopped cross-validation goes on with th
 """
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from mammo.config import dump_settings
-from mammo.errors import SettingsError
+from mammo.errors import DataMissingError, SettingsError, SplitError
 from mammo.inference.cross_validation import is_judged, judge_folds
 from mammo.inference.judged import Judged
+from mammo.prepare.gather import PreparedSplit
 from mammo.runs import CONFIG_FILE, fold_folder, is_cross_validation, make_run_folder, mark_cross_validation, read_folds
 from mammo.settings import Settings
+from mammo.tables import read_table
 from mammo.training.fit import fit, write_environment
 
 logger = logging.getLogger(__name__)
@@ -47,24 +50,57 @@ def cross_validate(settings: Settings, name: str, *, folds: int = 0, resume: Pat
     Raises:
         MammoError: Anything a user can mend, in one line.
     """
-    if resume:
-        folder, folds = resume, read_folds(resume)
-    else:
-        settings = of_fold(settings, folds, 0)
-        folder = make_run_folder(settings.output, name)
-        mark_cross_validation(folder, folds)
-        write_environment(folder, {})
-    (folder / CONFIG_FILE).write_text(dump_settings(settings), encoding="utf-8")
+    folds = read_folds(resume) if resume else folds
+    place = _Place(of_fold(settings, folds, 0), name, folds, resume)
     for fold in range(folds):
-        part = fold_folder(folder, fold)
-        if is_judged(part):
+        part = fold_folder(place.folder, fold) if place.folder else None
+        if part and is_judged(part):
             logger.info("fold %d of %d: is done, in %s", fold + 1, folds, part)
             continue
         logger.info("fold %d of %d", fold + 1, folds)
-        part.mkdir(exist_ok=True)
-        begun = part if (part / "checkpoints" / "last").is_dir() else None
-        fit(of_fold(settings, folds, fold), name, resume=begun, into=part)
-    return judge_folds(folder)
+        begun = part if part and (part / "checkpoints" / "last").is_dir() else None
+        fit(of_fold(settings, folds, fold), name, resume=begun, into=place.claim(fold))
+    return judge_folds(place.folder or Path())
+
+
+class _Place:
+    """Where the folds go. The folder is made when the first is ready to train, so that a failed start leaves none behind."""
+
+    def __init__(self, settings: Settings, name: str, folds: int, folder: Path | None) -> None:
+        self._settings, self._name, self._folds, self.folder = settings, name, folds, folder
+
+    def claim(self, fold: int) -> Callable[[PreparedSplit], Path]:
+        """What gives a prepared fold its folder, once it is sure to be of the first fold's data."""
+
+        def make(prepared: PreparedSplit) -> Path:
+            if self.folder is None:
+                self.folder = make_run_folder(self._settings.output, self._name)
+                mark_cross_validation(self.folder, self._folds)
+                write_environment(self.folder, {})
+                (self.folder / CONFIG_FILE).write_text(dump_settings(self._settings), encoding="utf-8")
+            check_same_cases(prepared, fold_folder(self.folder, 0))
+            part = fold_folder(self.folder, fold)
+            part.mkdir(exist_ok=True)
+            return part
+
+        return make
+
+
+def check_same_cases(prepared: PreparedSplit, first: Path) -> None:
+    """Hold that a fold is of the same cases as the first, if that has begun.
+
+    Raises:
+        SplitError: The data set has changed in between.
+    """
+    if not (first / "split.csv").is_file():
+        return
+    before = read_table(first / "split.csv", "a fold's list of cases", error=DataMissingError)
+    now = prepared.split.samples.cases
+    if set(before["case_id"]) != set(now["case_id"]):
+        raise SplitError(
+            f"{first.parent}: the data set has changed since its first fold ({len(before)} cases then, {len(now)} now); "
+            "bring the old one back, or start a new cross-validation"
+        )
 
 
 def of_fold(settings: Settings, folds: int, fold: int) -> Settings:

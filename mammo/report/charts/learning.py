@@ -25,7 +25,7 @@ def draw_learning(source: ReportSource, metric: str) -> Figure | None:
     for number, log in enumerate(logs):
         epochs = log["epoch"].to_numpy(float)
         train, validation = (log[f"{part}/{metric}"].to_numpy(float) for part in ("train", "validation"))
-        style: dict[str, Any] = {"markersize": 3.5 if len(logs) == 1 else 0, "linewidth": 1.5 if len(logs) == 1 else 1}
+        style: dict[str, Any] = {"markersize": 3.5 if len(logs) == 1 else 2, "linewidth": 1.5 if len(logs) == 1 else 1}
         if len(logs) == 1:
             axes.fill_between(epochs, train, validation, color=LIGHT, alpha=0.35, linewidth=0, label="gap")
         axes.plot(epochs, train, color=ORANGE, linestyle="--", marker="s", label="" if number else "training", **style)

@@ -8,6 +8,7 @@ from xml.dom import minidom
 import matplotlib
 from matplotlib.figure import Figure
 
+from mammo.evaluation.figures import any_letters
 from mammo.report.page.words import translate
 
 NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
@@ -24,7 +25,8 @@ def to_svg(figure: Figure, name: str) -> str:
         name: Letters and underscores; all ids of the drawing begin with it, since those of two drawings on a page must differ.
     """
     file = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+    # A browser writes the letters, whatever matplotlib's own font holds.
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}), any_letters():
         figure.savefig(file, format="svg", metadata=NO_METADATA)
     document = minidom.parseString(file.getvalue())
     root = document.getElementsByTagName("svg")[0]
