@@ -1,5 +1,6 @@
 """A score table and a decision in, the judgement at every level out: what `report/metrics.json` holds."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 
@@ -21,6 +22,9 @@ from mammo.settings import EvaluationSettings
 Decisions = Decision | Mapping[int, Decision]
 HALF = "0.5"
 SWEEP_ROWS = 21
+MANY = 20_000
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -133,6 +137,8 @@ def judge(scores: pd.DataFrame, decisions: Decisions, *, how: How | None = None)
     """
     how = how or How()
     decision = one_decision(decisions)
+    if len(scores) > MANY:
+        logger.info("judging %d cases with %d resamples; this takes a while", len(scores), how.resamples)
     gathered = {level: gather_level(scores, level, task=decision.task, how=decision.level_score) for level in levels_of(decision.task)}
     own = gathered[decision.task]
     levels: dict[str, LevelResult] = {}

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from mammo.errors import ScoreError, in_one_line
-from mammo.tables import read_table
+from mammo.tables import line_of, read_table
 
 REQUIRED = ("case_id", "patient_id", "breast_id", "image_id", "label", "score")
 IDS = ("case_id", "patient_id", "breast_id", "image_id")
@@ -113,4 +113,4 @@ def write_scores(frame: pd.DataFrame, path: Path) -> None:
 
 
 def _faults_of(frame: pd.DataFrame, bad: pd.Series, rule: str, column: str) -> list[str]:
-    return [f"line {row + 2}: {rule}, got {frame[column].iloc[row]!r}" for row in np.flatnonzero(bad.to_numpy(bool))]
+    return [f"line {line_of(frame, int(row))}: {rule}, got {frame[column].iloc[row]!r}" for row in np.flatnonzero(bad.to_numpy(bool))]

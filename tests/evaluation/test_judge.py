@@ -284,6 +284,13 @@ def test_empty_ids_of_a_score_table_are_faults_and_na_is_a_name(tmp_path: Path) 
     assert "line 2" not in str(caught.value)
 
 
+def test_lines_are_counted_as_an_editor_does(tmp_path: Path) -> None:
+    text = 'case_id,patient_id,breast_id,image_id,label,score\n\n"a\nb",P1,B1,i1,0,0.2\n\nc,P2,B2,i2,1,high\n'
+    (tmp_path / "scores.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(ScoreError, match=r"scores\.csv: line 6: score must be a probability in 0-1, got 'high'"):
+        read_scores(tmp_path / "scores.csv")
+
+
 def test_missing_columns_of_a_score_table_are_named(tmp_path: Path) -> None:
     (tmp_path / "scores.csv").write_text("case_id,score\na,0.2\n", encoding="utf-8")
     with pytest.raises(ScoreError, match=r"column patient_id is missing.*column label is missing"):
