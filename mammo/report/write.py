@@ -77,7 +77,9 @@ def _films(judged: Judged) -> PreparedSplit | None:
 
 
 def log_figures(source: ReportSource, folder: Path) -> None:
-    """Show the report's charts in VisualDL, as a run beside the training's."""
+    """Show the report's charts in VisualDL, as a run beside the training's; those of an earlier judgement make way."""
+    for earlier in folder.glob("vdlrecords.*"):
+        earlier.unlink()
     with LogWriter(logdir=str(folder)) as writer:
         for name, draw in CHARTS.items():
             figure = draw(source)

@@ -284,6 +284,22 @@ def test_empty_ids_of_a_score_table_are_faults_and_na_is_a_name(tmp_path: Path) 
     assert "line 2" not in str(caught.value)
 
 
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 1), st.floats(allow_nan=True, allow_infinity=True), st.integers(0, 3)), min_size=1, max_size=12))
+def test_any_number_is_a_score_or_a_fault_and_never_a_crash(rows: list[tuple[int, float, int]]) -> None:
+    frame = table(
+        [(f"c{number}", f"P{owner}", f"B{owner}", f"i{owner}", label, score) for number, (label, score, owner) in enumerate(rows)]
+    )
+    wrong = [number for number, (_, score, _) in enumerate(rows) if not 0 <= score <= 1]
+    if wrong:
+        with pytest.raises(ScoreError) as caught:
+            check_scores(frame, "scores.csv")
+        assert all(f"line {number + 2}: score must be a probability" in str(caught.value) for number in wrong)
+        return
+    plain = judge(check_scores(frame, "scores.csv"), decision(), how=How(resamples=100)).as_json()
+    json.dumps(plain, allow_nan=False)
+
+
 def test_lines_are_counted_as_an_editor_does(tmp_path: Path) -> None:
     text = 'case_id,patient_id,breast_id,image_id,label,score\n\n"a\nb",P1,B1,i1,0,0.2\n\nc,P2,B2,i2,1,high\n'
     (tmp_path / "scores.csv").write_text(text, encoding="utf-8")
