@@ -104,7 +104,7 @@ def test_summary_of_one_run_is_its_report(trained: tuple[Path, str]) -> None:
     metrics = json.loads((folder / "output" / "latest" / "report" / "metrics.json").read_text(encoding="utf-8"))
     line = next(line for line in done.stdout.splitlines() if line.startswith("test AUC"))
     assert f"{metrics['levels']['lesion']['auc']['value']:.3f}" in line
-    assert_refused(call("eval", "--summary", "output", folder=folder), "metrics.json: is missing")
+    assert_refused(call("eval", "--summary", "output", folder=folder), "output: is no run folder")
 
 
 def test_predict_gives_the_score_of_the_table(trained: tuple[Path, str]) -> None:
