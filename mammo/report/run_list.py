@@ -5,10 +5,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from mammo.runs import CONFIG_FILE, is_cross_validation
+from mammo.runs import CONFIG_FILE
 
 NOT_RUNS = {"store", "checkpoints", "visualdl", "report"}
-HEADER = ("run", "level", "n (+)", "AUC (95 %)", "recall", "spec.", "split")
+HEADER = ("run", "n (+)", "AUC (95 %)", "recall", "spec.", "split")
 
 
 def list_runs(output: Path) -> list[tuple[str, ...]]:
@@ -27,7 +27,7 @@ def find_runs(output: Path) -> Iterator[Path]:
 
 
 def _row(folder: Path, output: Path) -> tuple[str, ...]:
-    name = str(folder.relative_to(output)) + (" (folds)" if is_cross_validation(folder) else "")
+    name = "/\n".join(folder.relative_to(output).parts)
     path = folder / "report" / "metrics.json"
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -36,17 +36,17 @@ def _row(folder: Path, output: Path) -> tuple[str, ...]:
         auc = level["auc"]
         bounds = f" ({auc['low']:.2f}–{auc['high']:.2f})" if "low" in auc else ""
         values = (f"{_number(auc)}{bounds}", _number(level["recall"]), _number(level["specificity"]))
-        return (name, task, f"{level['n']} ({level['n_positive']})", *values, _split_of(folder, found))
+        return (name, f"{level['n']} ({level['n_positive']})\n{task}", *values, _split_of(found))
     except FileNotFoundError:
-        return (name, "-", "not judged yet", "-", "-", "-", "-")
+        return (name, "not judged", "-", "-", "-", "-")
     except (ValueError, KeyError, TypeError):
-        return (name, "-", "report is damaged", "-", "-", "-", "-")
+        return (name, "damaged", "-", "-", "-", "-")
 
 
 def _number(metric: dict) -> str:
     return "-" if metric["value"] is None else f"{metric['value']:.3f}"
 
 
-def _split_of(folder: Path, found: dict) -> str:
+def _split_of(found: dict) -> str:
     point = found["operating_point"]
     return "folds" if "folds" in point else str(point.get("split_sha256", ""))[:8] or "-"
