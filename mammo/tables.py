@@ -41,7 +41,7 @@ def read_table(path: Path, expected: str, *, error: type[MammoError]) -> pd.Data
         raise error(f"{path}: cannot be read ({fault.strerror or fault}); expected {expected}") from fault
 
 
-def line_of(frame: pd.DataFrame, row: int) -> int:
+def line_of(frame: pd.DataFrame | pd.Series, row: int) -> int:
     """The line of a file that a row of its table begins on; of tables from elsewhere, as if each row were one line."""
     lines = frame.attrs.get(LINES)
     return int(lines[row]) if lines else row + 2

@@ -275,3 +275,10 @@ def test_split_without_anything_to_learn_is_refused(tmp_path: Path, labels: list
     object.__setattr__(split, "part", np.array(parts, object))
     with pytest.raises(SplitError, match=words):
         check_trainable(split, 8)
+
+
+def test_lines_of_a_manifest_are_counted_as_an_editor_does(tmp_path: Path) -> None:
+    text = 'image,patient_id,label,view\n\n"a\nb.png",P1,0,CC\n\nc.png,P2,7,CC\n'
+    (tmp_path / "manifest.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(CaseError, match=r"manifest\.csv: line 6: label must be .*, got '7'"):
+        read_manifest(tmp_path / "manifest.csv")

@@ -9,7 +9,7 @@ import pandas as pd
 
 from mammo.cases.table import BOX, LATERALITIES, LESION_TYPES, PATHOLOGY_LABELS, LesionTable, check, complete, no_exclusions
 from mammo.errors import CaseError, in_one_line
-from mammo.tables import read_table
+from mammo.tables import line_of, read_table
 
 REQUIRED = ("image", "patient_id")
 ONE_OF = ("pathology", "label", "image_label")
@@ -39,7 +39,9 @@ def read_manifest(path: Path) -> LesionTable:
     """
     raw = read_table(path, EXPECTED, error=CaseError)
     _check_columns(raw, path)
+    kept = raw.attrs
     raw = raw.apply(lambda column: column.str.strip())
+    raw.attrs = kept
     faults: list[str] = []
     frame = _convert(raw, faults)
     if faults:
@@ -128,4 +130,4 @@ def _numbers(raw: pd.DataFrame, name: str, faults: list[str]) -> pd.Series:
 
 def _report(bad: pd.Series, values: pd.Series, rule: str, faults: list[str]) -> None:
     for row in np.flatnonzero(bad.to_numpy(bool)):
-        faults.append(f"line {row + 2}: {rule}, got {values.iloc[row]!r}")
+        faults.append(f"line {line_of(values, int(row))}: {rule}, got {values.iloc[row]!r}")
