@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from mammo.errors import ScoreError, in_one_line
+from mammo.files import written_beside
 from mammo.tables import line_of, read_table
 
 REQUIRED = ("case_id", "patient_id", "breast_id", "image_id", "label", "score")
@@ -107,9 +108,8 @@ def _owner_faults(frame: pd.DataFrame, column: str) -> list[str]:
 
 def write_scores(frame: pd.DataFrame, path: Path) -> None:
     """Write a score table beside and rename it into place."""
-    beside = path.with_name(f".{path.name}")
-    frame.to_csv(beside, index=False)
-    beside.replace(path)
+    with written_beside(path) as beside:
+        frame.to_csv(beside, index=False)
 
 
 def _faults_of(frame: pd.DataFrame, bad: pd.Series, rule: str, column: str) -> list[str]:
