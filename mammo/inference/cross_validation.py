@@ -61,7 +61,7 @@ def judge_folds(folder: Path) -> Judged:
     )
     listed = pd.concat(excluded, ignore_index=True).drop_duplicates()
     about = f"{folder.parent.name}, {folder.name}: {len(single)} folds pooled"
-    return Judged(folder, about, judgement, pooled, folder, settings, (), listed, (), tuple(single))
+    return Judged(folder, about, judgement, pooled, folder, settings, excluded=listed, folds=tuple(single))
 
 
 def over_folds(folds: list[Judgement] | tuple[Judgement, ...], level: str) -> dict[str, OverFolds]:

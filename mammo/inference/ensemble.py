@@ -56,10 +56,10 @@ def judge_ensemble(runs: list[Path], *, output: Path, manifest: Path | None = No
     settings = load_settings(members[0] / CONFIG_FILE)
     chosen_on = judge_folds(runs[0].resolve()).scores if crossed else _mean(members, "scores_validation.csv")
     known: tuple[str, ...] = ()
-    prepared: tuple[PreparedSplit, ...] = ()
+    prepared: PreparedSplit | None = None
     if manifest:
-        scores, films = _score_manifest(members, manifest)
-        prepared, excluded = (films,), films.split.samples.excluded
+        scores, prepared = _score_manifest(members, manifest)
+        excluded = prepared.split.samples.excluded
         known = known_patients(members, scores["patient_id"])
     else:
         scores = _mean(members, "scores_test.csv")

@@ -39,24 +39,22 @@ def evaluate_run(folder: Path, *, manifest: Path | None = None, out: Path | None
     loaded = load_run(folder, overrides)
     settings, decision = loaded.settings, loaded.decision
     known: tuple[str, ...] = ()
+    if overrides or manifest is None:
+        prepared = prepare_split(settings, gather_split(settings))
+        _check_same_split(folder, prepared.split.sha256)
+        target = out or folder
+        about = f"{folder.parent.name}, {folder.name}: test part"
     if overrides and out:
-        own = prepare_split(settings, gather_split(settings))
-        _check_same_split(folder, own.split.sha256)
         copy_run_files(folder, out, settings)
-        decision = decide(settings, own, loaded.network, out)
+        decision = decide(settings, prepared, loaded.network, out)
     if manifest is not None:
         settings, prepared = prepare_manifest(settings, manifest)
         known = known_patients([folder], prepared.split.samples.cases["patient_id"])
         target = out or folder / f"{manifest.resolve().parent.name}_{manifest.stem}"
         about = f"{manifest}, all of it, by {folder.parent.name}, {folder.name}"
-    else:
-        prepared = prepare_split(settings, gather_split(settings))
-        _check_same_split(folder, prepared.split.sha256)
-        target = out or folder
-        about = f"{folder.parent.name}, {folder.name}: test part"
     target.mkdir(parents=True, exist_ok=True)
     judgement, scores = judge_part(settings, prepared, loaded.network, target, decision=decision, model_id=folder.name)
-    return Judged(target, about, judgement, scores, folder, settings, (prepared,), prepared.split.samples.excluded, known)
+    return Judged(target, about, judgement, scores, folder, settings, prepared, prepared.split.samples.excluded, known)
 
 
 def copy_run_files(folder: Path, out: Path, settings: Settings, *, names: tuple[str, ...] = RUN_FILES) -> None:

@@ -26,7 +26,7 @@ class Judged:
     scores: pd.DataFrame
     run: Path | None = None
     settings: Settings | None = None
-    prepared: tuple[PreparedSplit, ...] = ()
+    prepared: PreparedSplit | None = None
     excluded: pd.DataFrame = field(default_factory=no_exclusions)
     known_patients: tuple[str, ...] = ()
     folds: tuple[Judgement, ...] = ()

@@ -69,10 +69,8 @@ def _with_command(environment: dict[str, object]) -> dict[str, object]:
 
 
 def _films(judged: Judged) -> PreparedSplit | None:
-    if judged.prepared:
-        return judged.prepared[0]
-    if judged.settings is None:
-        return None
+    if judged.prepared or judged.settings is None:
+        return judged.prepared
     return prepare_split(judged.settings, gather_split(judged.settings))
 
 

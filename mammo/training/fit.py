@@ -81,7 +81,7 @@ def fit(settings: Settings, name: str, *, resume: Path | None = None, into: Call
     decision = decide(settings, prepared, network, folder)
     judgement, scores = judge_part(settings, prepared, network, folder, decision=decision)
     about = f"{folder.parent.name}, {folder.name}: test part"
-    judged = Judged(folder, about, judgement, scores, folder, settings, (prepared,), prepared.split.samples.excluded)
+    judged = Judged(folder, about, judgement, scores, folder, settings, prepared, prepared.split.samples.excluded)
     return RunResult(folder, stopping.best_epoch + 1, float(stopping.best or 0.0), judged)
 
 
