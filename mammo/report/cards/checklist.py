@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from mammo.files import written_beside
 from mammo.report.cards.checklist_items import CLAIM, TRIPOD, Item
 from mammo.report.cards.facts import FROM_OUTSIDE, NO_LOG, settings_of, warnings_of, what_was_judged
 from mammo.report.cards.markdown import escaped, joined, table, wrapped
@@ -15,7 +16,8 @@ OF_FOLD = (*OF_TRAINING, "environment.json", "decision.json")
 
 def write_checklist(source: ReportSource, path: Path) -> None:
     """Write the lists as Markdown."""
-    path.write_text(render_checklist(source), encoding="utf-8")
+    with written_beside(path) as beside:
+        beside.write_text(render_checklist(source), encoding="utf-8")
 
 
 def render_checklist(source: ReportSource) -> str:

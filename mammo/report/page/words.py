@@ -31,7 +31,6 @@ METRICS = {
     "cancers found": "检出癌症",
     "cancers missed": "漏诊癌症",
     "PPV at this prevalence": "此患病率下的阳性预测值",
-    "NPV at this prevalence": "此患病率下的阴性预测值",
 }
 CHARTS = {
     "chance": "随机水平",
@@ -97,7 +96,6 @@ CASES = {
     "part": "部分",
     "train": "训练",
     "validation": "验证",
-    "inner-validation": "内层验证",
     "test": "测试",
     "all": "全部",
     "share": "恶性比例",
@@ -145,7 +143,6 @@ REASONS = {
     "it has no value in # of # resamples": "在 {1} 次重抽样中有 {0} 次没有值",
     "every resample has the same value": "每次重抽样的值都相同",
     "no training log belongs to these scores": "这些评分没有对应的训练日志",
-    "each fold has its own training log, in its own folder": "每一折的训练日志在各自的文件夹中",
     "the training log does not hold it": "训练日志中没有这一项",
     "the score table has no column to group by, or the same value everywhere": "评分表中没有可用于分组的列，或各列取值全部相同",
     "there is no threshold to sweep": "没有可扫描的阈值",
