@@ -76,7 +76,10 @@ def settings_parser(description: str) -> argparse.ArgumentParser:
 
 def read_settings(arguments: argparse.Namespace) -> Settings:
     """Load what the options name; with `--print-config`, print it and end the process."""
-    settings = load_settings(arguments.config, arguments.override)
+    return _print_or_return(load_settings(arguments.config, arguments.override), arguments)
+
+
+def _print_or_return(settings: Settings, arguments: argparse.Namespace) -> Settings:
     if arguments.print_config:
         print(dump_settings(settings), end="")
         sys.exit(0)
@@ -102,11 +105,7 @@ def resumed_run(arguments: argparse.Namespace) -> tuple[Settings, Path]:
     fixed = [override for override in arguments.override if override.partition("=")[0].strip() in SAME_IN_ALL_FOLDS]
     if fixed and is_cross_validation(folder):
         raise SettingsError(f"{folder}: the folds of a cross-validation are trained alike, got {', '.join(fixed)}; start a new one")
-    settings = load_settings(folder / CONFIG_FILE, arguments.override)
-    if arguments.print_config:
-        print(dump_settings(settings), end="")
-        sys.exit(0)
-    return settings, folder
+    return _print_or_return(load_settings(folder / CONFIG_FILE, arguments.override), arguments), folder
 
 
 def add_folds(arguments: argparse.Namespace) -> None:

@@ -21,6 +21,7 @@ from mammo.settings import EvaluationSettings
 
 Decisions = Decision | Mapping[int, Decision]
 HALF = "0.5"
+SWEEP = "sweep"
 SWEEP_ROWS = 21
 MANY = 20_000
 
@@ -142,12 +143,12 @@ def judge(scores: pd.DataFrame, decisions: Decisions, *, how: How | None = None)
     gathered = {level: gather_level(scores, level, task=decision.task, how=decision.level_score) for level in levels_of(decision.task)}
     own = gathered[decision.task]
     levels: dict[str, LevelResult] = {}
-    thresholds = _sweep_thresholds(own["score"].to_numpy())
+    thresholds = dict.fromkeys((decision.task, "patient"), _sweep_thresholds(own["score"].to_numpy()))
     swept: dict[str, tuple[PointResult, ...]] = {}
     for name, frame in gathered.items():
-        level = _judge_level(frame, name, decisions, how, thresholds if name in (decision.task, "patient") else np.empty(0))
-        kept = len(level.points) - (len(thresholds) if name in (decision.task, "patient") else 0)
-        swept[name], levels[name] = level.points[kept:], replace(level, points=level.points[:kept])
+        level = _judge_level(frame, name, decisions, how, thresholds.get(name, np.empty(0)))
+        swept[name] = tuple(point for point in level.points if point.rule == SWEEP)
+        levels[name] = replace(level, points=tuple(point for point in level.points if point.rule != SWEEP))
     rows = tuple(
         replace(row, metrics=row.metrics | {name: people.metrics[name] for name in SCREENING})
         for row, people in zip(swept[decision.task], swept["patient"], strict=True)
@@ -188,7 +189,7 @@ def _judge_level(frame: pd.DataFrame, name: str, decisions: Decisions, how: How,
     thresholds = np.concatenate([case_thresholds(frame, decisions, name), np.repeat(fixed[:, None], len(frame), axis=1)])
     cases = Cases.of(frame, thresholds)
     drawn = resample(cases, resamples=how.resamples, seed=how.seed)
-    rules = chosen + halves + ["sweep"] * len(swept)
+    rules = chosen + halves + [SWEEP] * len(swept)
     points = []
     for number, rule in enumerate(rules):
         confusion = count_confusion(labels, scores, thresholds[number])

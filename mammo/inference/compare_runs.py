@@ -10,7 +10,7 @@ from mammo.evaluation.operating_point import fixed_decision
 from mammo.evaluation.scores import read_scores
 from mammo.inference.cross_validation import OUT_OF_FOLD_FILE
 from mammo.inference.decisions import read_decisions
-from mammo.runs import CONFIG_FILE, find_run, is_cross_validation, refuse_doubles
+from mammo.runs import CONFIG_FILE, is_cross_validation, refuse_doubles
 from mammo.settings import Task
 
 
@@ -40,10 +40,8 @@ def compare_paths(paths: list[Path], *, level: str = "", task: Task = "lesion") 
 def _from_run(path: Path, name: str) -> System:
     if not (path / CONFIG_FILE).is_file():
         raise DataMissingError(f"{path}: is neither a run folder (it has no {CONFIG_FILE}) nor a score table")
-    folder = find_run(path.parent, path)
-    decisions = read_decisions(folder)
-    file = OUT_OF_FOLD_FILE if is_cross_validation(folder) else "scores_test.csv"
-    return System(name, read_scores(folder / file), decisions)
+    file = OUT_OF_FOLD_FILE if is_cross_validation(path) else "scores_test.csv"
+    return System(name, read_scores(path / file), read_decisions(path))
 
 
 def _from_file(path: Path, name: str, task: Task) -> System:

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from mammo.config import dump_settings
+from mammo.config import check_settings, dump_settings
 from mammo.errors import DataMissingError, SettingsError, SplitError
 from mammo.inference.cross_validation import is_judged, judge_folds
 from mammo.inference.judged import Judged
@@ -109,7 +109,6 @@ def of_fold(settings: Settings, folds: int, fold: int) -> Settings:
     Raises:
         SettingsError: The data are not split by hold-out, of which folds are drawn.
     """
-    if settings.data.split != "holdout":
-        raise SettingsError(f"--folds: folds are drawn by data.split=holdout, got {settings.data.split}; add -o data.split=holdout")
-    data = settings.data.model_copy(update={"folds": folds, "fold": fold})
-    return settings.model_copy(update={"data": data})
+    values = settings.model_dump(mode="json")
+    values["data"] |= {"folds": folds, "fold": fold}
+    return check_settings(values, "--folds")
