@@ -18,7 +18,8 @@ from mammo.runtime import paddle
 
 Stages = tuple[tuple[str, ...], ...]
 PROBE_SIZE_PX = 64
-# What a network raises that takes more than an image, another image size, or the image in two places (one not implemented: RuntimeError).
+# What a network raises that takes more than an image, another image size, or the image in two places; what is not
+# implemented (NotImplementedError) is a RuntimeError.
 CANNOT_RUN = (TypeError, ValueError, AttributeError, RuntimeError)
 
 
