@@ -26,7 +26,7 @@ CHANGEABLE_ON_RESUME = (
 )
 
 
-SAME_IN_ALL_FOLDS = ("training.epochs", "training.early_stopping.patience", "output")
+SAME_IN_ALL_FOLDS = ("training.epochs", "training.early_stopping.patience")
 
 
 def run(main: Callable[[], int | None]) -> None:

@@ -161,7 +161,12 @@ def test_killed_in_a_fold_it_goes_on_there(tmp_path: Path) -> None:
     process.wait()
     (run,) = tmp_path.glob("output/tiny/*")
     before = (run / "fold_0" / "scores_test.csv").stat().st_mtime_ns
-    done = subprocess.run([*command, "--resume"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    changed = [*command, "--resume", "-o", "training.epochs=3"]
+    refused = subprocess.run(changed, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert "the folds of a cross-validation are trained alike, got training.epochs=3" in refused.stderr
+    where = ["-o", f"output={tmp_path / 'output'}"]  # which names the newest run's place, and changes nothing
+    done = subprocess.run([*command, "--resume", *where], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "fold 1 of 2: is done" in done.stdout
     assert (run / "fold_0" / "scores_test.csv").stat().st_mtime_ns == before
