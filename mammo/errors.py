@@ -49,6 +49,10 @@ class TrainingError(MammoError):
     """Training cannot start or go on."""
 
 
+class InUseError(MammoError):
+    """Another process is at work on the same run, store or download."""
+
+
 def in_one_line(what: str, faults: Sequence[str]) -> str:
     """Join the faults of one file to the single line that a user reads.
 

@@ -1,13 +1,105 @@
-"""A file's path in, a place to write out: whoever opens the path finds the old file whole, or the new one."""
+"""What must hold when a process dies or two meet: files that are old or new but never half, and locks that die with their holder."""
 
+import contextlib
+import json
+import logging
+import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
+
+import filelock
+
+from mammo.errors import InUseError
+
+logger = logging.getLogger(__name__)
 
 
 @contextmanager
 def written_beside(path: Path) -> Iterator[Path]:
-    """Give a name beside the path, to be written in the block; it takes the path's place when the block ends well."""
-    beside = path.with_name(f".{path.name}")
-    yield beside
-    beside.replace(path)
+    """Give a name beside the path, to be written in the block; it takes the path's place when the block ends well.
+
+    Whoever opens the path finds the old file whole or the new one, after a power cut too: the bytes are on the disk before
+    the name is. Two processes may do this at once; the later one's file stays. What a failed block wrote is removed.
+
+    Raises:
+        OSError: As the system says it, with the path as its file name.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield beside
+        flush_file(beside)
+        beside.replace(path)
+        flush_folder(path.parent)
+    except OSError as error:
+        error.filename = error.filename if error.filename and error.filename != str(beside) else str(path)
+        raise
+    finally:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in UTF-8, as `written_beside` does."""
+    with written_beside(path) as beside:
+        beside.write_text(text, encoding="utf-8")
+
+
+def flush_file(path: Path) -> None:
+    """Wait until a file's bytes are on the disk."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def flush_folder(folder: Path) -> None:
+    """Make renames within a folder durable, where the system can flush one."""
+    with contextlib.suppress(OSError):  # Windows opens no folder, some network disks flush none
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+@contextmanager
+def locked(path: Path, *, doing: str, wait: bool = False) -> Iterator[None]:
+    """Hold a lock file while the block runs; the system lets go of it when the process ends, however it ends.
+
+    Args:
+        path: The lock file; it stays there afterwards, empty. Its folder must exist.
+        doing: What is kept to one process, such as `output/a/1: this run is being written`.
+        wait: Wait for the other process (and say so) instead of raising.
+
+    Raises:
+        InUseError: Another process holds it; its number and machine are named.
+        OSError: The lock file cannot be made.
+    """
+    lock = filelock.FileLock(path)
+    owner = path.with_name(f"{path.name}.owner")
+    try:
+        lock.acquire(blocking=False)
+    except filelock.Timeout:
+        held = f"{doing} by another process{_named(owner)}"
+        if not wait:
+            raise InUseError(f"{held}; wait until it has ended, or stop it") from None
+        logger.info("%s; waiting for it", held)
+        lock.acquire()
+    try:
+        with contextlib.suppress(OSError):  # only for the other's message
+            about = {"process": os.getpid(), "machine": socket.gethostname(), "since": datetime.now().isoformat(timespec="seconds")}
+            owner.write_text(json.dumps(about), encoding="utf-8")
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            owner.unlink()
+        lock.release()
+
+
+def _named(owner: Path) -> str:
+    try:
+        about = json.loads(owner.read_text(encoding="utf-8"))
+        return f" ({about['process']} on {about['machine']}, since {about['since']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
