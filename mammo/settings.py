@@ -17,7 +17,7 @@ CalibrationMethod = Literal["temperature", "isotonic", "none"]
 class Strict(BaseModel):
     """A group of settings: unknown keys are faults, values cannot be changed after checking."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
 
 
 class PhantomSettings(Strict):
@@ -32,7 +32,9 @@ class DataSettings(Strict):
     """Which films, which cases of them, which part each belongs to, and how pixels reach the network.
 
     With `folds` above 0, split holdout gives fold number `fold` (from 0) of so many as the test part, and takes validation
-    out of the other patients.
+    out of the other patients. With `untrusted`, films from strangers are decoded in a process of their own with limits; that
+    changes no pixels and is no part of the store's key. `root` may be an archive (.zip, .tar, .tar.gz, …): it is unpacked below
+    the store, once.
     """
 
     kind: Literal["cbis_ddsm", "manifest", "phantom"] = "phantom"
@@ -54,6 +56,7 @@ class DataSettings(Strict):
     bad_images: Literal["refuse", "exclude"] = "refuse"
     store: Path | None = None
     prepare_workers: Annotated[int, Field(ge=0)] = 0
+    untrusted: bool = False
     phantom: PhantomSettings = PhantomSettings()
 
     @model_validator(mode="after")
@@ -103,7 +106,11 @@ class AugmentationStep(Strict):
 
 
 class ModelSettings(Strict):
-    """The network: which backbone, from which weights, and the head on it."""
+    """The network: which backbone, from which weights, and the head on it.
+
+    `pretrained` is `ssld` (downloaded once), `none`, or the path of a .pdparams or .safetensors file, or of an archive (.zip, .tar,
+    .tar.gz, …) that holds one; `pretrained_sha256` is the hash that this file, or archive, must have.
+    """
 
     backbone: str = "ResNet50_vd"
     pretrained: str = "ssld"
@@ -176,6 +183,16 @@ class EarlyStoppingSettings(Strict):
         return self
 
 
+class CheckpointSettings(Strict):
+    """When `checkpoints/last` is saved within an epoch: every so many steps, and when so many minutes have passed; 0 is never.
+
+    It is saved after each epoch in any case. Neither changes what is learnt.
+    """
+
+    every_steps: Annotated[int, Field(ge=0)] = 0
+    every_minutes: NotNegative = 10.0
+
+
 class TrainingSettings(Strict):
     """The training loop."""
 
@@ -193,6 +210,7 @@ class TrainingSettings(Strict):
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     amp: Literal["off", "bf16", "fp16"] = "off"
     early_stopping: EarlyStoppingSettings = EarlyStoppingSettings()
+    checkpoint: CheckpointSettings = CheckpointSettings()
     score_train_patients: Annotated[int, Field(ge=0)] = 150
     log_histograms: bool = False
 

@@ -10,7 +10,10 @@ def main() -> None:
     parser = settings_parser(__doc__)
     parser.add_argument("--preview", type=at_least(1), metavar="N", help="write a contact sheet of N prepared views")
     parser.add_argument("--out", type=Path, metavar="PNG", help="where the contact sheet goes (default: OUTPUT/preview.png)")
+    parser.add_argument("--untrusted", action="store_true", help="decode films in a process of their own, with limits of time and memory")
     arguments = parser.parse_args()
+    if arguments.untrusted:
+        arguments.override.append("data.untrusted=true")
     settings = read_settings(arguments)
     say_machine()
     from mammo.prepare.contact_sheet import write_contact_sheet

@@ -7,7 +7,7 @@ import pandas as pd
 
 from mammo.cases.table import LATERALITIES, PATHOLOGY_LABELS, LesionTable, check, complete, no_exclusions
 from mammo.errors import CaseError, DataMissingError, in_one_line
-from mammo.tables import read_table
+from mammo.tables import read_table, to_numbers
 
 CSV_FILES = {
     ("mass", "train"): "mass_case_description_train_set.csv",
@@ -85,7 +85,7 @@ def _read_one(path: Path, kind: str, part: str) -> pd.DataFrame:
     frame["lesion_id"] = kind + "_" + frame["image_id"] + "_" + frame["abnormality"]
     frame["image"] = frame["image"].str.replace("\\", "/")
     for column in ("density", "assessment", "subtlety"):
-        frame[column] = pd.to_numeric(frame[column], errors="coerce")
+        frame[column] = to_numbers(frame[column])
     return complete(frame)
 
 

@@ -1,6 +1,8 @@
 """Reads any data set given as one manifest CSV to a lesion table; all faults of the file come in one message."""
 
 import difflib
+import posixpath
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pandas as pd
 
 from mammo.cases.table import BOX, LATERALITIES, LESION_TYPES, PATHOLOGY_LABELS, LesionTable, check, complete, no_exclusions
 from mammo.errors import CaseError, in_one_line
-from mammo.tables import line_of, read_table
+from mammo.tables import line_of, read_table, row_faults, to_numbers
 
 REQUIRED = ("image", "patient_id")
 ONE_OF = ("pathology", "label", "image_label")
@@ -46,12 +48,12 @@ def read_manifest(path: Path) -> LesionTable:
     frame = _convert(raw, faults)
     if faults:
         raise CaseError(in_one_line(str(path), faults))
-    frame["image_id"] = frame["image"]
+    frame["image_id"] = frame["image"].map(posixpath.normpath)  # a.png and ./a.png are one film
     folder = path.resolve().parent
     frame = complete(frame)
     for column in ("image", "mask"):
         frame[column] = [str(folder / name) if name else "" for name in frame[column]]
-    check(frame, str(path))
+    check(frame, str(path), pd.Series([line_of(raw, row) for row in range(len(raw))]))
     return LesionTable(frame, no_exclusions())
 
 
@@ -78,6 +80,9 @@ def _convert(raw: pd.DataFrame, faults: list[str]) -> pd.DataFrame:
     frame = raw[[name for name in KNOWN if name in raw]].copy()
     for name in REQUIRED:
         _report(raw[name] == "", raw[name], f"{name} is empty", faults)
+    # Two spellings that look alike would be two patients, one of them perhaps on the other side of the split.
+    frame["patient_id"] = raw["patient_id"].map(lambda text: unicodedata.normalize("NFC", text))
+    _report(~raw["patient_id"].map(str.isprintable), raw["patient_id"], "patient_id holds a sign that cannot be seen", faults)
     frame["laterality"] = _mapped(raw, "laterality", LATERALITIES, "LEFT or RIGHT", faults)
     frame["view"] = raw["view"].str.upper() if "view" in raw else ""
     frame["split"] = _mapped(raw, "split", SPLITS, "train, validation or test", faults, change=str.lower)
@@ -123,11 +128,10 @@ def _mapped(
 def _numbers(raw: pd.DataFrame, name: str, faults: list[str]) -> pd.Series:
     if name not in raw:
         return pd.Series(np.nan, index=raw.index)
-    numbers = pd.to_numeric(raw[name], errors="coerce")
-    _report((raw[name] != "") & ~np.isfinite(numbers), raw[name], f"{name} must be a number", faults)
+    numbers = to_numbers(raw[name])
+    _report((raw[name] != "") & numbers.isna(), raw[name], f"{name} must be a number", faults)
     return numbers
 
 
 def _report(bad: pd.Series, values: pd.Series, rule: str, faults: list[str]) -> None:
-    for row in np.flatnonzero(bad.to_numpy(bool)):
-        faults.append(f"line {line_of(values, int(row))}: {rule}, got {values.iloc[row]!r}")
+    faults += row_faults(bad, rule, values)

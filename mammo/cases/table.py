@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from mammo.errors import CaseError, in_one_line
+from mammo.errors import MOST_FAULTS_SHOWN, CaseError, in_one_line
+from mammo.tables import in_brief
 
 # `label` is 1 malignant, 0 benign, NaN unknown; `image_label` likewise for the whole film. Boxes are in the source
 # image's pixels, edges counted from its top left corner. `mask` names a file, or several candidates of which only content
@@ -82,15 +83,17 @@ def check(frame: pd.DataFrame, where: str, lines: pd.Series | None = None) -> No
     """
     number = lines if lines is not None else pd.Series(np.arange(2, len(frame) + 2), index=frame.index)
     faults = [
-        f"line {number[row]}: lesion_id {frame.lesion_id[row]!r} stands there a second time"
+        f"line {number[row]}: lesion_id {in_brief(frame.lesion_id[row])} stands there a second time"
         for row in frame.index[frame.duplicated("lesion_id")]
     ]
     for column in ("patient_id", "laterality", "image_label"):
         spread = frame.groupby("image_id")[column].nunique()
-        for image in spread.index[spread > 1]:
+        clashing = spread.index[spread > 1]
+        for image in clashing[:MOST_FAULTS_SHOWN]:
             rows = frame.index[frame.image_id == image]
-            values = sorted({str(value) for value in frame.loc[rows, column]})
-            faults.append(f"line {number[rows[0]]}: image {image!r} has more than one {column}: {', '.join(values)}")
+            values = sorted({in_brief(str(value)).strip("'") for value in frame.loc[rows, column]})[:MOST_FAULTS_SHOWN]
+            faults.append(f"line {number[rows[0]]}: image {in_brief(image)} has more than one {column}: {', '.join(values)}")
+        faults += [""] * max(0, len(clashing) - MOST_FAULTS_SHOWN)  # counted, not worded
     contradicting = frame["image_label"] < frame["label"]
     faults += [f"line {number[row]}: image_label is 0 beside a malignant lesion" for row in frame.index[contradicting]]
     if faults:

@@ -77,7 +77,7 @@ def mask_from(pixels: np.ndarray) -> np.ndarray:
 
 
 def _is_dicom(path: Path) -> bool:
-    start = _start_of(path)
+    start = start_of(path)
     if start.startswith(RASTER_MAGIC):
         return False
     if looks_like_dicom(start):
@@ -87,7 +87,12 @@ def _is_dicom(path: Path) -> bool:
     raise ImageError(f"{path}: expected {SUPPORTED}, got {came}; convert it, or leave it out")
 
 
-def _start_of(path: Path) -> bytes:
+def start_of(path: Path) -> bytes:
+    """Read a file's first 132 bytes.
+
+    Raises:
+        ImageError: It is no regular file, absent, empty, larger than `MAX_FILE_BYTES` or may not be read.
+    """
     try:
         if not path.is_file():
             what = "is not a regular file" if path.exists() else "does not exist"

@@ -5,7 +5,6 @@ No message carries header text: names, ids and dates stay in the file.
 
 import logging
 import warnings
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -13,19 +12,17 @@ import pydicom.uid as uids
 from pydicom import Dataset, dcmread
 from pydicom.encaps import generate_frames
 from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.filereader import read_file_meta_info
 from pydicom.pixels import get_decoder, pixel_array
 
 from mammo.errors import ImageError
 from mammo.images.codestream import codestream_size
 from mammo.images.dicom_header import DISPLAY_KEYWORDS, display_of, whole_number
+from mammo.images.dicom_walk import check_structure
 from mammo.images.display import Display
-from mammo.images.guards import DECODER_FAULTS, check_size
+from mammo.images.guards import DECODER_FAULTS, check_ratio, check_size
 
 log = logging.getLogger(__name__)
 
-MAX_INFLATED_BYTES = 2**28
-CHUNK_BYTES = 2**20
 HEADER_FAULTS: tuple[type[Exception], ...] = (InvalidDicomError, BytesLengthException, *DECODER_FAULTS)
 NATIVE = (
     uids.ImplicitVRLittleEndian,
@@ -69,7 +66,7 @@ def read_dicom(path: Path) -> tuple[Display, np.ndarray]:
     Raises:
         ImageError: The file is damaged, contradicts itself, is not one gray frame, or needs a decoder that is absent.
     """
-    _silence_readers()
+    silence_readers()
     dataset = _read_dataset(path)
     try:
         display = display_of(dataset, path)
@@ -83,7 +80,17 @@ def read_dicom(path: Path) -> tuple[Display, np.ndarray]:
         raise ImageError(f"{path}: damaged {syntax} pixel data ({type(error).__name__}); fetch the file again") from error
     if stored.shape != (dataset.Rows, dataset.Columns):
         raise ImageError(f"{path}: expected {dataset.Rows} rows × {dataset.Columns} columns of gray pixels, got an array of {stored.shape}")
-    return display, stored
+    return display, _image_bits(stored, display.bits_stored)
+
+
+def _image_bits(stored: np.ndarray, bits: int) -> np.ndarray:
+    """Clear what stands above BitsStored, such as an overlay (PS3.5 8.1.1), and fill it with the sign where there is one."""
+    spare = 8 * stored.itemsize - bits
+    signed = stored.dtype.kind == "i"
+    low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
+    if not spare or (stored.min() >= low and stored.max() <= high):
+        return stored
+    return (stored << spare) >> spare
 
 
 class _Withheld(logging.Handler):
@@ -93,7 +100,7 @@ class _Withheld(logging.Handler):
         log.debug("a remark by %s, its text withheld", record.name)
 
 
-def _silence_readers() -> None:
+def silence_readers() -> None:
     """Set for the process and not for one call: filters put back by two threads at once would end up wrong."""
     warnings.filterwarnings("ignore", module=r"pydicom|mammo\.images")
     for name in READERS_THAT_LOG:
@@ -105,7 +112,7 @@ def _silence_readers() -> None:
 
 def _read_dataset(path: Path) -> Dataset:
     try:
-        _check_inflated_size(path)
+        check_structure(path)
         # Only what decoding and display need is read: names and ids never enter memory.
         dataset = dcmread(path, force=True, specific_tags=[*LAYOUT_KEYWORDS, *DISPLAY_KEYWORDS])
         if "TransferSyntaxUID" not in dataset.file_meta:
@@ -117,23 +124,6 @@ def _read_dataset(path: Path) -> Dataset:
     except HEADER_FAULTS as error:
         raise ImageError(f"{path}: damaged or cut-short DICOM file ({type(error).__name__}); fetch it again") from error
     return dataset
-
-
-def _check_inflated_size(path: Path) -> None:
-    """Inflate a deflated data set (PS3.5 A.5) bit by bit, so that half a megabyte cannot become 600."""
-    with path.open("rb") as file:
-        if file.read(132)[128:] != b"DICM":
-            return
-        meta = read_file_meta_info(path)
-        if meta.get("TransferSyntaxUID") != uids.DeflatedExplicitVRLittleEndian:
-            return
-        # The group length counts from the element after it; its own element takes 12 bytes (PS3.10 7.1).
-        file.seek(132 + 12 + int(meta.FileMetaInformationGroupLength))
-        inflater, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
-        while not inflater.eof and (packed := inflater.unconsumed_tail or file.read(CHUNK_BYTES)):
-            total += len(inflater.decompress(packed, CHUNK_BYTES))
-            if total > MAX_INFLATED_BYTES:
-                raise ImageError(f"{path}: its deflated content grows past {MAX_INFLATED_BYTES} bytes; it is refused")
 
 
 def _checked_decoder(dataset: Dataset, path: Path) -> str:
@@ -153,6 +143,7 @@ def _checked_decoder(dataset: Dataset, path: Path) -> str:
         _check_length(path, len(dataset.PixelData), height, width, allocated // 8)
         return ""
     decoder = _available_decoder(syntax, path)
+    check_ratio(path, height * width * (allocated // 8), len(dataset.PixelData))
     size = codestream_size(next(generate_frames(dataset.PixelData, number_of_frames=1)))
     if size is not None and size != (height, width):
         raise ImageError(f"{path}: its header says {width} × {height} pixels, its compressed data {size[1]} × {size[0]}; fetch it again")

@@ -8,6 +8,10 @@ from mammo.errors import ImageError
 
 MAX_SIDE_PX = 30_000
 MAX_PIXELS = 400_000_000
+# Film scanners' files shrink 1.5 to 10 times, blank ones up to 1,032 times (deflate's end). A ratio is held against large
+# images only: 128 MiB, a 16-bit film of 67 million pixels whatever it shows, harm no machine.
+HARMLESS_BYTES = 2**27
+MAX_RATIO = 200
 
 # What decoders and header parsers raise on damaged bytes, collected from mutated files; RecursionError and
 # NotImplementedError are RuntimeErrors, UnicodeDecodeError is a ValueError, Pillow's UnidentifiedImageError an OSError.
@@ -39,3 +43,16 @@ def check_size(path: Path, height: int, width: int) -> None:
     if max(height, width) > MAX_SIDE_PX or height * width > MAX_PIXELS:
         limit = f"{MAX_SIDE_PX} per side and {MAX_PIXELS} in all"
         raise ImageError(f"{path}: its header says {width} × {height} pixels, more than the {limit} that are read")
+
+
+def check_ratio(path: Path, unpacked_bytes: int, packed_bytes: int) -> None:
+    """Refuse a bomb: few bytes that become very many.
+
+    Raises:
+        ImageError: More than `HARMLESS_BYTES`, and more than `MAX_RATIO` times the bytes that hold them.
+    """
+    if unpacked_bytes > HARMLESS_BYTES and unpacked_bytes > MAX_RATIO * packed_bytes:
+        raise ImageError(
+            f"{path}: {packed_bytes} bytes would become {unpacked_bytes}, more than {MAX_RATIO} times as many; "
+            f"above {HARMLESS_BYTES} bytes that is refused: save it uncompressed, or scale it down"
+        )

@@ -7,11 +7,12 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from mammo.errors import ImageError
-from mammo.images.guards import DECODER_FAULTS, check_size
+from mammo.images.guards import DECODER_FAULTS, check_ratio, check_size
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 RASTER_MAGIC = (PNG_MAGIC, b"\xff\xd8\xff", b"P5", b"P2")
 GRAY_MODES = {"1": 8, "L": 8, "I;16": 16, "I;16B": 16, "I": 16}
+WIDE_MODES = {"I;16": 2, "I;16B": 2, "I": 4, "F": 4}  # bytes of a band in memory; all others take one
 
 
 def read_raster(path: Path) -> tuple[np.ndarray, int]:
@@ -31,6 +32,8 @@ def read_raster(path: Path) -> tuple[np.ndarray, int]:
     try:
         with Image.open(path, formats=("PNG", "JPEG", "PPM")) as image:
             check_size(path, image.height, image.width)
+            bytes_each = len(image.getbands()) * WIDE_MODES.get(image.mode, 1)
+            check_ratio(path, image.height * image.width * bytes_each, path.stat().st_size)
             if getattr(image, "n_frames", 1) != 1:
                 raise ImageError(f"{path}: expected one picture, got an animation or several; save the one that is meant")
             return _gray_values(path, ImageOps.exif_transpose(image))

@@ -33,7 +33,7 @@ def write_contact_sheet(prepared: PreparedSplit, path: Path, *, count: int, seed
     for number in numbers:
         entry, case = prepared.entries[number], cases.iloc[views["case"].iloc[number]]
         words = f"PHANTOM {case.case_id}" if phantom and "PHANTOM" not in case.case_id else str(case.case_id)
-        tiles.append(_tile(np.asarray(prepared.store.pixels(entry)), entry.stored_box, int(case.label), words))
+        tiles.append(_tile(prepared.store.read(entry), entry.stored_box, int(case.label), words))
     blank = np.zeros_like(tiles[0])
     rows = [tiles[start : start + COLUMNS] for start in range(0, len(tiles), COLUMNS)]
     columns = min(COLUMNS, len(tiles))

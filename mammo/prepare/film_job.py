@@ -1,19 +1,25 @@
 """One film file and what is wanted of it in, prepared arrays and their places out: the work of one `prepare` worker."""
 
 import hashlib
+import os
+import threading
+import time
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from mammo.errors import ImageError, MaskError, in_one_line
-from mammo.images.decode import looks_like_mask, mask_from, read_film, read_pixels
+from mammo.images.decode import looks_like_mask, mask_from
 from mammo.images.film import Film
 from mammo.images.geometry import Box, box_of_mask
 from mammo.images.preprocess import PreprocessSettings, prepare_film, prepare_lesions
+from mammo.images.readers import Readers, readers
 
 ASPECT_TOLERANCE = 0.02  # masks within 2 % of their film's aspect ratio are scaled onto it; others are listed
+WATCH_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -56,26 +62,52 @@ class Fault:
     is_mask: bool
 
 
-def make_wishes(wishes: list[Wish], settings: PreprocessSettings) -> list[Made | Fault]:
-    """Fulfil all wishes of one film, decoding it once; a bad film is every wish's fault, a bad mask its own wish's."""
+def make_wishes(wishes: list[Wish], settings: PreprocessSettings, *, untrusted: bool = False) -> list[Made | Fault]:
+    """Fulfil all wishes of one film, decoding it once; a bad film is every wish's fault, a bad mask its own wish's.
+
+    Args:
+        wishes: All of the same film.
+        settings: How it is prepared.
+        untrusted: Decode in a process of its own; the pixels are the same.
+    """
     cv2.setNumThreads(1)
     path = Path(wishes[0].film)
+    read = readers(untrusted=untrusted)
     try:
-        film = read_film(path)
+        film = read.film(path)
         stamp = stamp_file(path)
     except (ImageError, OSError) as error:
         return [Fault(wish, str(error), is_mask=False) for wish in wishes]
     film_hash = hashlib.blake2b(film.pixels.tobytes(), digest_size=20, person=repr(film.pixels.shape).encode()[:16]).hexdigest()
-    return [_make(wish, film, stamp, film_hash, settings) for wish in wishes]
+    return [_make(wish, film, stamp, film_hash, settings, read) for wish in wishes]
 
 
-def _make(wish: Wish, film: Film, stamp: FileStamp, film_hash: str, settings: PreprocessSettings) -> Made | Fault:
+def make_wishes_under(parent: int, wishes: list[Wish], settings: PreprocessSettings, *, untrusted: bool) -> list[Made | Fault]:
+    """Do `make_wishes` in a worker of the process `parent`, and end with it, however it ends."""
+    if os.getppid() == parent:
+        _end_with(parent)
+    return make_wishes(wishes, settings, untrusted=untrusted)
+
+
+@cache
+def _end_with(parent: int) -> None:
+    """Watch the parent: joblib's workers would outlive a killed one by five minutes, and hold its output open."""
+    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(WATCH_SECONDS)
+    os._exit(1)
+
+
+def _make(wish: Wish, film: Film, stamp: FileStamp, film_hash: str, settings: PreprocessSettings, read: Readers) -> Made | Fault:
     try:
         absent = [mask for mask in wish.masks if not Path(mask).is_file()]
         if absent:
             raise ImageError(f"mask {', '.join(absent)} is not there; correct the column mask or leave it empty")
         stamps = (stamp, *(stamp_file(Path(mask)) for mask in wish.masks))
-        box = wish.box or (_box_from_masks(wish.masks, film.pixels.shape) if wish.masks else None)
+        box = wish.box or (_box_from_masks(wish.masks, film.pixels.shape, read) if wish.masks else None)
         if settings.task == "lesion":
             if box is None:
                 raise ImageError(f"{wish.film}: expected a lesion's box or mask, got neither")
@@ -88,12 +120,12 @@ def _make(wish: Wish, film: Film, stamp: FileStamp, film_hash: str, settings: Pr
     return Made(wish, stamps, prepared.pixels, box, prepared.box, film_hash)
 
 
-def _box_from_masks(masks: tuple[str, ...], film_size: tuple[int, ...]) -> Box:
+def _box_from_masks(masks: tuple[str, ...], film_size: tuple[int, ...], read: Readers) -> Box:
     """Find the mask among the candidates by content, and its box in the film's pixels."""
     found, broken = [], []
     for name in masks:
         try:
-            pixels = read_pixels(Path(name))
+            pixels = read.pixels(Path(name))
         except ImageError as error:
             broken.append(str(error))
             continue

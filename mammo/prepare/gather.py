@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mammo.archives import data_root
 from mammo.cases.audit import Audit, audit_split, leaks_by_content, refuse_leaks, refuse_shared_films
 from mammo.cases.cbis_ddsm import find_csv_folder
 from mammo.cases.read import read_cases
@@ -45,12 +46,12 @@ def read_lesions(settings: Settings) -> LesionTable:
     data = settings.data
     if data.kind == "manifest":
         return read_cases(data)
-    root = phantom_folder(settings) if data.kind == "phantom" else Path(data.root or "")
+    root = phantom_folder(settings) if data.kind == "phantom" else data_root(Path(data.root or ""), settings.store_folder)
     if data.kind == "phantom":
         write_phantom(root, data.phantom)
     else:
         find_csv_folder(root)
-    return locate_files(read_cases(data, root), root, missing=data.bad_images, need_masks=data.task == "lesion")
+    return locate_files(read_cases(data, root), root, missing=data.bad_images, need_masks=data.task == "lesion", untrusted=data.untrusted)
 
 
 def phantom_folder(settings: Settings) -> Path:
@@ -83,7 +84,7 @@ def prepare_split(settings: Settings, split: Split) -> PreparedSplit:
     """
     store = Store(settings.store_folder, PreprocessSettings.from_data(settings.data))
     wishes = wishes_of(split.samples)
-    entries, faults = store.fill(wishes, workers=settings.data.prepare_workers)
+    entries, faults = store.fill(wishes, workers=settings.data.prepare_workers, untrusted=settings.data.untrusted)
     broken = [fault.text for fault in faults.values() if not fault.is_mask]
     if broken and settings.data.bad_images == "refuse":
         advice = "; data.bad_images=exclude lists them and goes on"

@@ -1,23 +1,28 @@
 """Turns the series that CBIS-DDSM's CSVs name into files of this disk, whatever tree the download made of them."""
 
+import logging
 import os
 import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pydicom
 
 from mammo.cases.cbis_ddsm import WHERE_TO_GET
 from mammo.cases.table import CANDIDATE_SEPARATOR, LesionTable
-from mammo.errors import DataMissingError
+from mammo.errors import DataMissingError, ImageError
+from mammo.images.readers import readers
 from mammo.progress import track
 
+logger = logging.getLogger(__name__)
 UID = re.compile(r"\d+(?:\.\d+){6,}")
 IMAGE_ENDINGS = {".dcm", ".jpg", ".jpeg", ".png", ""}
+MOST_NAMED = 5
 
 
-def locate_files(table: LesionTable, root: Path, *, missing: str = "refuse", need_masks: bool = True) -> LesionTable:
+def locate_files(
+    table: LesionTable, root: Path, *, missing: str = "refuse", need_masks: bool = True, untrusted: bool = False
+) -> LesionTable:
     """Put files in place of the CSVs' paths.
 
     A path is `PatientID-folder/StudyInstanceUID/SeriesInstanceUID/file`. The TCIA and Imaging Data Commons downloads keep
@@ -28,6 +33,7 @@ def locate_files(table: LesionTable, root: Path, *, missing: str = "refuse", nee
         root: The folder of the data set; searched whole.
         missing: `refuse` or `exclude` lesions whose film, or mask, is not there.
         need_masks: Whether a lesion without the files of its mask counts as missing.
+        untrusted: Read headers in a process of its own.
 
     Returns:
         The table with `image` a file and `mask` all files of the crop's and the mask's series, joined by
@@ -39,7 +45,7 @@ def locate_files(table: LesionTable, root: Path, *, missing: str = "refuse", nee
     frame = table.frame.copy()
     series = {column: frame[column].map(_series_of) for column in ("image", "crop", "mask")}
     wanted = set(pd.concat(list(series.values())))
-    found = index_series(root, wanted)
+    found = index_series(root, wanted, untrusted=untrusted)
     films = series["image"].map(lambda uid: _film(found.get(uid, [])))
     both = zip(series["crop"], series["mask"], strict=True)
     frame["mask"] = [CANDIDATE_SEPARATOR.join(_candidates(found, *uids)) for uids in both]
@@ -54,8 +60,11 @@ def locate_files(table: LesionTable, root: Path, *, missing: str = "refuse", nee
     return LesionTable(frame, table.excluded).without(absent, "film or mask is not on the disk")
 
 
-def index_series(root: Path, wanted: set[str]) -> dict[str, list[Path]]:
-    """Find the image files of each wanted series: by folder name, or else by a header of the folder."""
+def index_series(root: Path, wanted: set[str], *, untrusted: bool = False) -> dict[str, list[Path]]:
+    """Find the image files of each wanted series: by folder name, or else by their headers.
+
+    Files that are no DICOM (licences, thumbnails and lists lie there too) are passed over, damaged ones with a line.
+    """
     found: dict[str, list[Path]] = {}
     nameless: list[list[Path]] = []
     for folder, _, names in os.walk(root):
@@ -67,11 +76,18 @@ def index_series(root: Path, wanted: set[str]) -> dict[str, list[Path]]:
             found.setdefault(known[-1], []).extend(files)
         else:
             nameless.append([file for file in files if file.suffix.lower() in {".dcm", ""}])
+    read, damaged = readers(untrusted=untrusted), []
     for files in track(nameless, len(nameless), "reading series from headers"):
         for file in files:
-            uid = _series_in_header(file)
+            try:
+                uid = read.series_uid(file)
+            except ImageError as error:
+                damaged.append(error)
+                continue
             if uid in wanted:
                 found.setdefault(uid, []).append(file)
+    if damaged:
+        logger.warning("%d files tell no series and are passed over, such as %s", len(damaged), "; ".join(map(str, damaged[:MOST_NAMED])))
     return found
 
 
@@ -91,11 +107,3 @@ def _film(files: list[Path]) -> str:
 
 def _candidates(found: dict[str, list[Path]], *uids: str) -> list[str]:
     return [str(file) for file in np.unique([str(path) for uid in uids for path in found.get(uid, [])])]
-
-
-def _series_in_header(file: Path) -> str:
-    try:
-        header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["SeriesInstanceUID"])
-        return str(header.get("SeriesInstanceUID", ""))
-    except (OSError, ValueError, AttributeError, pydicom.errors.InvalidDicomError):
-        return ""  # not DICOM: licences, thumbnails and lists lie in these folders too

@@ -1,6 +1,7 @@
 """Generates the phantom: settings in, a folder of DICOM films with the four CSVs of CBIS-DDSM's form out. No patient is in it."""
 
 import csv
+import glob
 import hashlib
 import json
 import os
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from mammo.cases.cbis_ddsm import CSV_FILES
 from mammo.errors import SettingsError
+from mammo.files import locked
 from mammo.prepare.phantom_plan import plan_patients
 from mammo.prepare.phantom_rows import Row, write_patient
 from mammo.progress import track
@@ -31,7 +33,8 @@ BROKEN_COLUMN = {"mass": "ROI mask file path", "calcification": "cropped image f
 def write_phantom(folder: Path, settings: PhantomSettings, *, progress: bool = True) -> Path:
     """Write the phantom, or leave it as it is when it is complete and of the same settings and generator.
 
-    A damaged phantom, or one of other settings, is written anew beside the folder and renamed into place.
+    A damaged phantom, or one of other settings, is written anew beside the folder and renamed into place. Of
+    several processes one writes and the others wait.
 
     Args:
         folder: Where it shall lie; absent, empty or an older phantom.
@@ -48,15 +51,23 @@ def write_phantom(folder: Path, settings: PhantomSettings, *, progress: bool = T
     _check(folder, settings)
     if is_complete(folder, settings):
         return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with locked(folder.with_name(f".{folder.name}.lock"), doing=f"{folder}: this phantom is being written", wait=True):
+        if not is_complete(folder, settings):  # another process may have written it meanwhile
+            _write_anew(folder, settings, progress)
+    return folder
+
+
+def _write_anew(folder: Path, settings: PhantomSettings, progress: bool) -> None:
+    for left in [*folder.parent.glob(f".{glob.escape(folder.name)}.*.partial"), *folder.parent.glob(f".{glob.escape(folder.name)}.*.old")]:
+        shutil.rmtree(left, ignore_errors=True)  # of processes that were killed
     beside = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
+    beside.mkdir()
     try:
         _fill(beside, settings, progress)
         _replace(folder, beside)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-    return folder
 
 
 def is_complete(folder: Path, settings: PhantomSettings) -> bool:

@@ -1,30 +1,38 @@
 """The prepared store: films in, 16-bit arrays on disk out, made once, found again by content and settings.
 
 `<folder>/<settings key>/index.jsonl` has a line per wish ever fulfilled; `<aa>/<content key>.npy` holds its pixels. Lines
-are only added, arrays are written beside and renamed, so a killed run leaves nothing that a later one could misread.
+are only added, arrays are written beside and renamed, so a killed run leaves nothing that a later one could misread. One
+process fills a store at a time; others wait, and find what it made.
 """
 
+import contextlib
 import hashlib
+import io
 import json
 import logging
 import os
+import warnings
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO
 
 import joblib
 import numpy as np
 
-from mammo.errors import StoreError
+from mammo.files import locked, write_text
 from mammo.images.geometry import Box
 from mammo.images.preprocess import PreprocessSettings
-from mammo.prepare.film_job import Fault, Made, Wish, make_wishes, stamp_file
+from mammo.prepare.arrays import open_array, read_checked, write_array, writing
+from mammo.prepare.film_job import Fault, Made, Wish, make_wishes, make_wishes_under, stamp_file
 from mammo.progress import track
 from mammo.runtime import available_cores
 
 logger = logging.getLogger(__name__)
+LOCK_FILE = ".lock"
+MOST_NAMED = 5
 FEW = 8  # below this many films, starting workers takes longer than they save
 
 
@@ -46,40 +54,81 @@ class Store:
     def __init__(self, folder: Path, settings: PreprocessSettings) -> None:
         self.folder = folder / settings.key
         self.settings = settings
-        self._entries = dict(_read_index(self.folder / "index.jsonl"))
+        self._index = self.folder / "index.jsonl"
+        self._entries = dict(_read_index(self._index))
 
-    def fill(self, wishes: Sequence[Wish], *, workers: int = 0) -> tuple[dict[Wish, Entry], dict[Wish, Fault]]:
+    def fill(self, wishes: Sequence[Wish], *, workers: int = 0, untrusted: bool = False) -> tuple[dict[Wish, Entry], dict[Wish, Fault]]:
         """Prepare what is not there yet, or is stale or damaged.
 
         Args:
             wishes: What is wanted; repeats are fine.
             workers: Processes; 0 for one per core.
+            untrusted: Decode each film in a process of its own, with limits.
 
         Returns:
             The entry of each wish, and for those that could not be fulfilled, the fault.
+
+        Raises:
+            StoreError: The store cannot be written.
         """
         unique = list(dict.fromkeys(wishes))
         good = self.usable(unique)
-        todo = [wish for wish in unique if wish not in good]
         faults: dict[Wish, Fault] = {}
-        if todo:
+        if len(good) == len(unique):
+            return good, faults
+        with self._alone():
+            self._entries |= dict(_read_index(self._index))  # another process may have been at work until now
+            good |= self.usable([wish for wish in unique if wish not in good], say=False)
+            todo = [wish for wish in unique if wish not in good]
+            if not todo:
+                return good, faults
             logger.info("preparing %d views in %s, once; later runs find them there", len(todo), self.folder)
-            self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / "settings.json").write_text(self.settings.model_dump_json(indent=1), encoding="utf-8")
-            with (self.folder / "index.jsonl").open("a", encoding="utf-8") as index:
-                for made in self._work(todo, workers):
+            with self._appending() as index:
+                for made in self._work(todo, workers, untrusted):
                     if isinstance(made, Fault):
                         faults[made.wish] = made
                     else:
                         good[made.wish] = self._keep(made, index)
         return good, faults
 
-    def usable(self, wishes: Iterable[Wish]) -> dict[Wish, Entry]:
-        """Those wishes whose entry is there, whole, and of the file as it is now."""
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Make the folder, keep other processes out of it, and clear away what killed ones left half-written."""
+        with contextlib.ExitStack() as stack:
+            with writing(self.folder):
+                self.folder.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(locked(self.folder / LOCK_FILE, doing=f"{self.folder}: is being filled", wait=True))
+                for left in self.folder.glob("*/.*.npy.*"):
+                    left.unlink()
+            yield
+
+    @contextmanager
+    def _appending(self) -> Iterator[BinaryIO]:
+        """Open the index for whole lines; a last line that a killed process tore is ended, so that it spoils no other."""
+        with writing(self._index):
+            write_text(self.folder / "settings.json", self.settings.model_dump_json(indent=1))
+            index = self._index.open("a+b", buffering=0)
+        with index:
+            if index.seek(0, io.SEEK_END):
+                index.seek(-1, io.SEEK_END)
+                if index.read(1) != b"\n":
+                    _write_all(index, b"\n", self._index)
+            yield index
+
+    def usable(self, wishes: Iterable[Wish], *, say: bool = True) -> dict[Wish, Entry]:
+        """Those wishes whose entry is there, whole, and of the file as it is now; `say` how many are damaged."""
         sources: dict[str, bool] = {}
         known = [(wish, self._entries[wish]) for wish in wishes if wish in self._entries]
-        checked = track(known, len(known), "checking prepared images")
-        return {wish: entry for wish, entry in checked if self._is_whole(entry) and self._is_current(entry, sources)}
+        good, damaged = {}, {}
+        for wish, entry in track(known, len(known), "checking prepared images"):
+            if not self._is_whole(entry):
+                damaged[entry.file] = True
+            elif self._is_current(entry, sources):
+                good[wish] = entry
+        if damaged and say:
+            few = ", ".join(str(self.folder / file) for file in list(damaged)[:MOST_NAMED])
+            logger.warning("%d prepared images are damaged or gone and are made again, such as %s", len(damaged), few)
+        return good
 
     def path(self, entry: Entry) -> Path:
         """The file of an entry."""
@@ -92,6 +141,14 @@ class Store:
             StoreError: The file is gone or damaged.
         """
         return open_array(self.path(entry))
+
+    def read(self, entry: Entry) -> np.ndarray:
+        """Read an entry's pixels, every byte checked: uint16 [height, width], read-only.
+
+        Raises:
+            StoreError: The file is gone or damaged.
+        """
+        return read_checked(self.path(entry), entry.crc32)
 
     def _is_whole(self, entry: Entry) -> bool:
         try:
@@ -108,51 +165,36 @@ class Store:
                 return False
         return True
 
-    def _work(self, todo: list[Wish], workers: int) -> Iterator[Made | Fault]:
+    def _work(self, todo: list[Wish], workers: int, untrusted: bool) -> Iterator[Made | Fault]:
         by_film: dict[str, list[Wish]] = {}
         for wish in todo:
             by_film.setdefault(wish.film, []).append(wish)
         workers = min(workers or available_cores(), len(by_film))
-        jobs = (joblib.delayed(make_wishes)(group, self.settings) for group in by_film.values())
+        jobs = (joblib.delayed(make_wishes_under)(os.getpid(), group, self.settings, untrusted=untrusted) for group in by_film.values())
         if workers == 1 or len(by_film) < FEW:
-            results: Iterable[list[Made | Fault]] = (make_wishes(group, self.settings) for group in by_film.values())
+            results: Iterable[list[Made | Fault]] = (make_wishes(group, self.settings, untrusted=untrusted) for group in by_film.values())
         else:
+            warnings.filterwarnings("ignore", message=r"\d+ tasks (have|which) ")  # an error that ends the work is told by itself
             results = joblib.Parallel(n_jobs=workers, return_as="generator_unordered", batch_size="auto")(jobs)
         for made in track(results, len(by_film), "preparing films"):
             yield from made
 
-    def _keep(self, made: Made, index: TextIO) -> Entry:
+    def _keep(self, made: Made, index: BinaryIO) -> Entry:
         stamps = tuple(asdict(stamp) for stamp in made.stamps)
         name = hashlib.sha256(repr(([stamp["sha256"] for stamp in stamps], made.film_box)).encode()).hexdigest()[:40]
         file = f"{name[:2]}/{name}.npy"
-        crc32 = _write_array(self.folder / file, made.pixels)
+        crc32 = write_array(self.folder / file, made.pixels)
         entry = Entry(file, crc32, made.film_hash, made.film_box, made.stored_box, stamps)
-        index.write(json.dumps({"wish": asdict(made.wish), "entry": asdict(entry)}) + "\n")
-        index.flush()
+        line = json.dumps({"wish": asdict(made.wish), "entry": asdict(entry)}) + "\n"
+        _write_all(index, line.encode(), self._index)
         self._entries[made.wish] = entry
         return entry
 
 
-def open_array(path: Path) -> np.ndarray:
-    """Open a prepared array, memory-mapped.
-
-    Raises:
-        StoreError: The file is gone or damaged.
-    """
-    try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{path}: prepared image is missing or damaged ({error}); run the command again, which rebuilds it") from error
-
-
-def _write_array(path: Path, pixels: np.ndarray) -> int:
-    path.parent.mkdir(exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    with beside.open("wb") as file:
-        np.save(file, pixels, allow_pickle=False)
-    crc32 = zlib.crc32(beside.read_bytes())
-    beside.replace(path)
-    return crc32
+def _write_all(index: BinaryIO, line: bytes, path: Path) -> None:
+    with writing(path):
+        while line:
+            line = line[index.write(line) :]
 
 
 def _is_unchanged(stamp: dict) -> bool:

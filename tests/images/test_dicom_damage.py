@@ -3,7 +3,7 @@
 import logging
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from logging.handlers import BufferingHandler
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from pydicom.encaps import encapsulate
 
 from mammo.errors import ImageError
 from mammo.images.decode import read_film
-from mammo.images.dicom import MAX_INFLATED_BYTES
+from mammo.images.dicom_walk import MAX_ELEMENTS, MAX_INFLATED_BYTES, MAX_NESTING
 from tests.images.dicom_files import film_dataset, ramp, saved
 
 REFUSED = {
@@ -101,30 +101,95 @@ def test_truncated_file_raises(tmp_path: Path, share: float) -> None:
         read_film(path)
 
 
-def test_deflate_bomb_raises(tmp_path: Path) -> None:
+def deflated(path: Path, blocks: Iterable[bytes], *, level: int = 1) -> Path:
+    """A deflated DICOM file whose whole data set is these blocks."""
     dataset = film_dataset(ramp())
     dataset.file_meta.TransferSyntaxUID = uids.DeflatedExplicitVRLittleEndian
-    path = saved(dataset, tmp_path / "bomb.dcm", implicit_vr=False, little_endian=True)
-    content = path.read_bytes()
+    content = saved(dataset, path, implicit_vr=False, little_endian=True).read_bytes()
     start = 144 + struct.unpack("<I", content[140:144])[0]
-    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
-    zeros = bytes(2**24)
-    path.write_bytes(content[:start] + b"".join(packer.compress(zeros) for _ in range(MAX_INFLATED_BYTES // 2**24 + 1)) + packer.flush())
+    packer = zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS)
+    path.write_bytes(content[:start] + b"".join(packer.compress(block) for block in blocks) + packer.flush())
+    return path
+
+
+def test_deflate_bomb_raises(tmp_path: Path) -> None:
+    path = deflated(tmp_path / "bomb.dcm", (bytes(2**20) for _ in range(600)), level=9)
     assert path.stat().st_size < 2**20
-    with pytest.raises(ImageError, match=r"bomb\.dcm: its deflated content grows past"):
+    with pytest.raises(ImageError, match=r"bomb\.dcm: \d+ bytes would become 13\d{7}, more than 200 times"):
         read_film(path)
 
 
-def test_sequences_nested_400_deep_raise(tmp_path: Path) -> None:
-    dataset = film_dataset(ramp())
-    path = saved(dataset, tmp_path / "deep.dcm")
-    opening = struct.pack("<HH2sHI", 0x28, 0x3010, b"SQ", 0, 0xFFFFFFFF) + struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF)
+def test_deflated_content_of_fair_ratio_and_too_great_size_raises(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).bytes(2**14)
+    path = deflated(tmp_path / "large.dcm", (noise + bytes(2**20 - len(noise)) for _ in range(MAX_INFLATED_BYTES // 2**20 + 1)))
+    with pytest.raises(ImageError, match=r"large\.dcm: its deflated content grows past"):
+        read_film(path)
+
+
+def test_deflated_content_that_does_not_inflate_raises(tmp_path: Path) -> None:
+    path = deflated(tmp_path / "a.dcm", [bytes(100)])
+    path.write_bytes(path.read_bytes()[:-6] + b"\xff" * 6)
+    with pytest.raises(ImageError, match=r"a\.dcm: .*(does not inflate|damaged)"):
+        read_film(path)
+
+
+def with_sequences(path: Path, depth: int) -> Path:
+    """Nest sequences of undefined length in front of the pixels."""
+    saved(film_dataset(ramp()), path)
+    opening = struct.pack("<HH2sHI", 0x40, 0x555, b"SQ", 0, 0xFFFFFFFF) + struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF)
     closing = struct.pack("<HHI", 0xFFFE, 0xE00D, 0) + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
-    pixels = path.read_bytes().index(struct.pack("<HH2s", 0x7FE0, 0x10, b"OW"))
     content = path.read_bytes()
-    path.write_bytes(content[:pixels] + opening * 400 + closing * 400 + content[pixels:])
-    with pytest.raises(ImageError, match=r"deep\.dcm: damaged DICOM"):
+    pixels = content.index(struct.pack("<HH2s", 0x7FE0, 0x10, b"OW"))
+    path.write_bytes(content[:pixels] + opening * depth + closing * depth + content[pixels:])
+    return path
+
+
+@pytest.mark.parametrize("depth", [MAX_NESTING + 1, 400, 20_000])
+def test_sequences_nested_too_deep_raise(tmp_path: Path, depth: int) -> None:
+    with pytest.raises(ImageError, match=r"deep\.dcm: damaged DICOM file: sequences nested more than 16 deep"):
+        read_film(with_sequences(tmp_path / "deep.dcm", depth))
+
+
+def test_sequences_nested_as_deep_as_allowed_are_passed_over(tmp_path: Path) -> None:
+    film = read_film(with_sequences(tmp_path / "deep.dcm", MAX_NESTING))
+    assert film.pixels.shape == ramp().shape
+
+
+def test_too_many_elements_raise(tmp_path: Path) -> None:
+    path = saved(film_dataset(ramp()), tmp_path / "many.dcm")
+    content = path.read_bytes()
+    pixels = content.index(struct.pack("<HH2s", 0x7FE0, 0x10, b"OW"))
+    path.write_bytes(content[:pixels] + struct.pack("<HH2sH", 0x29, 0x10, b"LO", 0) * (MAX_ELEMENTS + 1) + content[pixels:])
+    with pytest.raises(ImageError, match=r"many\.dcm: damaged DICOM file: more than 200000 elements"):
         read_film(path)
+
+
+@pytest.mark.parametrize("length", [0xFFFFFFFE, 2**31, 2402])
+def test_element_longer_than_its_file_raises(tmp_path: Path, length: int) -> None:
+    path = saved(film_dataset(ramp()), tmp_path / "long.dcm")
+    old, new = (struct.pack("<HH2sHI", 0x7FE0, 0x10, b"OW", 0, count) for count in (2400, length))
+    assert path.read_bytes().count(old) == 1
+    path.write_bytes(path.read_bytes().replace(old, new))
+    with pytest.raises(ImageError, match=r"long\.dcm: .*an element says it has more bytes than the file"):
+        read_film(path)
+
+
+def test_skipped_element_longer_than_its_file_raises(tmp_path: Path) -> None:
+    """An element that nobody reads must not end the file before its pixels."""
+    path = saved(film_dataset(ramp()), tmp_path / "long.dcm")
+    content = path.read_bytes()
+    pixels = content.index(struct.pack("<HH2s", 0x7FE0, 0x10, b"OW"))
+    path.write_bytes(content[:pixels] + struct.pack("<HH2sHI", 0x29, 0x1010, b"OB", 0, 2**30) + content[pixels:])
+    with pytest.raises(ImageError, match=r"long\.dcm: .*an element says it has more bytes than the file"):
+        read_film(path)
+
+
+def test_unknown_kinds_of_value_are_passed_over(tmp_path: Path) -> None:
+    path = saved(film_dataset(ramp()), tmp_path / "a.dcm")
+    content = path.read_bytes()
+    pixels = content.index(struct.pack("<HH2s", 0x7FE0, 0x10, b"OW"))
+    path.write_bytes(content[:pixels] + struct.pack("<HH2sH", 0x29, 0x1010, b"QQ", 4) + b"abcd" + content[pixels:])
+    assert np.array_equal(read_film(path).pixels, read_film(saved(film_dataset(ramp()), tmp_path / "b.dcm")).pixels)
 
 
 def test_odd_header_values_print_nothing(tmp_path: Path, root_log: list[logging.LogRecord], recwarn: pytest.WarningsRecorder) -> None:

