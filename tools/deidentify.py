@@ -1,0 +1,46 @@
+"""Copy DICOM without names: `python tools/deidentify.py FOLDER --out COPIES`; a person must look at each copy before it leaves."""
+
+from collections import Counter
+from pathlib import Path
+
+from mammo.command import Parser, run
+
+
+def main() -> int:
+    """Print what was written, refused, passed by and is to be looked at; 2 where a file was refused."""
+    parser = Parser(description=__doc__)
+    parser.add_argument("inputs", nargs="+", type=Path, metavar="IN", help="DICOM files, or folders of them; hidden files are passed by")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="an empty or new folder for the copies")
+    parser.add_argument(
+        "--key", type=Path, metavar="FILE", help="keeps new ids the same in later runs; made where it is not there; a secret"
+    )
+    parser.add_argument("--mapping", type=Path, metavar="FILE", help="write which copy is whose: whoever reads it knows the patients")
+    arguments = parser.parse_args()
+    from mammo.images.deidentify import ADVICE, Copied, Refused, deidentify, find_files, write_mapping
+    from mammo.images.pseudonyms import pseudonyms_of
+    from mammo.progress import print_table, track
+
+    found = find_files(arguments.inputs, arguments.out, key=arguments.key, mapping=arguments.mapping)
+    work = deidentify(found.dicom, arguments.out, pseudonyms_of(arguments.key))
+    done = list(track(work, len(found.dicom), "copying without names"))
+    copies = [outcome for outcome in done if isinstance(outcome, Copied)]
+    refused = [outcome for outcome in done if isinstance(outcome, Refused)]
+    for path in found.others:
+        print(f"not DICOM: {str(path)!r}")
+    for copied in copies:
+        for remark in copied.remarks:
+            if remark.detail:
+                print(f"warning: {str(copied.source)!r}: {remark.kind}: {remark.detail}")
+    for refusal in refused:
+        print(f"refused: {refusal.why}")
+    if arguments.mapping:
+        write_mapping(arguments.mapping, copies)
+    counts = Counter(f"warning: {remark.kind}" for copied in copies for remark in copied.remarks)
+    rows = [("written", len(copies)), ("refused", len(refused)), ("not DICOM, passed by", len(found.others)), *counts.most_common()]
+    print_table(f"copies in {arguments.out}", ("", "files"), rows)
+    print(ADVICE)
+    return 2 if refused else 0
+
+
+if __name__ == "__main__":
+    run(main)
