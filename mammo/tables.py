@@ -1,13 +1,20 @@
 """A CSV file in, a frame of text cells out; what is wrong with the file as such is told here, for every kind of table."""
 
 import csv
+import re
+import reprlib
+from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from mammo.errors import DataMissingError, MammoError
+from mammo.errors import MOST_FAULTS_SHOWN, DataMissingError, MammoError
 
 LINES = "lines"
+MOST_COLUMNS = 2_000
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs"}
 
 
 def read_table(path: Path, expected: str, *, error: type[MammoError]) -> pd.DataFrame:
@@ -25,46 +32,114 @@ def read_table(path: Path, expected: str, *, error: type[MammoError]) -> pd.Data
         MammoError: `error`, with what is wrong.
     """
     try:
-        lines = _check_form(path, error)
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
-        frame.attrs[LINES] = lines if len(lines) == len(frame) else list(range(2, len(frame) + 2))
-        return frame
+        names, rows, lines = _read_rows(path, error)
     except FileNotFoundError:
         raise DataMissingError(f"{path}: there is no such file; expected {expected}") from None
     except UnicodeDecodeError as fault:
         raise error(f"{path}: is not UTF-8 text ({fault.reason} at byte {fault.start}); save it as CSV UTF-8") from fault
-    except pd.errors.EmptyDataError:
-        raise error(f"{path}: is empty; expected {expected}") from None
-    except (pd.errors.ParserError, csv.Error) as fault:
+    except UnicodeEncodeError as fault:
+        raise error(f"{path}: has a name that this system's encoding lacks; use a UTF-8 locale, such as LC_ALL=C.UTF-8") from fault
+    except csv.Error as fault:
         raise error(f"{path}: cannot be read as CSV ({fault}); is a quote not closed? Expected {expected}") from fault
     except OSError as fault:
         raise error(f"{path}: cannot be read ({fault.strerror or fault}); expected {expected}") from fault
+    if not names:
+        raise error(f"{path}: is empty; expected {expected}")
+    frame = pd.DataFrame(rows, columns=names, dtype=str)
+    frame.attrs[LINES] = _Lines(lines)
+    return frame
 
 
 def line_of(frame: pd.DataFrame | pd.Series, row: int) -> int:
     """The line of a file that a row of its table begins on; of tables from elsewhere, as if each row were one line."""
-    lines = frame.attrs.get(LINES)
-    return int(lines[row]) if lines else row + 2
+    known = frame.attrs.get(LINES)
+    return known.lines[row] if known else row + 2
 
 
-def _check_form(path: Path, error: type[MammoError]) -> list[int]:
-    """Refuse what pandas would read as something else: repeated columns, rows longer than the header, semicolons.
+class _Lines:
+    """Line numbers as pandas may keep them: it copies `attrs` deeply with every column it takes."""
 
-    Returns the line that each row begins on.
+    def __init__(self, lines: list[int]) -> None:
+        self.lines = lines
+
+    def __deepcopy__(self, memo: dict) -> "_Lines":
+        return self
+
+
+def to_numbers(column: pd.Series) -> pd.Series:
+    """Read cells as decimal numbers, float64; NaN where a cell is none, or is too large.
+
+    Each is the float nearest to its digits: pandas before 3 reads two in five otherwise (by 1e-12 at most, measured), and a score
+    that was a threshold is then below it.
+    """
+    if pd.api.types.is_numeric_dtype(column.dtype):
+        numbers = column.astype(float)
+    else:
+        cells = (cell.strip() if isinstance(cell, str) else "" for cell in column)
+        numbers = pd.Series([float(cell) if NUMBER.fullmatch(cell) else np.nan for cell in cells], index=column.index, dtype=float)
+    return numbers.where(np.isfinite(numbers)) + 0.0  # no -0.0
+
+
+def row_faults(bad: pd.Series, rule: str, values: pd.Series, lines: pd.DataFrame | pd.Series | None = None) -> list[str]:
+    """Tell what breaks a rule: a line per row, of which only the first are worded, since no more are shown.
+
+    Args:
+        bad: Bool, one per row.
+        rule: In words, such as `label must be 0 or 1`.
+        values: What stands there.
+        lines: What knows the rows' lines; `values` where it is not given.
+    """
+    rows = np.flatnonzero(bad.to_numpy(bool))
+    known = values if lines is None else lines
+    told = [f"line {line_of(known, int(row))}: {rule}, got {in_brief(values.iloc[row])}" for row in rows[:MOST_FAULTS_SHOWN]]
+    return told + [""] * (len(rows) - len(told))
+
+
+def in_brief(value: object) -> str:
+    """A cell as Python would write it, in one line and short."""
+    return _brief.repr(value)
+
+
+_brief = reprlib.Repr()
+_brief.maxstring = _brief.maxother = 100
+
+
+def _read_rows(path: Path, error: type[MammoError]) -> tuple[list[str], list[list[str]], list[int]]:
+    """The header's names, the rows, each as long as the header, and the line that each begins on.
+
+    Not by pandas, which loses a comma where line ends are mixed and fills up or cuts rows of another length in silence.
     """
     with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file)
-        names = [name.strip() for name in next(reader, [])]
-        repeated = sorted({name for name in names if names.count(name) > 1})
-        if repeated:
-            raise error(f"{path}: column {', '.join(repeated)} stands there more than once; keep one of each")
-        if len(names) == 1 and ";" in names[0]:
-            raise error(f"{path}: its cells are separated by semicolons; save it with commas")
-        lines, begins = [], reader.line_num + 1
+        reader = csv.reader(file, strict=True)
+        names = next((row for row in reader if _is_row(row)), [])
+        _check_header([name.strip() for name in names], path, error)
+        rows, lines, begins = [], [], reader.line_num + 1
         for row in reader:
-            if row:
-                lines.append(begins)
-            begins = reader.line_num + 1
             if len(row) > len(names):
                 raise error(f"{path}: line {reader.line_num}: a row has more cells than the header, {len(row)} instead of {len(names)}")
-    return lines
+            if any("\0" in cell for cell in row):
+                raise error(f"{path}: line {reader.line_num}: a cell holds a NUL character; is it UTF-16? Save it as CSV UTF-8")
+            if _is_row(row):
+                rows.append(row + [""] * (len(names) - len(row)))
+                lines.append(begins)
+            begins = reader.line_num + 1
+    return names, rows, lines
+
+
+def _is_row(row: list[str]) -> bool:
+    """Whether it is more than an empty line, or one of blanks."""
+    return len(row) > 1 or bool(row and (row[0] == "" or row[0].strip(" \t")))
+
+
+def _check_header(names: list[str], path: Path, error: type[MammoError]) -> None:
+    repeated = sorted(name for name, times in Counter(names).items() if times > 1)
+    if repeated:
+        named = ", ".join(name if name and name.isprintable() else in_brief(name) for name in repeated[:MOST_FAULTS_SHOWN])
+        raise error(f"{path}: column {named} stands there more than once; keep one of each")
+    for sign, word in OTHER_SEPARATORS.items():
+        if len(names) == 1 and sign in names[0]:
+            raise error(f"{path}: its cells are separated by {word}; save it with commas")
+    if len(names) > MOST_COLUMNS:
+        raise error(f"{path}: has {len(names)} columns; expected at most {MOST_COLUMNS}")
+    if any("\0" in name for name in names):
+        raise error(f"{path}: its header holds a NUL character; is it UTF-16? Save it as CSV UTF-8")

@@ -1,15 +1,21 @@
-"""Downloading, against a real server on this machine that can cut, refuse ranges and answer 404."""
+"""Downloading, against a real server on this machine that can cut, be slow, refuse ranges and answer 404."""
 
 import hashlib
+import os
 import re
+import subprocess
+import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
 from mammo.errors import WeightsError
 from mammo.model.download import TRIES, default_cache, fetch
 
+ROOT = Path(__file__).resolve().parent.parent
 CONTENT = bytes(i * 7 % 251 for i in range(3_000_000))
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
@@ -46,7 +52,9 @@ class Handler(BaseHTTPRequestHandler):
         if self.server.cuts > 0:
             self.server.cuts -= 1
             body = body[:1_200_000]
-        self.wfile.write(body)
+        for start in range(0, len(body), 100_000):
+            self.wfile.write(body[start : start + 100_000])
+            time.sleep(self.server.delay_s)
         self.close_connection = True
 
     def log_message(self, *_):
@@ -56,7 +64,7 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def server():
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.asked, server.cuts, server.ranges = [], 0, True
+    server.asked, server.cuts, server.ranges, server.delay_s = [], 0, True, 0
     server.url = f"http://127.0.0.1:{server.server_port}/w.pdparams"
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -70,13 +78,26 @@ def no_proxy(monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
 
 
+def left_in(folder):
+    """What a download leaves; the lock file stays, empty."""
+    return [entry.name for entry in folder.iterdir() if not entry.name.endswith(".lock")]
+
+
+def fetch_in_child(url, cache, before=""):
+    start = "import sys; from pathlib import Path\nfrom mammo.model.download import fetch\n"
+    code = f"{start}{before}\nprint(fetch(sys.argv[1], cache=Path(sys.argv[2])))"
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code, url, str(cache)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
 def test_a_file_is_fetched_once(server, tmp_path):
     path = fetch(server.url, cache=tmp_path / "new", sha256=SHA256)
     assert path == tmp_path / "new" / "w.pdparams"
     assert path.read_bytes() == CONTENT
     assert fetch(server.url, cache=tmp_path / "new", sha256=SHA256) == path
     assert server.asked == [None]
-    assert [entry.name for entry in path.parent.iterdir()] == ["w.pdparams"]
+    assert left_in(path.parent) == ["w.pdparams"]
 
 
 def test_a_query_is_no_part_of_the_name(server, tmp_path):
@@ -121,7 +142,7 @@ def test_a_connection_cut_every_time_keeps_the_part_and_says_so(server, tmp_path
 def test_a_wrong_hash_raises_and_leaves_nothing(server, tmp_path):
     with pytest.raises(WeightsError, match=f"expected SHA-256 {'0' * 64}, got {SHA256}"):
         fetch(server.url, cache=tmp_path, sha256="0" * 64)
-    assert list(tmp_path.iterdir()) == []
+    assert left_in(tmp_path) == []
 
 
 def test_a_wrong_hash_of_a_file_in_the_cache_raises_and_keeps_it(server, tmp_path):
@@ -158,3 +179,44 @@ def test_the_cache_is_where_the_environment_says(monkeypatch, tmp_path):
     monkeypatch.delenv("MAMMO_CACHE")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert default_cache() == tmp_path / ".cache" / "mammo" / "weights"
+
+
+def test_two_processes_that_want_the_same_file_fetch_it_once(server, tmp_path):
+    server.delay_s = 0.1
+    log = "import logging; logging.basicConfig(level=logging.INFO)"
+    first = fetch_in_child(server.url, tmp_path, log)
+    while not (tmp_path / "w.pdparams.part").exists():
+        time.sleep(0.01)
+    second = fetch_in_child(server.url, tmp_path, log)
+    said = [child.communicate(timeout=60) for child in (first, second)]
+    assert [out.strip() for out, _ in said] == [str(tmp_path / "w.pdparams")] * 2
+    assert "by another process" not in said[0][1]
+    assert f"{tmp_path}/w.pdparams: is being downloaded by another process ({first.pid} on " in said[1][1]
+    assert server.asked == [None]
+    assert (tmp_path / "w.pdparams").read_bytes() == CONTENT
+    assert left_in(tmp_path) == ["w.pdparams"]
+
+
+def test_a_process_killed_at_it_leaves_what_came_to_the_next(server, tmp_path):
+    server.delay_s = 0.1
+    child = fetch_in_child(server.url, tmp_path)
+    part = tmp_path / "w.pdparams.part"
+    while not (part.exists() and part.stat().st_size > 1_000_000):
+        assert child.poll() is None
+        time.sleep(0.01)
+    child.kill()
+    child.wait()
+    server.delay_s = 0
+    assert fetch(server.url, cache=tmp_path, sha256=SHA256).read_bytes() == CONTENT
+    assert server.asked == [None, "bytes=1048576-"]
+
+
+def test_a_full_disk_is_one_line_and_what_came_is_kept(server, tmp_path):
+    child = fetch_in_child(server.url, tmp_path, "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1_500_000, 1_500_000))")
+    _, err = child.communicate(timeout=60)
+    assert child.returncode == 1
+    told = rf"WeightsError: {server.url}: cannot be downloaded \(the disk is full; free space and run again, what came is kept\)"
+    assert re.search(told, err.splitlines()[-1])
+    assert (tmp_path / "w.pdparams.part").read_bytes() == CONTENT[:1_500_000]
+    assert fetch(server.url, cache=tmp_path, sha256=SHA256).read_bytes() == CONTENT
+    assert server.asked == [None, "bytes=1500000-"]

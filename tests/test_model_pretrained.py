@@ -2,8 +2,11 @@
 
 import functools
 import importlib.util
+import io
 import pickle
 import re
+import tarfile
+import zipfile
 
 import numpy as np
 import pytest
@@ -136,6 +139,72 @@ def test_a_file_with_another_hash_raises(tmp_path):
     assert load_pretrained(backbone, "ResNet18_vd", str(path), sha256=sha256_of(path)).missing == ()
     with pytest.raises(WeightsError, match=f"expected SHA-256 {'0' * 64}, got {sha256_of(path)}"):
         load_pretrained(backbone, "ResNet18_vd", str(path), sha256="0" * 64)
+
+
+def test_a_flipped_byte_is_noticed_by_the_hash_and_names_file_and_both_hashes(tmp_path):
+    path = written(tmp_path / "w.pdparams", ssld_form())
+    right = sha256_of(path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    backbone = build_features("ResNet18_vd")
+    with pytest.raises(WeightsError, match=rf"{path}: expected SHA-256 {right}, got {sha256_of(path)}; it is another file or a damaged"):
+        load_pretrained(backbone, "ResNet18_vd", str(path), sha256=right)
+    assert load_pretrained(backbone, "ResNet18_vd", str(path)).missing == ()  # without the hash, an array's byte is not seen
+
+
+def archived(path, files):
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in files.items():
+                archive.writestr(name, content)
+        return path
+    with tarfile.open(path, "w") as archive:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return path
+
+
+@pytest.mark.parametrize("ending", [".zip", ".tar"])
+@pytest.mark.parametrize("form", [".pdparams", ".safetensors"])
+def test_weights_in_an_archive_load_as_the_file_itself(tmp_path, ending, form):
+    plain = tmp_path / f"w{form}"
+    if form == ".pdparams":
+        written(plain, ssld_form())
+    else:
+        write_tensors(plain, ssld_form())
+    content = {f"ResNet18_vd/model{form}": plain.read_bytes(), "ResNet18_vd/readme.txt": b"x", f"__MACOSX/ResNet18_vd/._model{form}": b"y"}
+    archive = archived(tmp_path / f"w{ending}", content)
+    backbone = build_features("ResNet18_vd")
+    report = load_pretrained(backbone, "ResNet18_vd", str(archive), sha256=sha256_of(archive), cache=tmp_path / "cache")
+    assert len(report.loaded) == 115
+    for key, value in backbone.network.state_dict().items():
+        np.testing.assert_array_equal(value.numpy(), ssld_form()[key])
+    assert [path.name for path in (tmp_path / "cache" / "unpacked").iterdir() if not path.name.startswith(".")] == [sha256_of(archive)]
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        ({"a.txt": b"1"}, r"expected one \.pdparams or \.safetensors file in it, got 0 \(none\)"),
+        ({"a.pdparams": b"1", "b/c.safetensors": b"2"}, r"got 2 \(a\.pdparams, b/c\.safetensors\); unpack it and name one"),
+        ({"../a.pdparams": b"1"}, r"refused: member '\.\./a\.pdparams' has a name that leads out"),
+        ({"a.pdparams": b"\x80\x02cposix\nsystem\n."}, r"a\.pdparams: refused: posix\.system"),
+    ],
+)
+def test_an_archive_without_one_weight_file_raises(tmp_path, files, told):
+    archive = archived(tmp_path / "w.tar", files)
+    with pytest.raises(WeightsError, match=told):
+        load_pretrained(build_features("ResNet18_vd"), "ResNet18_vd", str(archive), cache=tmp_path / "cache")
+
+
+def test_an_archive_with_another_hash_is_not_unpacked(tmp_path):
+    archive = archived(tmp_path / "w.zip", {"a.pdparams": b"1"})
+    with pytest.raises(WeightsError, match=rf"w\.zip: expected SHA-256 {'0' * 64}, got {sha256_of(archive)}"):
+        load_pretrained(build_features("ResNet18_vd"), "ResNet18_vd", str(archive), sha256="0" * 64, cache=tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
 
 
 def test_a_truncated_file_raises(tmp_path):

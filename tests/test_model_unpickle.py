@@ -3,6 +3,7 @@
 import collections
 import os
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from mammo.model.unpickle import load_pdparams
 from mammo.runtime import paddle
 from tests.shared_data import SHARED, needs
 
+ROOT = Path(__file__).resolve().parent.parent
 REAL = ("weights", "MobileNetV3_large_x0_5_pretrained.pdparams")
 
 
@@ -113,7 +115,6 @@ def test_a_command_is_refused_and_not_run(tmp_path, protocol, nest):
         (Calls(np.load, "x.npy"), r"numpy\S*\.load"),
         (Calls(bytearray, 10**12), "bytearray"),
         (Calls(range, 3), "range"),
-        (np.float64(1.0), r"numpy\._?core\.multiarray\.scalar"),
     ],
 )
 def test_any_other_name_is_refused(tmp_path, call, name):
@@ -139,7 +140,6 @@ def test_object_and_text_arrays_are_refused(tmp_path):
         (b"\x80\x02P1\n.", "PERSID"),
         (b"\x80\x02}Q.", "BINPERSID"),
         (b"\x80\x02\x82\x01.", "EXT1"),
-        (b"\x80\x02}r\xff\xff\xff\x7f.", "table index 2147483647"),
     ],
 )
 def test_odd_operations_are_refused(tmp_path, content, told):
@@ -190,3 +190,16 @@ def test_missing_file_raises(tmp_path):
 def test_bytes_of_a_wished_length_are_not_made(tmp_path):
     with pytest.raises(WeightsError, match="cut off or damaged"):
         load_pdparams(written(tmp_path, {"a": Calls(bytes, 10**12)}))
+
+
+def test_a_number_of_numpys_own_kind_loads(tmp_path):
+    for protocol in (2, 4, 5):
+        assert load_pdparams(written(tmp_path, {"a": np.float64(1.5)}, protocol))["a"].item() == 1.5
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "/dev", "fifo"])
+def test_what_is_no_file_is_not_read(tmp_path, path):
+    if path == "fifo":
+        os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(WeightsError, match=r"is no file; expected a \.pdparams file there"):
+        load_pdparams(tmp_path / path)

@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from mammo.errors import ScoreError, in_one_line
 from mammo.files import written_beside
-from mammo.tables import line_of, read_table
+from mammo.tables import read_table, row_faults, to_numbers
 
 REQUIRED = ("case_id", "patient_id", "breast_id", "image_id", "label", "score")
 IDS = ("case_id", "patient_id", "breast_id", "image_id")
+HIGHEST_FOLD = 9_999
 
 
 def read_scores(path: Path) -> pd.DataFrame:
@@ -39,23 +39,23 @@ def check_scores(frame: pd.DataFrame, where: str) -> pd.DataFrame:
     faults = [] if len(frame) else ["it has no row"]
     frame = frame.assign(**{name: frame[name].astype("string").str.strip().astype(object) for name in IDS})
     frame = frame.drop(columns=[name for name in ("logit", "fold") if name in frame and (frame[name].isna() | (frame[name] == "")).all()])
-    score = pd.to_numeric(frame["score"], errors="coerce")
-    label = pd.to_numeric(frame["label"], errors="coerce")
+    score, label = to_numbers(frame["score"]), to_numbers(frame["label"])
     # NaN fails both comparisons, so it is named here too.
     faults += _faults_of(frame, ~((score >= 0) & (score <= 1)), "score must be a probability in 0-1", "score")
     faults += _faults_of(frame, ~label.isin([0, 1]), "label must be 0 or 1", "label")
     faults += _double_faults(frame, label)
     for name in IDS:
         faults += _faults_of(frame, frame[name].isna() | (frame[name] == ""), f"{name} is empty", name)
-    for name in ("image_id", "breast_id"):
-        faults += _owner_faults(frame, name)
-    given = {"score": score.astype(float)}
+    for name, owner in (("image_id", "patient_id"), ("breast_id", "patient_id"), ("image_id", "breast_id")):
+        faults += _owner_faults(frame, name, owner)
+    given = {"score": score}
     if "logit" in frame:
-        given["logit"] = pd.to_numeric(frame["logit"], errors="coerce").astype(float)
-        faults += _faults_of(frame, ~given["logit"].between(-np.inf, np.inf, inclusive="neither"), "logit must be a finite number", "logit")
+        given["logit"] = to_numbers(frame["logit"])
+        faults += _faults_of(frame, given["logit"].isna(), "logit must be a finite number", "logit")
     if "fold" in frame:
-        fold = pd.to_numeric(frame["fold"], errors="coerce")
-        faults += _faults_of(frame, ~(fold >= 0) | (fold % 1 != 0), "fold must be a whole number from 0", "fold")
+        fold = to_numbers(frame["fold"])
+        wrong = ~fold.between(0, HIGHEST_FOLD) | (fold % 1 != 0)
+        faults += _faults_of(frame, wrong, f"fold must be a whole number from 0 to {HIGHEST_FOLD}", "fold")
         given["fold"] = fold
     if faults:
         raise ScoreError(in_one_line(where, faults))
@@ -99,11 +99,11 @@ def _double_faults(frame: pd.DataFrame, label: pd.Series) -> list[str]:
     )
 
 
-def _owner_faults(frame: pd.DataFrame, column: str) -> list[str]:
-    """Films or breasts that are said to be of two patients."""
+def _owner_faults(frame: pd.DataFrame, column: str, owner: str) -> list[str]:
+    """Films or breasts that are said to be of two patients, and films of two breasts."""
     named = frame[column].notna() & (frame[column] != "")
-    first = frame["patient_id"].groupby(frame[column], dropna=False).transform("first")
-    return _faults_of(frame, named & (frame["patient_id"] != first), f"{column} belongs to another patient above", column)
+    first = frame[owner].groupby(frame[column], dropna=False).transform("first")
+    return _faults_of(frame, named & (frame[owner] != first), f"{column} belongs to another {owner.removesuffix('_id')} above", column)
 
 
 def write_scores(frame: pd.DataFrame, path: Path) -> None:
@@ -113,4 +113,4 @@ def write_scores(frame: pd.DataFrame, path: Path) -> None:
 
 
 def _faults_of(frame: pd.DataFrame, bad: pd.Series, rule: str, column: str) -> list[str]:
-    return [f"line {line_of(frame, int(row))}: {rule}, got {frame[column].iloc[row]!r}" for row in np.flatnonzero(bad.to_numpy(bool))]
+    return row_faults(bad, rule, frame[column], frame)

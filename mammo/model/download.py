@@ -1,5 +1,6 @@
 """A weight file's address enters, the path of the whole file in the cache leaves; a cut download goes on where it stopped."""
 
+import errno
 import http.client
 import os
 import re
@@ -11,12 +12,14 @@ from pathlib import Path
 from typing import IO
 
 from mammo.errors import WeightsError
+from mammo.files import flush_folder, locked
 from mammo.model.tensors import sha256_of
 from mammo.progress import track
 
 BLOCK_BYTES = 1 << 20
 TIMEOUT_S = 30
 TRIES = 4
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def default_cache() -> Path:
@@ -25,7 +28,9 @@ def default_cache() -> Path:
 
 
 def fetch(url: str, *, cache: Path | None = None, sha256: str | None = None) -> Path:
-    """Download a file once; later calls find it in the cache.
+    """Download a file once; later calls find it in the cache, and another process that is at it is waited for.
+
+    What came of a download that did not end is kept beside, as `.part`, and the next goes on from there.
 
     Args:
         url: An http or https address.
@@ -33,31 +38,43 @@ def fetch(url: str, *, cache: Path | None = None, sha256: str | None = None) -> 
         sha256: What its hash must be; None does not check.
 
     Raises:
-        WeightsError: There is no way to the address, the server refuses, or the hash is another one. The message says where
-            a file fetched by other means belongs.
+        WeightsError: There is no way to the address, the server refuses, the disk is full, or the hash is another one. The
+            message says where a file fetched by other means belongs.
     """
     folder = cache if cache is not None else default_cache()
     target = folder / Path(urllib.parse.urlparse(url).path).name
-    if not target.exists():
-        part = target.with_name(target.name + ".part")
-        _complete(url, part, target)
-        _check(part, sha256, url, remove=True)
-        os.replace(part, target)
-    else:
+    if target.exists() or not _download(url, target, sha256):
         _check(target, sha256, url, remove=False)
     return target
+
+
+def _download(url: str, target: Path, sha256: str | None) -> bool:
+    """Fetch what is not there yet; False where another process did so meanwhile."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with locked(target.with_name(f".{target.name}.lock"), doing=f"{target}: is being downloaded", wait=True):
+            if target.exists():
+                return False
+            part = target.with_name(target.name + ".part")
+            _complete(url, part, target)
+            _check(part, sha256, url, remove=True)
+            os.replace(part, target)
+            flush_folder(target.parent)
+            return True
+    except OSError as error:
+        kept = "the disk is full; free space and run again, what came is kept" if error.errno in NO_ROOM else error.strerror or str(error)
+        raise WeightsError(_sorry(url, target, kept)) from error
 
 
 def _complete(url: str, part: Path, target: Path) -> None:
     """Bring the partial file to its full length, in as many tries as the connection needs."""
     try:
-        part.parent.mkdir(parents=True, exist_ok=True)
         for _ in range(TRIES):
             if _go_on(url, part):
                 return
     except urllib.error.HTTPError as error:
         raise WeightsError(_sorry(url, target, f"the server answered {error.code} {error.reason}")) from error
-    except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
+    except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
         raise WeightsError(_sorry(url, target, str(getattr(error, "reason", error)))) from error
     raise WeightsError(_sorry(url, target, f"the connection was cut {TRIES} times; what came is kept, run again to go on"))
 

@@ -7,14 +7,16 @@ from typing import Literal
 
 import numpy as np
 
+from mammo.archives import is_archive, unpacked, visible
 from mammo.errors import WeightsError
 from mammo.model.backbone import Backbone
-from mammo.model.download import fetch
+from mammo.model.download import default_cache, fetch
 from mammo.model.key_maps import SSLD_URLS, mapped, may_be_missing
 from mammo.model.tensors import sha256_of
 from mammo.model.unpickle import load_pdparams
 
 NAMES_SHOWN = 5
+WEIGHT_ENDINGS = (".pdparams", ".safetensors")
 
 
 @dataclass(frozen=True)
@@ -48,11 +50,13 @@ def load_pretrained(
     Args:
         backbone: What is filled; unchanged when anything is wrong.
         name: Its name, such as `ResNet50_vd`.
-        source: `ssld` (downloaded once) or the path of a .pdparams or .safetensors file.
+        source: `ssld` (downloaded once) or the path of a .pdparams or .safetensors file, or of an archive (.zip, .tar, .tar.gz, …)
+            that holds one.
         gray: For a one-channel backbone and a file of three: `sum` adds the stem's weights over the input channels, so a gray
             image gives what it gave three times repeated; `repeat` keeps the file's shape and so needs three channels.
-        sha256: What the file's hash must be; None does not check.
-        cache: Where downloads are kept; None is the user's cache folder.
+        sha256: What the file's hash must be, an archive's own; None does not check, and then a byte that was flipped within
+            an array goes unnoticed unless it makes a number infinite.
+        cache: Where downloads, and what archives hold, are kept; None is the user's cache folder.
 
     Raises:
         WeightsError: The file is not there or not this one, a parameter is missing or has another shape, or a value is no
@@ -83,7 +87,19 @@ def _weight_file(name: str, source: str, sha256: str | None, cache: Path | None)
         raise WeightsError(f"{path}: the weight file is not there; put it there, or set pretrained to ssld, none or another path")
     if sha256 is not None and (got := sha256_of(path)) != sha256:
         raise WeightsError(f"{path}: expected SHA-256 {sha256}, got {got}; it is another file or a damaged one: fetch it again")
-    return path
+    return _weights_within(path, cache) if is_archive(path) else path
+
+
+def _weights_within(archive: Path, cache: Path | None) -> Path:
+    """The one weight file that an archive holds, unpacked in the cache."""
+    folder = unpacked(archive, (default_cache() if cache is None else cache) / "unpacked", error=WeightsError)
+    found = [file for file in sorted(folder.rglob("*")) if file.suffix in WEIGHT_ENDINGS and file in visible(file.parent)]
+    if len(found) != 1:
+        names = ", ".join(str(file.relative_to(folder)) for file in found[:NAMES_SHOWN]) or "none"
+        raise WeightsError(
+            f"{archive}: expected one .pdparams or .safetensors file in it, got {len(found)} ({names}); unpack it and name one"
+        )
+    return found[0]
 
 
 def _summed_stem(tensors: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:

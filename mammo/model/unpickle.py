@@ -1,34 +1,43 @@
-"""A weight file (.pdparams or .safetensors) enters, named arrays leave; nothing that the file says is ever executed.
+"""A weight file (.pdparams, .pdopt or .safetensors) enters, named arrays leave; nothing that the file says is ever executed."""
 
-A .pdparams file is a pickle, and an ordinary unpickler runs whatever function such a file names. Here the few names that
-array pickles need are answered by stand-ins of this module; any other name is refused.
-"""
-
-import io
-import math
 import pickle
-import pickletools
-import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from mammo.errors import WeightsError
+from mammo.model.pickle_machine import Array, OtherError, is_shape, kind_of, read_pickle, refused
 from mammo.model.tensors import read_tensors
 
-# paddle.save writes these beside the weights (paddle/framework/io_utils.py): names of its graph, and how tensors over
-# 1 GiB were cut for pickle protocols 2 and 3.
+# paddle.save writes these beside the arrays (paddle/framework/io_utils.py, paddle/optimizer/optimizer.py): names of its
+# graph, how tensors over 1 GiB were cut for pickle protocols 2 and 3, float32 copies of half-precision parameters, and the
+# scheduler's counters.
 PARAMETER_NAMES_KEY = "StructuredToParameterName@@"
 CUT_TENSORS_KEY = "UnpackBigParamInfor@@"
-LARGEST_MEMO_INDEX = 10_000_000  # the unpickler allocates a table up to the index that a file names
-OTHER_ORDER = ">" if sys.byteorder == "little" else "<"
-PLAIN_KINDS = "fiub"  # floats, integers, booleans: no objects, no text
-BROKEN_PICKLE = (
-    pickle.UnpicklingError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, ImportError,
-    OverflowError, MemoryError, RecursionError,
+MASTER_WEIGHTS_KEY = "master_weights"
+SCHEDULE_KEY = "LR_Scheduler"
+LARGEST_FILE_BYTES = 16 << 30
+MOST_SCHEDULE_ITEMS = 10_000
+DAMAGED = (
+    ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, MemoryError, RecursionError, EOFError,
+    pickle.UnpicklingError,
 )  # fmt: skip
+Shaped = TypeVar("Shaped")
+
+
+@dataclass(frozen=True)
+class OptimizerFile:
+    """`accumulators`: arrays by the optimizer's names, such as `linear_0.w_0_moment1_0`; `master_weights`: by parameter name.
+
+    `schedule`: the scheduler's state, numbers by name (a warm-up holds that of the schedule after it); empty without one.
+    """
+
+    accumulators: dict[str, np.ndarray]
+    master_weights: dict[str, np.ndarray]
+    schedule: dict[str, Any]
 
 
 def load_pdparams(path: Path) -> dict[str, np.ndarray]:
@@ -42,142 +51,99 @@ def load_pdparams(path: Path) -> dict[str, np.ndarray]:
         WeightsError: The file is not there, cut off, of another kind, or asks for anything but arrays.
     """
     path = Path(path)
-    if path.suffix == ".safetensors":
-        return read_tensors(path)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be read ({error.strerror or error}); expected a .pdparams file there") from error
+    return read_tensors(path) if path.suffix == ".safetensors" else _read(path, _parameters, "a .pdparams file")
+
+
+def load_pdopt(path: Path) -> OptimizerFile:
+    """Read what `paddle.save(optimizer.state_dict(), path)` wrote.
+
+    Raises:
+        WeightsError: As `load_pdparams`.
+    """
+    return _read(Path(path), _optimizer, "a .pdopt file")
+
+
+def _read(path: Path, shape_up: Callable[[dict[Any, Any]], Shaped], what: str) -> Shaped:
+    content = _bytes_of(path, what)
     if not content.startswith(b"\x80"):
-        raise WeightsError(f"{path}: expected a .pdparams file, a pickle of protocol 2 or later; its first bytes are {content[:8]!r}")
+        raise WeightsError(f"{path}: expected {what}, a pickle of protocol 2 or later; its first bytes are {content[:8]!r}")
     try:
-        _check_operations(content, path)
-        loaded = _ArrayUnpickler(content, path).load()
-        return _named_arrays(loaded, path)
-    except BROKEN_PICKLE as error:
-        raise WeightsError(
-            f"{path}: expected a whole .pdparams file, got one that is cut off or damaged ({error}); fetch it again"
-        ) from error
+        loaded = read_pickle(content)
+        if not isinstance(loaded, dict):
+            raise OtherError(f"expected a table of named arrays, got {kind_of(loaded)}")
+        return shape_up(loaded)
+    except OtherError as error:
+        raise WeightsError(f"{path}: {error}") from None
+    except DAMAGED as error:
+        why = " ".join(str(error).split())[:200]
+        raise WeightsError(f"{path}: expected a whole {what[2:]}, got one that is cut off or damaged ({why}); fetch it again") from error
 
 
-def _check_operations(content: bytes, path: Path) -> None:
-    """Walk the pickle without running it: refuse out-of-band references and absurd table indices."""
-    for operation, argument, _ in pickletools.genops(content):
-        if operation.name in ("PERSID", "BINPERSID", "EXT1", "EXT2", "EXT4", "NEXT_BUFFER"):
-            raise WeightsError(f"{path}: refused: pickle operation {operation.name}, which no weight file needs")
-        if operation.name in ("PUT", "BINPUT", "LONG_BINPUT") and isinstance(argument, int) and argument > LARGEST_MEMO_INDEX:
-            raise WeightsError(f"{path}: refused: pickle table index {argument}, which no weight file needs")
+def _bytes_of(path: Path, what: str) -> bytes:
+    try:
+        if path.exists() and not path.is_file():
+            raise WeightsError(f"{path}: is no file; expected {what} there")
+        if (size := path.stat().st_size) > LARGEST_FILE_BYTES:
+            raise WeightsError(f"{path}: refused: {size} bytes; expected a weight file, of at most {LARGEST_FILE_BYTES}")
+        return path.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read ({error.strerror or error}); expected {what} there") from error
 
 
-class _DType:
-    """Stands in for numpy.dtype: collects the type code, then the byte order."""
-
-    def __init__(self, code: str, *_: object) -> None:
-        self.code, self.swapped = code, False
-
-    def __setstate__(self, state: tuple) -> None:
-        self.swapped = state[1] == OTHER_ORDER
-
-    def build(self) -> np.dtype:
-        dtype = np.dtype(self.code) if isinstance(self.code, str) and len(self.code) <= 4 else None
-        if dtype is None or dtype.kind not in PLAIN_KINDS:
-            raise WeightsError(f"refused: an array of type {self.code!r}; only numbers are weights")
-        return dtype.newbyteorder("S") if self.swapped else dtype
+def _parameters(loaded: dict[Any, Any]) -> dict[str, np.ndarray]:
+    arrays = _uncut(loaded)
+    if not arrays:
+        raise OtherError("holds no array; expected named arrays")
+    return arrays
 
 
-class _Array:
-    """Stands in for numpy.ndarray: takes shape, type and bytes, and holds the real array once they fit together."""
-
-    value: np.ndarray | None = None
-
-    def __init__(self, *_: object) -> None:
-        pass
-
-    def __setstate__(self, state: tuple) -> None:
-        _, shape, dtype, is_fortran, data = state
-        data = data.encode("latin1") if isinstance(data, str) else data
-        self.fill(shape, dtype, data, "F" if is_fortran else "C")
-
-    def fill(self, shape: tuple, dtype: _DType, data: object, order: str) -> None:
-        if not isinstance(dtype, _DType):
-            raise ValueError("an array without a type")
-        real = dtype.build()
-        if not isinstance(data, bytes | bytearray) or len(data) != math.prod(shape) * real.itemsize:
-            raise ValueError(f"an array of shape {shape} whose bytes do not fit it")
-        array = np.frombuffer(data, real).reshape(shape, order="F" if order == "F" else "C")
-        self.value = np.array(array, dtype=real.newbyteorder("="), order="C")  # a copy: own memory, writable
-
-
-def _reconstruct(*_: object) -> _Array:
-    return _Array()
-
-
-def _frombuffer(data: object, dtype: _DType, shape: tuple, order: str = "C") -> _Array:
-    array = _Array()
-    array.fill(shape, dtype, data, order)
-    return array
-
-
-def _encode(text: str, codec: str = "latin1") -> bytes:
-    if codec not in ("latin1", "latin-1"):
-        raise ValueError(f"bytes written in codec {codec!r}")
-    return text.encode("latin1")
-
-
-def _no_bytes() -> bytes:
-    """What protocol 2 writes for the bytes of an empty array."""
-    return b""
-
-
-STAND_INS: dict[tuple[str, str], Callable[..., Any]] = {
-    ("numpy", "ndarray"): _Array,
-    ("numpy", "dtype"): _DType,
-    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
-    ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
-    ("numpy.core.numeric", "_frombuffer"): _frombuffer,
-    ("numpy._core.numeric", "_frombuffer"): _frombuffer,
-    ("_codecs", "encode"): _encode,
-    ("collections", "OrderedDict"): dict,
-    ("builtins", "tuple"): tuple,
-    ("builtins", "bytes"): _no_bytes,
-    ("__builtin__", "tuple"): tuple,
-    ("__builtin__", "bytes"): _no_bytes,
-}
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    """An unpickler that knows the stand-ins and nothing else."""
-
-    def __init__(self, content: bytes, path: Path) -> None:
-        super().__init__(io.BytesIO(content), encoding="latin1")
-        self.path = path
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in STAND_INS:
-            raise WeightsError(f"{self.path}: refused: {module}.{name}; a weight file holds arrays only, and this one asks to run code")
-        return STAND_INS[module, name]
-
-
-def _named_arrays(loaded: object, path: Path) -> dict[str, np.ndarray]:
-    if not isinstance(loaded, dict):
-        raise WeightsError(f"{path}: expected a table of named arrays, got a {type(loaded).__name__}")
+def _uncut(loaded: dict[Any, Any]) -> dict[str, np.ndarray]:
     cut = loaded.pop(CUT_TENSORS_KEY, {})
     loaded.pop(PARAMETER_NAMES_KEY, None)
-    arrays = {str(key): _array(value, str(key), path) for key, value in loaded.items()}
-    return _joined(arrays, cut)
+    return _joined(_arrays(loaded), cut)
 
 
-def _array(value: object, key: str, path: Path) -> np.ndarray:
+def _optimizer(loaded: dict[Any, Any]) -> OptimizerFile:
+    schedule, masters = loaded.pop(SCHEDULE_KEY, {}), loaded.pop(MASTER_WEIGHTS_KEY, {})
+    if not isinstance(schedule, dict) or not isinstance(masters, dict):
+        raise OtherError(f"expected tables under {SCHEDULE_KEY!r} and {MASTER_WEIGHTS_KEY!r}")
+    return OptimizerFile(_uncut(loaded), _arrays(masters), _plain(schedule, [MOST_SCHEDULE_ITEMS]))
+
+
+def _plain(value: Any, left: list[int]) -> Any:
+    """Copy tables and lists of numbers and text; `left` counts down, for a file may hold itself, or one list a thousandfold."""
+    left[0] -= 1
+    if left[0] < 0:
+        raise refused(f"a schedule of more than {MOST_SCHEDULE_ITEMS} values")
+    if isinstance(value, dict):
+        return {str(key): _plain(inner, left) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner, left) for inner in value]
+    if isinstance(value, Array) and value.value is not None and value.value.size == 1:
+        return value.value.item()
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise OtherError(f"expected numbers under {SCHEDULE_KEY!r}, got {kind_of(value)}")
+
+
+def _arrays(loaded: dict[Any, Any]) -> dict[str, np.ndarray]:
+    return {str(key): _array(value, str(key)) for key, value in loaded.items()}
+
+
+def _array(value: object, key: str) -> np.ndarray:
     if isinstance(value, tuple) and len(value) == 2:
         value = value[1]
-    if not isinstance(value, _Array) or value.value is None:
-        raise WeightsError(f"{path}: expected an array under {key!r}, got a {type(value).__name__.strip('_').lower()}")
+    if not isinstance(value, Array) or value.value is None:
+        shown = key[:100].encode("unicode_escape").decode()
+        raise OtherError(f"expected an array under '{shown}', got {kind_of(value)}")
     return value.value
 
 
 def _joined(arrays: dict[str, np.ndarray], cut: Mapping[str, Mapping[str, Any]]) -> dict[str, np.ndarray]:
     """Put tensors that were cut into slices together again."""
     for name, plan in cut.items():
-        parts = [arrays.pop(part) for part in plan["slices"]]
-        arrays[name] = np.concatenate([part.reshape(-1) for part in parts]).reshape(plan["OriginShape"])
+        slices, shape = plan["slices"], plan["OriginShape"]
+        if not is_shape(shape) or not all(isinstance(part, str) for part in slices):
+            raise ValueError("a tensor cut into what are no slices")
+        arrays[str(name)] = np.concatenate([arrays.pop(part).reshape(-1) for part in slices]).reshape(shape)
     return arrays
