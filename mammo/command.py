@@ -1,36 +1,32 @@
 """What all commands share: settings options, and bad input told in one line with exit code 2."""
 
 import argparse
+import io
 import logging
 import math
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import NoReturn
 
 from mammo.config import dump_settings, load_settings
-from mammo.errors import MammoError, SettingsError
+from mammo.errors import MammoError, SettingsError, Stopped
 from mammo.settings import Settings
-
-# The others decide what is learnt, or how films are prepared: changing them in mid-run would leave a run that no settings describe.
-CHANGEABLE_ON_RESUME = (
-    "training.epochs",
-    "training.early_stopping.patience",
-    "training.workers",
-    "training.log_histograms",
-    "evaluation.batch_size",
-    "data.prepare_workers",
-    "device",
-    "output",
-)
-
-
-SAME_IN_ALL_FOLDS = ("training.epochs", "training.early_stopping.patience")
 
 
 def run(main: Callable[[], int | None]) -> None:
-    """Run a command's `main` and end the process: 0 or its number, 2 for bad input, 130 for Ctrl-C."""
+    """Run a command's `main` and end the process: 0 or its number, 2 for bad input, 130 for Ctrl-C, 143 for SIGTERM."""
+    if sys.getfilesystemencoding() == "ascii" and os.environ.get("PYTHONUTF8") != "1":
+        os.environ["PYTHONUTF8"] = "1"  # what Python does in the C locale unless told not to (PEP 540)
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a path that the terminal's encoding lacks ends no command
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     try:
         code = main() or 0
         sys.stdout.flush()
@@ -43,10 +39,17 @@ def run(main: Callable[[], int | None]) -> None:
     except OSError as error:
         _tell(f"{error.filename or 'a file'}: {error.strerror or error}; check that the folder exists, may be written to and has space")
         code = 2
+    except Stopped as stop:
+        _tell(str(stop))
+        code = 128 + stop.number
     except KeyboardInterrupt:
         _tell("stopped by the keyboard")
         code = 130
     sys.exit(code)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise Stopped(number)
 
 
 def _tell(message: str) -> None:
@@ -87,25 +90,17 @@ def _print_or_return(settings: Settings, arguments: argparse.Namespace) -> Setti
 
 
 def resumed_run(arguments: argparse.Namespace) -> tuple[Settings, Path]:
-    """Find the run that `--resume` names (the newest for none) and its own settings, overrides laid over them.
+    """Find the run that `--resume` names (the newest for none) and the settings it is to go on with.
 
-    Raises:
-        SettingsError: An override would change what the run has learnt from or how.
+    These are its own, or those of `-c`, with overrides laid over them; training refuses any that the run cannot change to.
     """
-    from mammo.runs import CONFIG_FILE, find_run, is_cross_validation
+    from mammo.runs import CONFIG_FILE, find_run
 
     named = arguments.resume if arguments.resume != Path() else None
-    output = load_settings(arguments.config, arguments.override).output
-    folder = find_run(output, named)
-    fixed = [override for override in arguments.override if override.partition("=")[0].strip() not in CHANGEABLE_ON_RESUME]
-    if fixed:
-        raise SettingsError(
-            f"{folder}: a resumed run keeps its settings, got {', '.join(fixed)}; only {', '.join(CHANGEABLE_ON_RESUME)} may change"
-        )
-    fixed = [override for override in arguments.override if override.partition("=")[0].strip() in SAME_IN_ALL_FOLDS]
-    if fixed and is_cross_validation(folder):
-        raise SettingsError(f"{folder}: the folds of a cross-validation are trained alike, got {', '.join(fixed)}; start a new one")
-    return _print_or_return(load_settings(folder / CONFIG_FILE, arguments.override), arguments), folder
+    given = load_settings(arguments.config, arguments.override)
+    folder = find_run(given.output, named)
+    settings = given if arguments.config else load_settings(folder / CONFIG_FILE, arguments.override)
+    return _print_or_return(settings, arguments), folder
 
 
 def add_folds(arguments: argparse.Namespace) -> None:

@@ -1,5 +1,6 @@
 """The error tree: everything a user can cause ends in one of these, and each is told in one line."""
 
+import signal
 from collections.abc import Sequence
 
 MOST_FAULTS_SHOWN = 12
@@ -37,6 +38,10 @@ class StoreError(MammoError):
     """An entry of the prepared store is missing or damaged."""
 
 
+class LoaderError(MammoError):
+    """The processes that load images have ended before their time."""
+
+
 class WeightsError(MammoError):
     """A weight file or a checkpoint cannot be read, or does not fit the network."""
 
@@ -51,6 +56,18 @@ class TrainingError(MammoError):
 
 class InUseError(MammoError):
     """Another process is at work on the same run, store or download."""
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal asked the command to end; it does so with exit code 128 + `number`, and tells `advice`."""
+
+    def __init__(self, number: int, advice: str = "") -> None:
+        super().__init__(number)
+        self.number, self.advice = number, advice
+
+    def __str__(self) -> str:
+        how = "the keyboard" if self.number == signal.SIGINT else signal.Signals(self.number).name
+        return f"stopped by {how}" + (f"; {self.advice}" if self.advice else "")
 
 
 def in_one_line(what: str, faults: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ import filelock
 from mammo.errors import InUseError
 
 logger = logging.getLogger(__name__)
+GRACE_S = 2.0  # a killed holder's children notice within half a second, and let go too
 
 
 @contextmanager
@@ -79,7 +80,7 @@ def locked(path: Path, *, doing: str, wait: bool = False) -> Iterator[None]:
     lock = filelock.FileLock(path)
     owner = path.with_name(f"{path.name}.owner")
     try:
-        lock.acquire(blocking=False)
+        lock.acquire(timeout=GRACE_S)
     except filelock.Timeout:
         held = f"{doing} by another process{_named(owner)}"
         if not wait:

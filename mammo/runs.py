@@ -2,15 +2,18 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
 from mammo.errors import DataMissingError, SettingsError
+from mammo.files import locked, write_text
 
 CONFIG_FILE = "config.yaml"
 ENVIRONMENT_FILE = "environment.json"
 FOLDS_FILE = "cross_validation.json"
+LOCK_FILE = ".lock"
 
 
 def make_run_folder(output: Path, config_name: str, *, latest: bool = True) -> Path:
@@ -45,17 +48,28 @@ def point_latest_at(output: Path, folder: Path) -> None:
     beside.replace(output / "latest")
 
 
-def read_split_hash(folder: Path) -> str:
-    """Read the hash of the split that a run was made with.
+def read_hash(folder: Path, name: str) -> str:
+    """Read a hash of what a run was made with: `split_sha256` or `data_sha256`.
 
     Raises:
         DataMissingError: The run's `environment.json` is missing or damaged.
     """
     path = folder / ENVIRONMENT_FILE
     try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["split_sha256"])
+        return str(json.loads(path.read_text(encoding="utf-8"))[name])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataMissingError(f"{path}: is missing or damaged ({error}), so the run's split is not known; use another run") from error
+        raise DataMissingError(f"{path}: is missing or damaged ({error}), so the run's data are not known; use another run") from error
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Keep a run folder to this process while the block runs.
+
+    Raises:
+        InUseError: Another process trains or judges that run.
+    """
+    with locked(folder / LOCK_FILE, doing=f"{folder}: this run is being written"):
+        yield
 
 
 def find_run(output: Path, run: Path | None = None) -> Path:
@@ -114,7 +128,7 @@ def check_out(out: Path, run: Path | None = None) -> Path:
 
 def mark_cross_validation(folder: Path, folds: int) -> None:
     """Note in a run folder that it holds a run per fold."""
-    (folder / FOLDS_FILE).write_text(json.dumps({"folds": folds}), encoding="utf-8")
+    write_text(folder / FOLDS_FILE, json.dumps({"folds": folds}))
 
 
 def is_cross_validation(folder: Path) -> bool:

@@ -36,13 +36,13 @@ def available_cores() -> int:
 def _cgroup_quota() -> float | None:
     root = Path("/sys/fs/cgroup")
     try:
-        quota, period = (root / "cpu.max").read_text().split()
+        quota, period = (root / "cpu.max").read_text(encoding="utf-8").split()
         return None if quota == "max" else int(quota) / int(period)
     except (OSError, ValueError):
         pass
     try:
-        quota_us = int((root / "cpu/cpu.cfs_quota_us").read_text())
-        return quota_us / int((root / "cpu/cpu.cfs_period_us").read_text()) if quota_us > 0 else None
+        quota_us = int((root / "cpu/cpu.cfs_quota_us").read_text(encoding="utf-8"))
+        return quota_us / int((root / "cpu/cpu.cfs_period_us").read_text(encoding="utf-8")) if quota_us > 0 else None
     except (OSError, ValueError):
         return None
 
@@ -54,7 +54,7 @@ def amd_blas_path() -> str | None:
     batch 8, two cores of a Zen 5 EPYC, images/s: 1.45 as paddle comes, 5.3 with 5, 7.0 with 7.
     """
     try:
-        processor = Path("/proc/cpuinfo").read_text()
+        processor = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         return None
     if "AuthenticAMD" not in processor:

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mammo.config import load_settings
 from mammo.errors import DataMissingError, ScoreError, SettingsError, SplitError
 from mammo.evaluation.scores import read_scores
 from mammo.images.test_time import Variant, look, variants
@@ -164,7 +165,7 @@ def test_killed_in_a_fold_it_goes_on_there(tmp_path: Path) -> None:
     changed = [*command, "--resume", "-o", "training.epochs=3"]
     refused = subprocess.run(changed, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert refused.returncode == 2
-    assert "the folds of a cross-validation are trained alike, got training.epochs=3" in refused.stderr
+    assert "a resumed run keeps its settings: training.epochs was 2, is now 3" in refused.stderr
     where = ["-o", f"output={tmp_path / 'output'}"]  # which names the newest run's place, and changes nothing
     done = subprocess.run([*command, "--resume", *where], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -195,7 +196,9 @@ def test_a_data_set_that_changed_is_told_before_training(crossed: tuple[Path, Ju
     copy = shutil.copytree(judged.out, tmp_path / "copy")
     shutil.rmtree(copy / "fold_2")
     write_films(tmp_path, patients=20)
-    settings = tiny_settings(tmp_path, training__epochs=1, data__store=str(folder / "output" / "store"))
+    config = copy / "config.yaml"
+    config.write_text(config.read_text(encoding="utf-8").replace(str(folder), str(tmp_path)), encoding="utf-8")
+    settings = load_settings(config)
     with pytest.raises(SplitError, match=r"the data set has changed since its first fold \(48 cases then, 40 now\)"):
         cross_validate(settings, "tiny", resume=copy)
     assert not (copy / "fold_2").exists()

@@ -131,7 +131,7 @@ def test_resume_goes_on_with_the_newest_run(trained: tuple[Path, str]) -> None:
     folder, _ = trained
     done = call("train", "--resume", "-o", "training.epochs=4", folder=folder)
     assert done.returncode == 0, done.stderr
-    assert "resuming after epoch 3" in done.stdout
+    assert "resuming at epoch 4, after step 0 of it" in done.stdout
     assert "epoch 4/4" in done.stdout
     assert "epoch 3/4" not in done.stdout
 
@@ -140,9 +140,9 @@ def test_resume_goes_on_with_the_newest_run(trained: tuple[Path, str]) -> None:
     ("file", "content", "words"),
     [
         ("decision.json", '{"threshold": "high"}', "is no decision file"),
-        ("environment.json", "{}", "the run's split is not known"),
-        ("checkpoints/best/hashes.json", "[]", "it is damaged: use another checkpoint"),
-        ("checkpoints/best/hashes.json", "{}", "it is damaged: use another checkpoint"),
+        ("environment.json", "{}", "the run's data are not known"),
+        ("checkpoints/best/hashes.json", "[]", "it is damaged: tools/train.py --resume"),
+        ("checkpoints/best/hashes.json", "{}", "it is damaged: tools/train.py --resume"),
         ("config.yaml", "training: [", "is not YAML"),
     ],
 )
@@ -180,7 +180,10 @@ def test_manifest_without_boxes_says_why_nothing_is_left(fresh: Path) -> None:
 
 def test_resume_keeps_what_the_run_has_learnt_from(trained: tuple[Path, str]) -> None:
     folder, _ = trained
-    assert_refused(call("train", "--resume", "-o", "data.context=3", folder=folder), "a resumed run keeps its settings, got data.context=3")
+    assert_refused(
+        call("train", "--resume", "-o", "data.context=3", folder=folder),
+        "a resumed run keeps its settings: data.context was 2.0, is now 3.0",
+    )
 
 
 def test_eval_of_the_trainings_own_patients_is_no_test(trained: tuple[Path, str]) -> None:

@@ -5,6 +5,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from mammo.data.loader import Loader
 from mammo.evaluation.metrics import Metric, count_confusion, measure_at, measure_ranking
 from mammo.inference.score import part_loader
 from mammo.model.network import start_from_pretrained
@@ -43,7 +44,7 @@ def _auc(model: Pipeline, features: np.ndarray, labels: np.ndarray) -> float:
     return measure_ranking(labels, model.predict_proba(features)[:, 1])["auc"].value or 0.0
 
 
-def _features(network: paddle.nn.Layer, loader: paddle.io.DataLoader, part: str) -> np.ndarray:
+def _features(network: paddle.nn.Layer, loader: Loader, part: str) -> np.ndarray:
     pooled = []
     with paddle.no_grad():
         for image, *_ in track(loader, len(loader), f"features of {part}"):

@@ -9,8 +9,8 @@ import numpy as np
 from mammo.data.augment import Augmentation
 from mammo.images.normalise import to_network, to_unit
 from mammo.images.test_time import PLAIN, Variant, look
+from mammo.prepare.arrays import read_checked
 from mammo.prepare.gather import PreparedSplit
-from mammo.prepare.store import open_array
 from mammo.runtime import paddle
 from mammo.settings import AugmentationStep, Settings
 
@@ -71,7 +71,7 @@ class MammogramDataset(paddle.io.Dataset):
         views = samples.views
         self._bounds = np.searchsorted(views["case"].to_numpy(), np.arange(len(samples) + 1))
         self._slot_of_view = views["slot"].to_numpy(int)
-        self._files = [prepared.store.path(entry) for entry in prepared.entries]
+        self._files = [(prepared.store.path(entry), entry.crc32) for entry in prepared.entries]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -83,14 +83,19 @@ class MammogramDataset(paddle.io.Dataset):
         present = np.zeros(self._slots, bool)
         for view in range(self._bounds[row], self._bounds[row + 1]):
             slot = self._slot_of_view[view]
-            image[slot] = self._view(self._files[view], row, slot, again)
+            image[slot] = self._view(*self._files[view], row, slot, again)
             present[slot] = True
         label = self._labels[row]
         target = np.eye(2, dtype=np.float32)[label]
         return Item(image, present, target, self._weights[label], row)
 
-    def _view(self, file: Path, row: int, slot: int, again: int) -> np.ndarray:
-        unit = to_unit(open_array(file))
+    def blank(self) -> Item:
+        """No case, in the form of one: index -1."""
+        image = np.zeros((self._slots, self._channels, *self._size), np.float32)
+        return Item(image, np.zeros(self._slots, bool), np.zeros(2, np.float32), 0.0, -1)
+
+    def _view(self, file: Path, crc32: int, row: int, slot: int, again: int) -> np.ndarray:
+        unit = to_unit(read_checked(file, crc32))
         if self._augment:
             unit = self._augment(unit, self._seed, self.epoch, row, slot, again)
         return to_network(look(unit, self._size, self._variant), self._channels)

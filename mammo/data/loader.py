@@ -1,13 +1,25 @@
 """A dataset in, batches out: images float32 [N, V, C, H, W], present bool [N, V], target [N, 2], weight [N], index [N]."""
 
-from collections.abc import Sequence
+import os
+import re
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import SimpleQueue
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mammo.data.dataset import Item, MammogramDataset
 from mammo.data.sampler import EpochSampler
+from mammo.errors import LoaderError, MammoError
 from mammo.runtime import derived_seed, paddle
 
+SHARED_MEMORY = Path("/dev/shm")
+PARENT_CHECK_S = 0.5
 Batch = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
@@ -54,14 +66,99 @@ def _blend(first: np.ndarray, second: np.ndarray, share: np.ndarray) -> np.ndarr
     return share * first + (1 - share) * second
 
 
-def training_loader(
-    dataset: MammogramDataset, sampler: EpochSampler, *, workers: int, mixup_alpha: float, seed: int
-) -> paddle.io.DataLoader:
+class Loader:
+    """`paddle.io.DataLoader` whose faults are told in one line: of a worker process, they end the main one in obscure words."""
+
+    def __init__(self, dataset: MammogramDataset, *, workers: int, collate_fn: Callable[[Sequence[Item]], Batch], **how: Any) -> None:
+        """Make the loader.
+
+        Args:
+            dataset: Of cases.
+            workers: Processes; 0 loads in this one.
+            collate_fn: Makes a batch of cases.
+            how: `batch_sampler`, or `batch_size` and its kin, as paddle takes them.
+        """
+        self._told: SimpleQueue[MammoError] = SimpleQueue()
+        source = _Telling(dataset, self._told) if workers else dataset
+        self._loader = paddle.io.DataLoader(source, num_workers=workers, collate_fn=collate_fn, worker_init_fn=_Worker(), **how)
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[list[paddle.Tensor]]:
+        """Give the batches.
+
+        Raises:
+            MammoError: As reading a case raises it.
+            LoaderError: A worker has ended.
+        """
+        try:
+            for batch in self._loader:
+                if (batch[-1].numpy() < 0).any():
+                    raise self._told.get()
+                yield batch
+        except (SystemError, RuntimeError) as error:
+            raise LoaderError(_why(error)) from error
+
+
+class _Telling(paddle.io.Dataset):
+    """Sends a fault of reading a case to the main process, and a blank case in its place; the batch is never learnt from."""
+
+    def __init__(self, dataset: MammogramDataset, told: "SimpleQueue[MammoError]") -> None:
+        super().__init__()
+        self._dataset, self._told = dataset, told
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, draw: int) -> Item:
+        try:
+            return self._dataset[draw]
+        except MammoError as error:
+            self._told.put(error)
+            return self._dataset.blank()
+
+
+class _Worker:
+    """Sets a worker process up: signals are the main one's, and the worker ends with it.
+
+    A terminal sends Ctrl-C to all processes; the main one finishes its step and ends the workers. Killed, it can end none:
+    paddle's workers would wait for it for ever, and hold its lock on the run (measured).
+    """
+
+    def __init__(self) -> None:
+        self._parent = os.getpid()
+
+    def __call__(self, worker: int) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        threading.Thread(target=self._end_with_parent, daemon=True).start()
+
+    def _end_with_parent(self) -> None:
+        while os.getppid() == self._parent:
+            time.sleep(PARENT_CHECK_S)
+        os._exit(1)
+
+
+def _why(error: Exception) -> str:
+    ended = re.search(r"killed by signal: (\w+)", str(error))
+    how = f" (killed by signal {ended[1]})" if ended else ""
+    shared = ""
+    if SHARED_MEMORY.is_dir():
+        usage = shutil.disk_usage(SHARED_MEMORY)
+        shared = f" ({usage.free >> 20} of {usage.total >> 20} MiB free; a container takes --shm-size=1g)"
+    return (
+        f"loading images: a worker process ended{how}; the memory may be full, or shared memory, {SHARED_MEMORY}{shared}: free it, "
+        "or set training.workers=0, which loads in the main process"
+    )
+
+
+def training_loader(dataset: MammogramDataset, sampler: EpochSampler, *, workers: int, mixup_alpha: float, seed: int) -> Loader:
     """Make the loader of a training part; the epoch is set on dataset and sampler before each pass."""
     together = Mixup(mixup_alpha, seed=seed, dataset=dataset) if mixup_alpha else collate
-    return paddle.io.DataLoader(dataset, batch_sampler=sampler, num_workers=workers, collate_fn=together)
+    return Loader(dataset, workers=workers, collate_fn=together, batch_sampler=sampler)
 
 
-def evaluation_loader(dataset: MammogramDataset, *, batch_size: int, workers: int = 0) -> paddle.io.DataLoader:
+def evaluation_loader(dataset: MammogramDataset, *, batch_size: int, workers: int = 0) -> Loader:
     """Make the loader of a part to be scored: every case once, in order, the last batch as small as it comes."""
-    return paddle.io.DataLoader(dataset, batch_size=batch_size, shuffle=False, drop_last=False, num_workers=workers, collate_fn=collate)
+    return Loader(dataset, workers=workers, collate_fn=collate, batch_size=batch_size, shuffle=False, drop_last=False)

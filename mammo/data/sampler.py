@@ -14,7 +14,8 @@ class EpochSampler(paddle.io.BatchSampler):
 
     `shuffle` draws every case once. `class_balanced` draws both classes equally often, `patient_balanced` every patient
     equally often; a case drawn again in one epoch comes as `case + n * times`, so that it is augmented anew. The rest that
-    fills no whole batch is left for another epoch: each epoch leaves out other cases.
+    fills no whole batch is left for another epoch: each epoch leaves out other cases. `epoch` and `start`, the first batch of
+    it that is wanted, are set before each pass.
     """
 
     def __init__(self, labels: np.ndarray, patients: np.ndarray, *, batch_size: int, seed: int, kind: str = SHUFFLE) -> None:
@@ -29,19 +30,25 @@ class EpochSampler(paddle.io.BatchSampler):
         """
         super().__init__(dataset=range(len(labels)), batch_size=batch_size)
         self.epoch = 0
+        self.start = 0
         self._seed = seed
         self._kind = kind
         key = labels if kind == CLASS_BALANCED else patients
         self._groups = [np.flatnonzero(key == value) for value in np.unique(key)]
         self._cases = len(labels)
 
-    def __len__(self) -> int:
+    @property
+    def batches(self) -> int:
+        """How many batches a whole epoch has."""
         return self._cases // self.batch_size
+
+    def __len__(self) -> int:
+        return self.batches - self.start
 
     def __iter__(self) -> Iterator[list[int]]:
         draws = self.draw(self.epoch)
-        for start in range(0, len(self) * self.batch_size, self.batch_size):
-            yield draws[start : start + self.batch_size].tolist()
+        for batch in range(self.start, self.batches):
+            yield draws[batch * self.batch_size : (batch + 1) * self.batch_size].tolist()
 
     def draw(self, epoch: int) -> np.ndarray:
         """Draw an epoch: int [cases], each `case + n * times drawn before`."""

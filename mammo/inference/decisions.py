@@ -6,7 +6,7 @@ from pathlib import Path
 from mammo.errors import DataMissingError
 from mammo.evaluation.judge import Decisions, Judgement
 from mammo.evaluation.operating_point import Decision
-from mammo.files import written_beside
+from mammo.files import write_text
 from mammo.runs import fold_folder, is_cross_validation, read_folds
 
 DECISION_FILE = "decision.json"
@@ -59,6 +59,5 @@ def read_decision(folder: Path) -> Decision:
 
 
 def write_json(path: Path, values: object) -> None:
-    """Write JSON beside and rename it into place."""
-    with written_beside(path) as beside:
-        beside.write_text(json.dumps(values, indent=1), encoding="utf-8")
+    """Write JSON, durably."""
+    write_text(path, json.dumps(values, indent=1))

@@ -25,7 +25,7 @@ from mammo.runs import (
     is_cross_validation,
     make_run_folder,
     read_folds,
-    read_split_hash,
+    read_hash,
     refuse_doubles,
 )
 from mammo.tables import read_table
@@ -67,7 +67,7 @@ def judge_ensemble(runs: list[Path], *, output: Path, manifest: Path | None = No
     target = out or make_run_folder(output, "ensemble", latest=False)
     copy_run_files(members[0], target, settings, names=(ENVIRONMENT_FILE, "excluded.csv"))
     write_json(target / MEMBERS_FILE, {"members": [str(member) for member in members]})
-    hashes = ", ".join(sorted({read_split_hash(member) for member in members}))
+    hashes = ", ".join(sorted({read_hash(member, "split_sha256") for member in members}))
     decision = keep_decision(settings, chosen_on, hashes, target, part="out-of-fold" if crossed else "validation")
     judgement, scores = keep_judgement(settings, scores.assign(model_id=target.name), target, decision=decision)
     about = f"{manifest or 'test part'}, ensemble of {len(members)}"
@@ -90,7 +90,7 @@ def _check_members(members: list[Path], *, crossed: bool, manifest: Path | None)
         raise SplitError(f"{members[0]} and the others are of different tasks ({', '.join(sorted(tasks))}); name runs of one")
     if crossed and not manifest:
         raise SplitError(f"{members[0].parent}: its folds have no common test part; judge their ensemble on another data set with --data")
-    if not crossed and len({read_split_hash(member) for member in members}) > 1:
+    if not crossed and len({read_hash(member, "split_sha256") for member in members}) > 1:
         advice = (
             "an ensemble's threshold is chosen on the common validation part: name runs of one split, or one cross-validation with --data"
         )

@@ -9,11 +9,12 @@ from mammo.cases.read import read_cases
 from mammo.cases.samples import make_samples
 from mammo.config import dump_settings
 from mammo.errors import DataMissingError, SettingsError, SplitError
+from mammo.files import write_text
 from mammo.inference.judge_run import decide, judge_part
 from mammo.inference.judged import Judged
 from mammo.inference.load import load_run
 from mammo.prepare.gather import PreparedSplit, gather_split, prepare_samples, prepare_split
-from mammo.runs import CONFIG_FILE, ENVIRONMENT_FILE, check_out, read_split_hash
+from mammo.runs import CONFIG_FILE, ENVIRONMENT_FILE, check_out, read_hash, writing
 from mammo.settings import Settings
 from mammo.tables import read_table
 
@@ -30,29 +31,34 @@ def evaluate_run(folder: Path, *, manifest: Path | None = None, out: Path | None
         overrides: Of `evaluation.…`: thresholds and calibration are then chosen anew, on validation, and kept in `out`.
 
     Raises:
-        SplitError: The run's test part is no longer the one it had.
+        SplitError: The run's cases, parts or films are no longer those it had.
+        InUseError: Another process writes there.
         SettingsError: An override has another key, or no `out` to go to.
     """
     _check_overrides(overrides, out)
     if out is not None:
         check_out(out, None if overrides or manifest else folder)
+    target = out or (folder / f"{manifest.resolve().parent.name}_{manifest.stem}" if manifest else folder)
+    target.mkdir(parents=True, exist_ok=True)
+    with writing(target):
+        return _evaluate(folder, target, manifest, overrides)
+
+
+def _evaluate(folder: Path, target: Path, manifest: Path | None, overrides: Sequence[str]) -> Judged:
     loaded = load_run(folder, overrides)
     settings, decision = loaded.settings, loaded.decision
     known: tuple[str, ...] = ()
     if overrides or manifest is None:
         prepared = prepare_split(settings, gather_split(settings))
-        _check_same_split(folder, prepared.split.sha256)
-        target = out or folder
+        _check_same_data(folder, prepared)
         about = f"{folder.parent.name}, {folder.name}: test part"
-    if overrides and out:
-        copy_run_files(folder, out, settings)
-        decision = decide(settings, prepared, loaded.network, out)
+    if overrides:
+        copy_run_files(folder, target, settings)
+        decision = decide(settings, prepared, loaded.network, target)
     if manifest is not None:
         settings, prepared = prepare_manifest(settings, manifest)
         known = known_patients([folder], prepared.split.samples.cases["patient_id"])
-        target = out or folder / f"{manifest.resolve().parent.name}_{manifest.stem}"
         about = f"{manifest}, all of it, by {folder.parent.name}, {folder.name}"
-    target.mkdir(parents=True, exist_ok=True)
     judgement, scores = judge_part(settings, prepared, loaded.network, target, decision=decision, model_id=folder.name)
     return Judged(target, about, judgement, scores, folder, settings, prepared, prepared.split.samples.excluded, known)
 
@@ -60,7 +66,7 @@ def evaluate_run(folder: Path, *, manifest: Path | None = None, out: Path | None
 def copy_run_files(folder: Path, out: Path, settings: Settings, *, names: tuple[str, ...] = RUN_FILES) -> None:
     """Make a folder that can be listed, judged and compared as a run: settings, split, exclusions, log and what made it."""
     out.mkdir(parents=True, exist_ok=True)
-    (out / CONFIG_FILE).write_text(dump_settings(settings), encoding="utf-8")
+    write_text(out / CONFIG_FILE, dump_settings(settings))
     for name in names:
         if (folder / name).is_file():
             (out / name).write_bytes((folder / name).read_bytes())
@@ -96,8 +102,9 @@ def known_patients(folders: list[Path], patients: pd.Series) -> tuple[str, ...]:
     return tuple(sorted(learnt & set(patients)))
 
 
-def _check_same_split(folder: Path, sha256: str) -> None:
-    before = read_split_hash(folder)
-    if before != sha256:
-        advice = "its own are in split.csv: bring them back, or judge with --data"
-        raise SplitError(f"{folder}: the cases or their parts have changed since this run; {advice}")
+def _check_same_data(folder: Path, prepared: PreparedSplit) -> None:
+    advice = "bring the old ones back, or judge with --data"
+    if read_hash(folder, "split_sha256") != prepared.split.sha256:
+        raise SplitError(f"{folder}: the cases or their parts have changed since this run (its own are in split.csv); {advice}")
+    if read_hash(folder, "data_sha256") != prepared.data_sha256:
+        raise SplitError(f"{folder}: films have other pixels than when this run was trained; {advice}")

@@ -9,7 +9,7 @@ from mammo.inference.cross_validation import judge_folds
 from mammo.inference.ensemble import judge_ensemble
 from mammo.inference.evaluate import copy_run_files, evaluate_run
 from mammo.inference.judged import Judged
-from mammo.runs import CONFIG_FILE, check_out, fold_folder, is_cross_validation, mark_cross_validation, read_folds
+from mammo.runs import CONFIG_FILE, check_out, fold_folder, is_cross_validation, mark_cross_validation, read_folds, writing
 
 
 def judge_any(
@@ -35,10 +35,12 @@ def judge_any(
         return judge_ensemble([folder], output=output, manifest=manifest, out=out)
     if out is not None:
         check_out(out)
+        out.mkdir(parents=True, exist_ok=True)
     folds = read_folds(folder)
-    for fold in range(folds):
-        evaluate_run(fold_folder(folder, fold), out=fold_folder(out, fold) if out else None, overrides=overrides)
-    if out:
-        copy_run_files(folder, out, load_settings(folder / CONFIG_FILE, overrides))
-        mark_cross_validation(out, folds)
-    return judge_folds(out or folder)
+    with writing(out or folder):
+        for fold in range(folds):
+            evaluate_run(fold_folder(folder, fold), out=fold_folder(out, fold) if out else None, overrides=overrides)
+        if out:
+            copy_run_files(folder, out, load_settings(folder / CONFIG_FILE, overrides))
+            mark_cross_validation(out, folds)
+        return judge_folds(out or folder)

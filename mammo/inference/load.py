@@ -9,10 +9,10 @@ import numpy as np
 from mammo.config import load_settings
 from mammo.errors import DataMissingError, ImageError
 from mammo.evaluation.operating_point import Decision
-from mammo.images.decode import read_film
 from mammo.images.geometry import Box
 from mammo.images.normalise import to_network, to_unit
 from mammo.images.preprocess import PreprocessSettings, prepare_film, prepare_lesions
+from mammo.images.readers import readers
 from mammo.images.test_time import look, variants
 from mammo.inference.decisions import read_decision
 from mammo.model.checkpoint import load_network
@@ -67,7 +67,7 @@ def predict_file(run: LoadedRun, path: Path, *, box: Box | None = None) -> float
     """
     settings = run.settings
     preprocess = PreprocessSettings.from_data(settings.data)
-    film = read_film(path)
+    film = readers(untrusted=settings.data.untrusted).film(path)
     if settings.data.task == "lesion":
         if box is None:
             advice = "give --box x,y,width,height, or use a model of data.task=image"

@@ -6,7 +6,7 @@ import pandas as pd
 from mammo.cases.samples import SUBGROUPS
 from mammo.cases.splits import Split
 from mammo.data.dataset import MammogramDataset
-from mammo.data.loader import evaluation_loader
+from mammo.data.loader import Loader, evaluation_loader
 from mammo.errors import SplitError, WeightsError
 from mammo.evaluation.calibration import Calibrator
 from mammo.images.test_time import PLAIN, Variant, variants
@@ -33,16 +33,21 @@ def score_part(settings: Settings, prepared: PreparedSplit, network: MammogramNe
         what = f"scoring {part}" + (f", look {number} of {len(looks)}" if len(looks) > 1 else "")
         scored, logits = score_logits(network, part_loader(settings, prepared, rows, variant=variant), what=what)
         total += logits
+    bad = ~np.isfinite(total)
+    if bad.any():
+        raise WeightsError(
+            f"the network gives no number for {bad.sum()} of {len(bad)} cases; its weights are damaged, or training diverged"
+        )
     return score_table(prepared.split, scored, total / len(looks), model_id=model_id, fold=settings.data.fold)
 
 
-def part_loader(settings: Settings, prepared: PreparedSplit, rows: np.ndarray, *, variant: Variant = PLAIN) -> paddle.io.DataLoader:
+def part_loader(settings: Settings, prepared: PreparedSplit, rows: np.ndarray, *, variant: Variant = PLAIN) -> Loader:
     """Make the loader that scores some cases: no augmentation, in order."""
     dataset = MammogramDataset(prepared, rows, settings=settings, channels=input_channels(settings.model), variant=variant)
     return evaluation_loader(dataset, batch_size=settings.evaluation.batch_size, workers=settings.training.workers)
 
 
-def score_logits(network: MammogramNet, loader: paddle.io.DataLoader, *, what: str = "") -> tuple[np.ndarray, np.ndarray]:
+def score_logits(network: MammogramNet, loader: Loader, *, what: str = "") -> tuple[np.ndarray, np.ndarray]:
     """Score a loader's cases.
 
     Args:
@@ -51,10 +56,7 @@ def score_logits(network: MammogramNet, loader: paddle.io.DataLoader, *, what: s
         what: Words for the progress display; none shows nothing.
 
     Returns:
-        Row numbers int64 [n] and logits float64 [n]: the log-odds of malignancy.
-
-    Raises:
-        WeightsError: A logit is not finite.
+        Row numbers int64 [n] and logits float64 [n]: the log-odds of malignancy, or no number where the network is broken.
     """
     was_training = network.training
     network.eval()
@@ -67,13 +69,7 @@ def score_logits(network: MammogramNet, loader: paddle.io.DataLoader, *, what: s
             logits.append(both[:, 1] - both[:, 0])
     if was_training:
         network.train()
-    both_rows, both_logits = np.concatenate(rows), np.concatenate(logits)
-    bad = ~np.isfinite(both_logits)
-    if bad.any():
-        raise WeightsError(
-            f"the network gives no number for {bad.sum()} of {len(bad)} cases; its weights are damaged, or training diverged"
-        )
-    return both_rows, both_logits
+    return np.concatenate(rows), np.concatenate(logits)
 
 
 def score_table(split: Split, rows: np.ndarray, logits: np.ndarray, *, model_id: str = "", fold: int = 0) -> pd.DataFrame:

@@ -1,10 +1,11 @@
 """A checkpoint is a folder: tensors as safetensors, the rest as `state.json`, and a SHA-256 of each in `hashes.json`.
 
-It is written beside and renamed into place; the one it replaces stays until then, so that a whole one is always there.
+It is written beside, flushed to the disk and renamed into place. The one it replaces stays as `.<name>.previous` until the
+next, so that there is a whole one at any moment, and another where that gets damaged.
 """
 
 import json
-import os
+import logging
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,42 +15,49 @@ from typing import Any
 import numpy as np
 
 from mammo.errors import WeightsError
+from mammo.files import flush_folder, write_text
 from mammo.model.tensors import read_tensors, sha256_of, write_tensors
 from mammo.runtime import paddle
 
+logger = logging.getLogger(__name__)
 STATE_FILE, HASH_FILE = "state.json", "hashes.json"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """`tensors` by group (`network`, `average`, `optimizer`), and the plain state."""
+    """Where it lies, `tensors` by group (`network`, `average`, `optimizer`), and the plain state."""
 
+    folder: Path
     tensors: dict[str, dict[str, np.ndarray]]
     state: dict[str, Any]
 
 
 def write_checkpoint(folder: Path, tensors: Mapping[str, Mapping[str, np.ndarray]], state: Mapping[str, Any]) -> None:
-    """Write a checkpoint in a folder's place.
+    """Write a checkpoint in a folder's place; what was there becomes the previous one.
 
     Raises:
         WeightsError: It cannot be written; the folder's old content stays as it was.
     """
     beside = folder.with_name(f".{folder.name}.new")
-    previous = _previous(folder)
+    previous = previous_of(folder)
     try:
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir(parents=True)
         for group, arrays in tensors.items():
             write_tensors(beside / f"{group}.safetensors", arrays)
-        _write_json(beside / STATE_FILE, dict(state))
-        _write_json(beside / HASH_FILE, {file.name: sha256_of(file) for file in sorted(beside.iterdir())})
-        shutil.rmtree(previous, ignore_errors=True)
+        write_text(beside / STATE_FILE, json.dumps(dict(state), indent=1))
+        write_text(beside / HASH_FILE, json.dumps({file.name: sha256_of(file) for file in sorted(beside.iterdir())}, indent=1))
         if folder.exists():
+            shutil.rmtree(previous, ignore_errors=True)
             folder.rename(previous)
         beside.rename(folder)
-        shutil.rmtree(previous, ignore_errors=True)
-    except OSError as error:
-        raise WeightsError(f"{folder}: the checkpoint cannot be written ({error}); free space or choose another output folder") from error
+        flush_folder(folder.parent)
+    except (OSError, WeightsError) as error:
+        shutil.rmtree(beside, ignore_errors=True)  # gives back the space that a full disk lacks
+        why = (error.strerror or error) if isinstance(error, OSError) else error
+        raise WeightsError(
+            f"{folder}: the checkpoint cannot be written ({why}); the one before it is whole: free space, then go on with --resume"
+        ) from error
 
 
 def read_checkpoint(folder: Path, *, groups: tuple[str, ...] | None = None) -> Checkpoint:
@@ -62,21 +70,46 @@ def read_checkpoint(folder: Path, *, groups: tuple[str, ...] | None = None) -> C
     Raises:
         WeightsError: There is none, or a file is damaged (named).
     """
-    if not folder.exists() and _previous(folder).exists():
-        folder = _previous(folder)
+    if not folder.exists() and previous_of(folder).exists():
+        folder = previous_of(folder)
     hashes = _read_json(folder / HASH_FILE)
     wanted = {STATE_FILE, *(f"{group}.safetensors" for group in groups or ("network",))}
     if not isinstance(hashes, dict) or not wanted <= set(hashes):
-        raise WeightsError(f"{folder / HASH_FILE}: does not name {', '.join(sorted(wanted))}; it is damaged: use another checkpoint")
+        raise WeightsError(f"{folder / HASH_FILE}: does not name {', '.join(sorted(wanted))}; {_damaged(folder)}")
     for name, expected in hashes.items():
-        if sha256_of(folder / name) != expected:
-            raise WeightsError(f"{folder / name}: does not have the SHA-256 that {HASH_FILE} names; it is damaged: use another checkpoint")
+        if Path(name).name != name or sha256_of(folder / name) != expected:
+            raise WeightsError(f"{folder / name}: does not have the SHA-256 that {HASH_FILE} names; {_damaged(folder)}")
     names = (
         groups
         if groups is not None
         else tuple(sorted(name.removesuffix(".safetensors") for name in hashes if name.endswith(".safetensors")))
     )
-    return Checkpoint({group: read_tensors(folder / f"{group}.safetensors") for group in names}, _read_json(folder / STATE_FILE))
+    state = _read_json(folder / STATE_FILE)
+    return Checkpoint(folder, {group: read_tensors(folder / f"{group}.safetensors") for group in names}, state)
+
+
+def last_good(folder: Path, *, groups: tuple[str, ...] | None = None) -> Checkpoint:
+    """Read a checkpoint, or where it is damaged, say so and read the one before it.
+
+    Raises:
+        WeightsError: Neither is whole; both faults are told.
+    """
+    try:
+        return read_checkpoint(folder, groups=groups)
+    except WeightsError as error:
+        if not (folder.exists() and previous_of(folder).exists()):
+            raise
+        try:
+            found = read_checkpoint(previous_of(folder), groups=groups)
+        except WeightsError as other:
+            raise WeightsError(f"{error}; and of the one before it: {other}") from other
+        logger.warning("%s. Falling back to the one before it", error)
+        return found
+
+
+def previous_of(folder: Path) -> Path:
+    """Where the checkpoint lies that a folder's present one has replaced."""
+    return folder.with_name(f".{folder.name}.previous")
 
 
 def load_network(network: paddle.nn.Layer, folder: Path) -> None:
@@ -101,23 +134,14 @@ def set_network(network: paddle.nn.Layer, arrays: Mapping[str, np.ndarray], fold
     network.set_state_dict(dict(arrays))
 
 
-def _previous(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}.previous")
-
-
-def _write_json(path: Path, values: dict[str, Any]) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        json.dump(values, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-
-
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise WeightsError(
-            f"{path.parent}: expected a checkpoint, but {path.name} is missing; give a run that has finished an epoch"
-        ) from None
+        raise WeightsError(f"{path.parent}: expected a checkpoint, but {path.name} is missing; give a run that has saved one") from None
     except (OSError, ValueError) as error:
-        raise WeightsError(f"{path}: cannot be read ({error}); use another checkpoint") from error
+        raise WeightsError(f"{path}: cannot be read ({error}); {_damaged(path.parent)}") from error
+
+
+def _damaged(folder: Path) -> str:
+    return f"it is damaged: tools/train.py --resume {folder.parent.parent} goes back to the checkpoint before it"

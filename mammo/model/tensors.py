@@ -1,8 +1,6 @@
 """Named arrays to and from a safetensors file: written beside, flushed to the disk, then renamed into place."""
 
-import contextlib
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import safetensors
 import safetensors.numpy
 
 from mammo.errors import WeightsError
+from mammo.files import written_beside
 
 READ_BYTES = 1 << 20
 
@@ -21,23 +20,16 @@ def write_tensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
     Raises:
         WeightsError: An array has a type that safetensors cannot hold, or the file cannot be written.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         content = safetensors.numpy.save({name: _plain(array) for name, array in tensors.items()})
     except (safetensors.SafetensorError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise WeightsError(f"{path}: expected arrays of numbers by name, got something else ({error}); nothing was written") from error
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-        _flush_folder(path.parent)
+        with written_beside(path) as beside:
+            beside.write_bytes(content)
     except OSError as error:
-        raise WeightsError(f"{path}: cannot be written ({error}); free space or choose another output folder") from error
-    finally:
-        beside.unlink(missing_ok=True)
+        raise WeightsError(f"{path}: cannot be written ({error.strerror or error}); free space or choose another output folder") from error
 
 
 def read_tensors(path: Path) -> dict[str, np.ndarray]:
@@ -73,13 +65,3 @@ def sha256_of(path: Path) -> str:
 def _plain(array: np.ndarray) -> np.ndarray:
     """Lay an array out in rows and in this machine's byte order: safetensors 0.8 writes others' bytes scrambled, in silence."""
     return array.astype(array.dtype.newbyteorder("="), order="C", copy=False)
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make the rename itself durable, where the system can flush a folder."""
-    with contextlib.suppress(OSError):  # Windows opens no folder; the file's own bytes are flushed already
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -7,7 +7,7 @@ import numpy as np
 
 from mammo.cases.splits import Split
 from mammo.data.dataset import MammogramDataset
-from mammo.data.loader import training_loader
+from mammo.data.loader import Loader, training_loader
 from mammo.data.sampler import EpochSampler
 from mammo.errors import SettingsError, TrainingError
 from mammo.inference.score import part_loader
@@ -24,10 +24,10 @@ from mammo.training.trainer import FineTuner
 class Loaders:
     """Training's loader with the two things an epoch is set on, and the loaders of what is scored each epoch."""
 
-    train: paddle.io.DataLoader
+    train: Loader
     dataset: MammogramDataset
     sampler: EpochSampler
-    scored: dict[str, paddle.io.DataLoader]
+    scored: dict[str, Loader]
 
 
 def make_network(settings: Settings) -> tuple[MammogramNet, Backbone]:

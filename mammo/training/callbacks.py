@@ -7,12 +7,15 @@ They run in the order given to `fit`; `RecallMetric` puts the epoch's metrics in
 import math
 import sys
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mammo.data.dataset import MammogramDataset
+from mammo.data.loader import Loader
 from mammo.data.sampler import EpochSampler
 from mammo.errors import TrainingError
 from mammo.evaluation.calibration import to_probability
@@ -23,10 +26,12 @@ from mammo.progress import SECONDS_BETWEEN_LINES
 from mammo.runtime import derived_seed, paddle, seed_everything
 from mammo.settings import EPOCH_METRICS, EarlyStoppingSettings, ScheduleSettings
 from mammo.training.schedule import Plateau, factor_at, freeze_stages
+from mammo.training.signals import StopSignals
+from mammo.training.trainer import FineTuner
 
 
-class EpochStart(paddle.callbacks.Callback):
-    """Makes an epoch depend on (seed, epoch) only, and sets each step's learning rate."""
+class StepStart(paddle.callbacks.Callback):
+    """Makes each step depend on (seed, epoch, batch) only, and sets its learning rate; a resumed epoch goes on at its batch."""
 
     def __init__(
         self, dataset: MammogramDataset, sampler: EpochSampler, *, seed: int, epochs: int, schedule: ScheduleSettings, plateau: Plateau
@@ -36,16 +41,17 @@ class EpochStart(paddle.callbacks.Callback):
         self._schedule, self._plateau = schedule, plateau
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        """Seed everything from (seed, epoch), and thaw what is due. `fit` counts from 0 after a resume too; the model knows better."""
+        """Say which epoch it is, and thaw what is due. `fit` counts from 0 after a resume too; the model knows better."""
         number = self.model.epoch
-        seed_everything(derived_seed(self._seed, number))
         self._dataset.epoch = self._sampler.epoch = number
+        self._sampler.start = self.model.batch
         freeze_stages(self.model.network, self.model.settings.freeze, number)
 
     def on_train_batch_begin(self, step: int, logs: dict | None = None) -> None:
-        """Set the learning rate of the update that this batch belongs to."""
+        """Seed what chance draws in this step, and set the learning rate of the update that it belongs to."""
+        seed_everything(derived_seed(self._seed, self.model.epoch, self.model.batch))
         settings = self.model.settings
-        per_epoch = -(-len(self._sampler) // settings.accumulate)
+        per_epoch = -(-self._sampler.batches // settings.accumulate)
         factor = factor_at(self.model.step, steps_per_epoch=per_epoch, epochs=self._epochs, settings=self._schedule)
         self.model.optimizer.set_lr(settings.optimizer.learning_rate * factor * self._plateau.factor)
 
@@ -61,11 +67,10 @@ class FiniteCheck(paddle.callbacks.Callback):
         """Check the step's loss."""
         loss = _loss_of(logs)
         if not math.isfinite(loss):
-            cases = ", ".join(self._case_ids.iloc[self.model.last_index])
+            cases = in_short(self._case_ids.iloc[self.model.last_index])
             raise TrainingError(
-                f"loss is {loss} at epoch {self.model.epoch + 1}, step {step + 1}, on the cases {cases}; "
-                "lower training.optimizer.learning_rate or look at these images"
-                + ("; the best network so far is kept" if self.model.epoch else "")
+                f"loss is {loss} at epoch {self.model.epoch + 1}, step {self.model.batch}, on the cases {cases}; "
+                f"lower training.optimizer.learning_rate or look at these images{kept(self.model)}"
             )
 
 
@@ -76,36 +81,46 @@ class RecallMetric(paddle.callbacks.Callback):
     would choose at that epoch. `gap/auc` and `gap/loss` are training's minus validation's: over-fitting as it starts.
     """
 
-    def __init__(self, loaders: dict[str, paddle.io.DataLoader], labels: np.ndarray, *, rule: str) -> None:
+    def __init__(self, loaders: Mapping[str, Loader], labels: np.ndarray, case_ids: pd.Series, *, rule: str, signals: StopSignals) -> None:
         """Keep what is scored.
 
         Args:
             loaders: Of each part, `validation` among them.
             labels: Of every row of the split's table.
+            case_ids: Of the same rows.
             rule: The operating point's.
+            signals: May cut scoring off: it is done again when the run goes on.
         """
         super().__init__()
-        self._loaders, self._labels, self._rule = loaders, labels, rule
-        self._losses: list[float] = []
+        self._loaders, self._labels, self._case_ids, self._rule, self._signals = loaders, labels, case_ids, rule, signals
+        self._loss_sum = 0.0
         self.scored: dict[str, tuple[np.ndarray, np.ndarray]] = {}
 
-    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        """Forget the last epoch's losses."""
-        self._losses = []
+    def state(self) -> dict[str, Any]:
+        """What a resumed epoch must know."""
+        return {"loss_sum": self._loss_sum}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Know that again."""
+        self._loss_sum = state["loss_sum"]
 
     def on_train_batch_end(self, step: int, logs: dict | None = None) -> None:
-        """Note a step's loss."""
-        self._losses.append(_loss_of(logs))
+        """Add up the epoch's losses."""
+        self._loss_sum = _loss_of(logs) + (self._loss_sum if self.model.batch > 1 else 0.0)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Score, measure, and lay the metrics into `logs`."""
+        """Score, measure, and lay the metrics into `logs`.
+
+        Raises:
+            TrainingError: The network gives no number for some case.
+        """
         logs = logs if logs is not None else {}
         for name in [name for name in logs if "/" in name]:
             del logs[name]  # paddle hands the same dictionary to every fit of a process
-        logs["train/loss_augmented"] = float(np.mean(self._losses))
-        with self.model.average.applied():
+        logs["train/loss_augmented"] = self._loss_sum / self.model.batch
+        with self._signals.at_once(), self.model.average.applied():
             for part, loader in self._loaders.items():
-                rows, logits = score_logits(self.model.network, loader)
+                rows, logits = self._score(part, loader)
                 labels = self._labels[rows]
                 self.scored[part] = (labels, to_probability(logits))
                 logs.update({f"{part}/{name}": value for name, value in measure_epoch(labels, logits).items()})
@@ -119,12 +134,33 @@ class RecallMetric(paddle.callbacks.Callback):
             for name in ("auc", "loss"):
                 logs[f"gap/{name}"] = logs[f"train/{name}"] - logs[f"validation/{name}"]
 
+    def _score(self, part: str, loader: Loader) -> tuple[np.ndarray, np.ndarray]:
+        rows, logits = score_logits(self.model.network, loader)
+        bad = ~np.isfinite(logits)
+        if bad.any():
+            cases = in_short(self._case_ids.iloc[rows[bad]])
+            raise TrainingError(
+                f"after epoch {self.model.epoch + 1}, step {self.model.batch}, the network gives no number for {bad.sum()} of {len(bad)} "
+                f"{part} cases ({cases}): training diverged; lower training.optimizer.learning_rate{kept(self.model)}"
+            )
+        return rows, logits
+
 
 def measure_epoch(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
     """Whole-set metrics at 0.5; one that is undefined there (no case called malignant) counts as 0."""
     scores = to_probability(logits)
     measured = measure_ranking(labels, scores) | measure_at(count_confusion(labels, scores, 0.5))
     return {"loss": cross_entropy(labels, logits)} | {name: measured[name].value or 0.0 for name in EPOCH_METRICS if name != "loss"}
+
+
+def kept(tuner: FineTuner) -> str:
+    """Say that a run that fails has not failed for nothing."""
+    return "; the best network so far is kept" if tuner.epoch else ""
+
+
+def in_short(case_ids: pd.Series) -> str:
+    """The first dozen of some cases."""
+    return ", ".join(case_ids.iloc[:12]) + (f" and {len(case_ids) - 12} more" if len(case_ids) > 12 else "")
 
 
 class EarlyStopping(paddle.callbacks.Callback):
@@ -138,6 +174,14 @@ class EarlyStopping(paddle.callbacks.Callback):
         self.best_epoch = -1
         self.waited = 0
         self.improved = False
+
+    def state(self) -> dict[str, Any]:
+        """What a resumed run must know."""
+        return {"best": self.best, "best_epoch": self.best_epoch, "waited": self.waited}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Know that again."""
+        self.best, self.best_epoch, self.waited = state["best"], state["best_epoch"], state["waited"]
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Compare this epoch with the best.
@@ -190,10 +234,13 @@ class ProgressDisplay(paddle.callbacks.Callback):
     def on_train_batch_end(self, step: int, logs: dict | None = None) -> None:
         """Move the bar on, or print a line now and then."""
         if self._bar:
-            self._bar.update(self._bar.task_ids[0], completed=step + 1)
+            self._bar.update(self._bar.task_ids[0], completed=self.model.batch)
         elif time.monotonic() - self._last > SECONDS_BETWEEN_LINES:
             self._last = time.monotonic()
-            print(f"epoch {self.model.epoch + 1}/{self._epochs}: step {step + 1} of {self._steps}, loss {_loss_of(logs):.3f}", flush=True)
+            print(
+                f"epoch {self.model.epoch + 1}/{self._epochs}: step {self.model.batch} of {self._steps}, loss {_loss_of(logs):.3f}",
+                flush=True,
+            )
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Print the epoch's line."""

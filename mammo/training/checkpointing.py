@@ -1,103 +1,99 @@
-"""When a run is saved, and what of it: `checkpoints/last` after each epoch, `checkpoints/best` after each new best."""
+"""When a run is saved: `checkpoints/last` every so many steps or minutes and after each epoch, `checkpoints/best` at a new best."""
 
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mammo.model.checkpoint import read_checkpoint, set_network, write_checkpoint
+from mammo.errors import TrainingError
+from mammo.model.checkpoint import write_checkpoint
 from mammo.runtime import paddle
+from mammo.settings import CheckpointSettings
 from mammo.training.callbacks import EarlyStopping
 from mammo.training.ema import to_arrays
-from mammo.training.schedule import Plateau
+from mammo.training.run_state import Keeper, collect
+from mammo.training.signals import StopSignals
 from mammo.training.trainer import FineTuner
 
 
 class Checkpointer(paddle.callbacks.Callback):
-    """Saves; comes after early stopping in the list of callbacks, and moves the model's epoch on when it is done."""
+    """Saves; comes last in the list of callbacks, and moves the model's epoch on when it is done."""
 
-    def __init__(self, folder: Path, stopping: EarlyStopping, plateau: Plateau, *, about: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: CheckpointSettings,
+        stopping: EarlyStopping,
+        keepers: Mapping[str, Keeper],
+        *,
+        signals: StopSignals,
+        about: dict[str, Any],
+    ) -> None:
         """Keep what is saved.
 
         Args:
             folder: `checkpoints/` of the run.
+            settings: How often.
             stopping: Knows whether the epoch is a new best.
-            plateau: Its state is saved.
-            about: Config, split hash and versions, copied to each checkpoint.
+            keepers: Who remembers what, by the names under which it is saved.
+            signals: Tell whether to stop.
+            about: Config, split hash, versions and machine, copied to each checkpoint.
         """
         super().__init__()
-        self._folder, self._stopping, self._plateau, self._about = folder, stopping, plateau, about
+        self._folder, self._settings, self._stopping, self._keepers = folder, settings, stopping, keepers
+        self._signals, self._about = signals, about
+        self._saved_at: tuple[int, int] | None = None
+        self._saved_when = time.monotonic()
+
+    def on_train_batch_end(self, step: int, logs: dict | None = None) -> None:
+        """Save where that is due; between two updates only, never amid accumulated batches.
+
+        Raises:
+            Stopped: A signal asked for it.
+        """
+        if not self.model.between_updates:
+            return
+        every, minutes = self._settings.every_steps, self._settings.every_minutes
+        passed = minutes > 0 and time.monotonic() - self._saved_when >= 60 * minutes
+        if passed or (every > 0 and self.model.step % every == 0):
+            self.save()
+        self._signals.check()
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Save the best network as it is scored (averaged where settings say so), then all that going on needs."""
+        """Save the best network as it is scored (averaged where settings say so), then all that going on needs.
+
+        Raises:
+            Stopped: A signal asked for it.
+        """
         tuner: FineTuner = self.model
-        metrics = {name: value for name, value in (logs or {}).items() if "/" in name}
-        state = {"epoch": tuner.epoch + 1, "step": tuner.step, "metrics": metrics, **self._about}
         if self._stopping.improved:
+            metrics = {name: value for name, value in (logs or {}).items() if "/" in name}
             with tuner.average.applied():
-                write_checkpoint(self._folder / "best", {"network": to_arrays(tuner.network.state_dict())}, state)
-        tensors = {"network": to_arrays(tuner.network.state_dict()), "optimizer": optimizer_arrays(tuner)}
-        if tuner.settings.ema_decay:
-            tensors["average"] = tuner.average.state()
-        stopping = {"best": self._stopping.best, "best_epoch": self._stopping.best_epoch, "waited": self._stopping.waited}
-        plateau = {"factor": self._plateau.factor, "best": self._plateau.best, "waited": self._plateau.waited}
-        write_checkpoint(
-            self._folder / "last",
-            tensors,
-            state | {"average_steps": tuner.average.steps, "stopping": stopping, "plateau": plateau, "stopped": tuner.stop_training},
-        )
-        tuner.epoch += 1
+                network = to_arrays(tuner.network.state_dict())
+            about = {"epoch": tuner.epoch + 1, "step": tuner.step, "metrics": metrics, **self._about}
+            write_checkpoint(self._folder / "best", {"network": network}, about)
+        tuner.epoch, tuner.batch = tuner.epoch + 1, 0
+        self.save()
+        self._signals.check()
 
+    def save(self) -> None:
+        """Write `checkpoints/last`, if there is anything new since it was written.
 
-def optimizer_arrays(tuner: FineTuner) -> dict[str, np.ndarray]:
-    """The optimizer's state, keyed by the parameters' names in the network.
-
-    paddle keys it by names such as `conv2d_7.w_0` that count up in a process; another network built before would shift them.
-    """
-    arrays = {}
-    owners = _owners(tuner)
-    for key, value in tuner.optimizer.state_dict().items():
-        owner = _owner_of(key, owners)
-        if owner is not None and isinstance(value, paddle.Tensor):
-            arrays[f"{owners[owner]}|{key.removeprefix(owner)}"] = np.array(value.numpy())
-    return arrays
-
-
-def restore(tuner: FineTuner, stopping: EarlyStopping, plateau: Plateau, folder: Path) -> None:
-    """Bring a run back to where its last checkpoint left it.
-
-    Raises:
-        WeightsError: There is no whole checkpoint, or it is of another network.
-    """
-    checkpoint = read_checkpoint(folder)
-    set_network(tuner.network, checkpoint.tensors["network"], folder)
-    state = checkpoint.state
-    tuner.epoch, tuner.step = state["epoch"], state["step"]
-    _restore_optimizer(tuner, checkpoint.tensors["optimizer"])
-    if tuner.settings.ema_decay:
-        tuner.average.restore(checkpoint.tensors["average"], state["average_steps"])
-    for keeper, values in ((stopping, state["stopping"]), (plateau, state["plateau"])):
-        for name, value in values.items():
-            setattr(keeper, name, value)
-    tuner.stop_training = state["stopped"]
-
-
-def _restore_optimizer(tuner: FineTuner, arrays: dict[str, np.ndarray]) -> None:
-    own_name = {structured: own for own, structured in _owners(tuner).items()}
-    state = {}
-    for key, value in arrays.items():
-        structured, _, rest = key.partition("|")
-        if structured in own_name:
-            tensor = paddle.to_tensor(value)
-            tensor.name = own_name[structured] + rest
-            state[tensor.name] = tensor
-    tuner.optimizer.set_state_dict(state)
-
-
-def _owners(tuner: FineTuner) -> dict[str, str]:
-    return {parameter.name: name for name, parameter in tuner.network.named_parameters()}
-
-
-def _owner_of(key: str, owners: dict[str, str]) -> str | None:
-    found = [name for name in owners if key.startswith(name + "_")]
-    return max(found, key=len) if found else None
+        Raises:
+            TrainingError: A weight is no number; the checkpoint before it stays.
+            WeightsError: It cannot be written.
+        """
+        tuner: FineTuner = self.model
+        if not tuner.between_updates or self._saved_at == (tuner.epoch, tuner.batch):
+            return
+        tensors, state = collect(tuner, self._keepers)
+        broken = [name for arrays in tensors.values() for name, array in arrays.items() if not np.isfinite(array).all()]
+        if broken:
+            raise TrainingError(
+                f"{len(broken)} tensors of the network or its optimizer are no numbers after epoch {tuner.epoch + 1}, step {tuner.batch} "
+                f"(such as {broken[0]}): training diverged; lower training.optimizer.learning_rate; what was saved before is kept"
+            )
+        write_checkpoint(self._folder / "last", tensors, state | self._about)
+        self._saved_at, self._saved_when = (tuner.epoch, tuner.batch), time.monotonic()

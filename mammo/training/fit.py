@@ -3,8 +3,11 @@
 import json
 import logging
 import platform
+import shlex
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,22 +17,26 @@ from mammo.cases.audit import audit_split
 from mammo.cases.splits import Split, check_trainable
 from mammo.cases.table import exclusion_lines
 from mammo.config import dump_settings
-from mammo.errors import TrainingError
+from mammo.errors import LoaderError, Stopped
+from mammo.files import write_text, written_beside
 from mammo.images.preprocess import PreprocessSettings
 from mammo.inference.judge_run import decide, judge_part
 from mammo.inference.judged import Judged
-from mammo.model.checkpoint import load_network, read_checkpoint
+from mammo.model.checkpoint import Checkpoint, load_network
 from mammo.model.network import start_from_pretrained
 from mammo.prepare.gather import PreparedSplit, check_split, gather_split, prepare_split
 from mammo.progress import print_table
-from mammo.runs import CONFIG_FILE, ENVIRONMENT_FILE, make_run_folder, read_split_hash
+from mammo.runs import CONFIG_FILE, ENVIRONMENT_FILE, make_run_folder, writing
 from mammo.runtime import describe
 from mammo.settings import Settings
 from mammo.training.assemble import Loaders, make_loaders, make_network, make_tuner
-from mammo.training.callbacks import EarlyStopping, EpochStart, FiniteCheck, PlateauOnMetric, ProgressDisplay, RecallMetric
-from mammo.training.checkpointing import Checkpointer, restore
+from mammo.training.callbacks import EarlyStopping, FiniteCheck, PlateauOnMetric, ProgressDisplay, RecallMetric, StepStart
+from mammo.training.checkpointing import Checkpointer
 from mammo.training.logs import JsonLog, VisualDLLog
+from mammo.training.resuming import mend_best, open_run, refuse_other_data
+from mammo.training.run_state import Keeper, put_back
 from mammo.training.schedule import Plateau
+from mammo.training.signals import StopSignals
 from mammo.training.trainer import FineTuner
 
 logger = logging.getLogger(__name__)
@@ -58,31 +65,56 @@ def fit(settings: Settings, name: str, *, resume: Path | None = None, into: Call
     Raises:
         MammoError: Anything a user can mend, in one line.
     """
+    with ExitStack() as stack:
+        about = describe_run(settings)
+        begun = None
+        if resume:
+            stack.enter_context(writing(resume))
+            begun = open_run(resume, settings, about=about)
+        prepared = prepare(settings)
+        loaders = make_loaders(settings, prepared)
+        network, backbone = make_network(settings)
+        if not begun:
+            report = start_from_pretrained(backbone, settings.model)
+            logger.info("weights: %s", report.summary() if report else "none, random start")
+        tuner = make_tuner(settings, network)
+
+        folder = resume or (into(prepared) if into else make_run_folder(settings.output, name))
+        if not resume:
+            stack.enter_context(writing(folder))
+        stack.enter_context(saying_how_to_go_on(folder))
+        logger.info("run folder: %s", folder)
+        write_run_files(settings, folder, prepared)
+        about["split_sha256"] = prepared.split.sha256
+        stopping = train(settings, tuner, loaders, prepared, folder, about=about, begun=begun)
+
+        load_network(network, folder / "checkpoints" / "best")
+        decision = decide(settings, prepared, network, folder)
+        judgement, scores = judge_part(settings, prepared, network, folder, decision=decision)
+    told = f"{folder.parent.name}, {folder.name}: test part"
+    judged = Judged(folder, told, judgement, scores, folder, settings, prepared, prepared.split.samples.excluded)
+    return RunResult(folder, stopping.best_epoch + 1, float(stopping.best or 0.0), judged)
+
+
+def prepare(settings: Settings) -> PreparedSplit:
+    """Find the cases, hold that they can be learnt from, and fill the store."""
     split = gather_split(settings)
     check_split(settings, split)
     check_trainable(split, settings.training.batch_size)
     prepared = prepare_split(settings, split)
     check_trainable(prepared.split, settings.training.batch_size)
     show_parts(prepared.split)
-    loaders = make_loaders(settings, prepared)
+    return prepared
 
-    network, backbone = make_network(settings)
-    if not resume:
-        report = start_from_pretrained(backbone, settings.model)
-        logger.info("weights: %s", report.summary() if report else "none, random start")
-    tuner = make_tuner(settings, network)
 
-    folder = resume or (into(prepared) if into else make_run_folder(settings.output, name))
-    logger.info("run folder: %s", folder)
-    state = write_run_files(settings, folder, prepared, resume=resume is not None)
-    stopping = train(settings, tuner, loaders, prepared, folder, about=state, resume=resume is not None)
-
-    load_network(network, folder / "checkpoints" / "best")
-    decision = decide(settings, prepared, network, folder)
-    judgement, scores = judge_part(settings, prepared, network, folder, decision=decision)
-    about = f"{folder.parent.name}, {folder.name}: test part"
-    judged = Judged(folder, about, judgement, scores, folder, settings, prepared, prepared.split.samples.excluded)
-    return RunResult(folder, stopping.best_epoch + 1, float(stopping.best or 0.0), judged)
+@contextmanager
+def saying_how_to_go_on(folder: Path) -> Iterator[None]:
+    """Give whoever stops the block the command that goes on with the run."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        number = stop.number if isinstance(stop, Stopped) else signal.SIGINT
+        raise Stopped(number, f"go on with: python tools/train.py --resume {shlex.quote(str(folder))}") from None
 
 
 def show_parts(split: Split) -> None:
@@ -94,73 +126,108 @@ def show_parts(split: Split) -> None:
 
 
 def train(
-    settings: Settings, tuner: FineTuner, loaders: Loaders, prepared: PreparedSplit, folder: Path, *, about: dict[str, Any], resume: bool
+    settings: Settings,
+    tuner: FineTuner,
+    loaders: Loaders,
+    prepared: PreparedSplit,
+    folder: Path,
+    *,
+    about: dict[str, Any],
+    begun: Checkpoint | None = None,
 ) -> EarlyStopping:
-    """Run the epochs that are left; returns what early stopping knows of the best."""
+    """Run the epochs that are left; returns what early stopping knows of the best.
+
+    Raises:
+        Stopped: A signal asked for it; all that was learnt is saved.
+    """
     training, cases = settings.training, prepared.split.samples.cases
     stopping = EarlyStopping(training.early_stopping)
     plateau = Plateau(training.schedule, training.early_stopping.mode)
-    if resume:
-        restore(tuner, stopping, plateau, folder / "checkpoints" / "last")
-        read_checkpoint(folder / "checkpoints" / "best", groups=("network",))  # before hours of training, not after
-        logger.info("resuming after epoch %d", tuner.epoch)
+    signals = StopSignals()
+    rule, labels = settings.evaluation.operating_point, cases["label"].to_numpy(int)
+    metric = RecallMetric(loaders.scored, labels, cases["case_id"], rule=rule, signals=signals)
+    log = JsonLog(folder / "log.jsonl")
+    pictures = VisualDLLog(folder / "visualdl", metric, loaders.dataset, histograms=training.log_histograms)
+    keepers: dict[str, Keeper] = {"stopping": stopping, "plateau": plateau, "losses": metric, "log": log, "visualdl": pictures}
+    if begun:
+        put_back(tuner, keepers, begun)
+        mend_best(begun, tuner, stopping, training.early_stopping.monitor)
+        logger.info("resuming at epoch %d, after step %d of it", tuner.epoch + 1, tuner.batch)
+    else:
+        log.restore({"bytes": 0})  # of a run that was stopped before it saved anything
+        pictures.restore({"bytes": 0})
     left = training.epochs - tuner.epoch
     if left <= 0 or tuner.stop_training:
         return stopping
-    metric = RecallMetric(loaders.scored, cases["label"].to_numpy(int), rule=settings.evaluation.operating_point)
-    display = ProgressDisplay(training.epochs, len(loaders.sampler))
+    start = StepStart(
+        loaders.dataset, loaders.sampler, seed=settings.seed, epochs=training.epochs, schedule=training.schedule, plateau=plateau
+    )
+    display = ProgressDisplay(training.epochs, loaders.sampler.batches)
+    saver = Checkpointer(folder / "checkpoints", training.checkpoint, stopping, keepers, signals=signals, about=about)
     callbacks = [
-        EpochStart(
-            loaders.dataset, loaders.sampler, seed=settings.seed, epochs=training.epochs, schedule=training.schedule, plateau=plateau
-        ),
+        start,
         FiniteCheck(cases["case_id"]),
         metric,
         stopping,
         PlateauOnMetric(plateau, training.early_stopping.monitor),
-        JsonLog(folder / "log.jsonl"),
-        VisualDLLog(folder / "visualdl", metric, loaders.dataset, histograms=training.log_histograms),
+        log,
+        pictures,
         display,
-        Checkpointer(folder / "checkpoints", stopping, plateau, about=about),
+        saver,
     ]
-    try:
+    with signals, closing(display), closing(pictures), saved_when_stopped(saver, signals):
         tuner.fit(loaders.train, epochs=left, accumulate_grad_batches=training.accumulate, callbacks=callbacks, verbose=0)
-    finally:
-        display.close()
     return stopping
 
 
-def write_run_files(settings: Settings, folder: Path, prepared: PreparedSplit, *, resume: bool) -> dict[str, Any]:
-    """Write config, split and environment of a new run; check a resumed run's split against its own.
+@contextmanager
+def saved_when_stopped(saver: Checkpointer, signals: StopSignals) -> Iterator[None]:
+    """Save the run when a signal ends the block, also by way of a loader whose workers the same signal has ended."""
+    try:
+        yield
+    except Stopped:
+        if not signals.impatient:
+            saver.save()
+        raise
+    except LoaderError:
+        if signals.asked is None:
+            raise
+        saver.save()
+        raise Stopped(signals.asked) from None
+
+
+def describe_run(settings: Settings) -> dict[str, Any]:
+    """What a checkpoint says of the run it belongs to, beside the split: settings, versions and machine."""
+    return {
+        "config": json.loads(settings.model_dump_json()),
+        "preprocess": json.loads(PreprocessSettings.from_data(settings.data).model_dump_json()),
+        "versions": installed_versions(),
+        "machine": describe(),
+    }
+
+
+def write_run_files(settings: Settings, folder: Path, prepared: PreparedSplit) -> None:
+    """Write config, split and environment of a new run; check a resumed run's data against its own.
 
     Raises:
         TrainingError: The data have changed since the run began.
     """
-    split = prepared.split
-    about = {
-        "config": json.loads(settings.model_dump_json()),
-        "preprocess": json.loads(PreprocessSettings.from_data(settings.data).model_dump_json()),
-        "split_sha256": split.sha256,
-        "versions": installed_versions(),
-    }
-    if resume:
-        before = read_split_hash(folder)
-        if before != split.sha256:
-            raise TrainingError(
-                f"{folder}: the cases or their parts have changed since this run began (its split.csv says which it had); start a new run"
-            )
-    (folder / CONFIG_FILE).write_text(dump_settings(settings), encoding="utf-8")
-    if resume:
-        return about
-    split.frame().to_csv(folder / "split.csv", index=False)
-    split.samples.excluded.to_csv(folder / "excluded.csv", index=False)
-    write_environment(folder, {"split_sha256": split.sha256, "data_sha256": prepared.data_sha256})
-    return about
+    resumed = (folder / ENVIRONMENT_FILE).is_file()
+    if resumed:
+        refuse_other_data(folder, prepared)
+    write_text(folder / CONFIG_FILE, dump_settings(settings))
+    if resumed:
+        return
+    for name, frame in (("split.csv", prepared.split.frame()), ("excluded.csv", prepared.split.samples.excluded)):
+        with written_beside(folder / name) as beside:
+            frame.to_csv(beside, index=False)
+    write_environment(folder, {"split_sha256": prepared.split.sha256, "data_sha256": prepared.data_sha256})
 
 
 def write_environment(folder: Path, hashes: dict[str, str]) -> None:
     """Write what made a run, and of what data: `environment.json`."""
     made = {"machine": describe(), "python": platform.python_version(), "packages": installed_versions()}
-    (folder / ENVIRONMENT_FILE).write_text(json.dumps({"command": sys.argv} | hashes | made, indent=1), encoding="utf-8")
+    write_text(folder / ENVIRONMENT_FILE, json.dumps({"command": sys.argv} | hashes | made, indent=1))
 
 
 def installed_versions() -> dict[str, str]:

@@ -6,17 +6,20 @@ from a validation part of the others. A stopped cross-validation goes on with th
 
 import logging
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
-from mammo.config import check_settings, dump_settings
+from mammo.config import check_settings, dump_settings, load_settings
 from mammo.errors import DataMissingError, SettingsError, SplitError
+from mammo.files import write_text
 from mammo.inference.cross_validation import is_judged, judge_folds
 from mammo.inference.judged import Judged
 from mammo.prepare.gather import PreparedSplit
-from mammo.runs import CONFIG_FILE, fold_folder, is_cross_validation, make_run_folder, mark_cross_validation, read_folds
+from mammo.runs import CONFIG_FILE, fold_folder, is_cross_validation, make_run_folder, mark_cross_validation, read_folds, writing
 from mammo.settings import Settings
 from mammo.tables import read_table
-from mammo.training.fit import fit, write_environment
+from mammo.training.fit import fit, saying_how_to_go_on, write_environment
+from mammo.training.resuming import SAME_IN_ALL_FOLDS, has_begun, refuse_other_settings
 
 logger = logging.getLogger(__name__)
 
@@ -51,23 +54,34 @@ def cross_validate(settings: Settings, name: str, *, folds: int = 0, resume: Pat
         MammoError: Anything a user can mend, in one line.
     """
     folds = read_folds(resume) if resume else folds
-    place = _Place(of_fold(settings, folds, 0), name, folds, resume)
+    first = of_fold(settings, folds, 0)
+    with ExitStack() as stack:
+        if resume:
+            stack.enter_context(writing(resume))
+            stack.enter_context(saying_how_to_go_on(resume))
+            before = load_settings(resume / CONFIG_FILE).model_dump(mode="json")
+            refuse_other_settings(resume, before, first, fixed=SAME_IN_ALL_FOLDS)
+        place = _Place(first, name, folds, resume, stack)
+        return _train_folds(settings, name, folds, place)
+
+
+def _train_folds(settings: Settings, name: str, folds: int, place: "_Place") -> Judged:
     for fold in range(folds):
         part = fold_folder(place.folder, fold) if place.folder else None
         if part and is_judged(part):
             logger.info("fold %d of %d: is done, in %s", fold + 1, folds, part)
             continue
         logger.info("fold %d of %d", fold + 1, folds)
-        begun = part if part and (part / "checkpoints" / "last").is_dir() else None
+        begun = part if part and has_begun(part) else None
         fit(of_fold(settings, folds, fold), name, resume=begun, into=place.claim(fold))
     return judge_folds(place.folder or Path())
 
 
 class _Place:
-    """Where the folds go. The folder is made when the first is ready to train, so that a failed start leaves none behind."""
+    """Where the folds go. The folder is made, and kept to this process, when the first is ready to train: a failed start leaves none."""
 
-    def __init__(self, settings: Settings, name: str, folds: int, folder: Path | None) -> None:
-        self._settings, self._name, self._folds, self.folder = settings, name, folds, folder
+    def __init__(self, settings: Settings, name: str, folds: int, folder: Path | None, stack: ExitStack) -> None:
+        self._settings, self._name, self._folds, self.folder, self._stack = settings, name, folds, folder, stack
 
     def claim(self, fold: int) -> Callable[[PreparedSplit], Path]:
         """What gives a prepared fold its folder, once it is sure to be of the first fold's data."""
@@ -75,9 +89,11 @@ class _Place:
         def make(prepared: PreparedSplit) -> Path:
             if self.folder is None:
                 self.folder = make_run_folder(self._settings.output, self._name)
+                self._stack.enter_context(writing(self.folder))
+                self._stack.enter_context(saying_how_to_go_on(self.folder))
                 mark_cross_validation(self.folder, self._folds)
                 write_environment(self.folder, {})
-                (self.folder / CONFIG_FILE).write_text(dump_settings(self._settings), encoding="utf-8")
+                write_text(self.folder / CONFIG_FILE, dump_settings(self._settings))
             check_same_cases(prepared, fold_folder(self.folder, 0))
             part = fold_folder(self.folder, fold)
             part.mkdir(exist_ok=True)

@@ -1,19 +1,27 @@
 """What an epoch measured in, `log.jsonl` and VisualDL's files out; steps go on where a resumed run left them."""
 
+import contextlib
+import io
 import json
+import logging
+import os
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from visualdl import LogWriter
 
 from mammo.data.dataset import MammogramDataset
+from mammo.errors import TrainingError
 from mammo.evaluation.figures import as_picture, draw_confusion, draw_precision_recall, draw_roc
 from mammo.evaluation.metrics import count_confusion
 from mammo.images.normalise import DEVIATION, MEAN
 from mammo.runtime import paddle
 from mammo.training.callbacks import RecallMetric
 
+logger = logging.getLogger(__name__)
+VISUALDL_FILE = "vdlrecords.run.log"  # VisualDL knows its files by the word vdlrecords
 EVERY_STEPS = 10
 SAMPLES = 12
 
@@ -25,14 +33,28 @@ class JsonLog(paddle.callbacks.Callback):
         super().__init__()
         self._path = path
 
+    def state(self) -> dict[str, Any]:
+        """How long the file is."""
+        return {"bytes": self._path.stat().st_size if self._path.exists() else 0}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Drop the lines that were written after that: their epochs come again."""
+        _cut(self._path, state["bytes"])
+
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Add the epoch's line."""
         metrics = {name: value for name, value in (logs or {}).items() if "/" in name}
         head = {"epoch": self.model.epoch + 1, "step": self.model.step, "learning_rate": self.model.optimizer.get_lr()}
         line = head | metrics | {"time": datetime.now(timezone.utc).isoformat(timespec="seconds")}
-        torn = self._path.is_file() and self._path.read_bytes()[-1:] not in (b"", b"\n")  # by a power cut
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(("\n" if torn else "") + json.dumps(line) + "\n")
+        try:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise TrainingError(
+                f"{self._path}: the epoch cannot be logged ({error.strerror or error}); free space, then go on with --resume"
+            ) from error
 
 
 class VisualDLLog(paddle.callbacks.Callback):
@@ -43,12 +65,27 @@ class VisualDLLog(paddle.callbacks.Callback):
 
     def __init__(self, folder: Path, metric: RecallMetric, dataset: MammogramDataset, *, histograms: bool = False) -> None:
         super().__init__()
-        self._writer = LogWriter(logdir=str(folder))
-        self._metric, self._dataset, self._histograms = metric, dataset, histograms
+        self._file, self._metric, self._dataset, self._histograms = folder / VISUALDL_FILE, metric, dataset, histograms
+        self._writer: Any = None
+
+    def state(self) -> dict[str, Any]:
+        """How long the file is."""
+        if self._writer:
+            self._writer.flush()
+        return {"bytes": self._file.stat().st_size if self._file.exists() else 0}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Drop what was written after that: it comes again."""
+        _cut(self._file, state["bytes"])
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        """Open the run's one file; VisualDL adds to what is there, and shows only one file of a folder."""
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints that the file exists
+            self._writer = LogWriter(logdir=str(self._file.parent), file_name=self._file.name)
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         """Show what augmentation makes of a dozen cases."""
-        if self.model.epoch == 0:
+        if self.model.epoch == self.model.batch == 0:
             for number, picture in enumerate(augmented_pictures(self._dataset, SAMPLES)):
                 self._writer.add_image(f"augmented/{number}", picture, 0)
 
@@ -79,7 +116,21 @@ class VisualDLLog(paddle.callbacks.Callback):
 
     def on_train_end(self, logs: dict | None = None) -> None:
         """Close the file."""
-        self._writer.close()
+        self.close()
+
+    def close(self) -> None:
+        """Write what is still waiting and close the file, also when training ends before its time."""
+        if self._writer:
+            self._writer.close()
+            self._writer = None
+
+
+def _cut(path: Path, size: int) -> None:
+    have = path.stat().st_size if path.exists() else 0
+    if have < size:
+        logger.warning("%s: is shorter than when the checkpoint was saved (%d bytes, then %d); its last lines are lost", path, have, size)
+    elif have > size:
+        os.truncate(path, size)
 
 
 def augmented_pictures(dataset: MammogramDataset, count: int) -> list[np.ndarray]:

@@ -1,6 +1,7 @@
 """The learning rate over time, and which stages stand still when: the one owner of both."""
 
 import math
+from typing import Any
 
 from mammo.model.network import MammogramNet
 from mammo.runtime import paddle
@@ -32,6 +33,14 @@ class Plateau:
         self.factor = 1.0
         self.best: float | None = None
         self.waited = 0
+
+    def state(self) -> dict[str, Any]:
+        """What a resumed run must know."""
+        return {"factor": self.factor, "best": self.best, "waited": self.waited}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Know that again."""
+        self.factor, self.best, self.waited = state["factor"], state["best"], state["waited"]
 
     def update(self, value: float) -> None:
         """Take an epoch's value."""

@@ -1,6 +1,7 @@
 """`paddle.Model` with the training step that this project needs: weighted, accumulated like one large batch, averaged."""
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -30,8 +31,10 @@ class FineTuner(paddle.Model):
         super().__init__(network, [image, present], labels)
         self.prepare(optimizer, CaseLoss(settings.loss))
         self.settings = settings
-        self.epoch = 0
-        self.step = 0
+        self.epoch = 0  # whole epochs behind it
+        self.batch = 0  # batches of this epoch behind it
+        self.step = 0  # updates behind it
+        self.optimizer_held: dict[str, np.ndarray] = {}  # of a resumed run, until its first step
         self.average = WeightAverage(network, settings.ema_decay)
         self.last_index = np.zeros(0, np.int64)
         self._window_weight = 0.0
@@ -41,6 +44,21 @@ class FineTuner(paddle.Model):
     def optimizer(self) -> paddle.optimizer.Optimizer:
         """The optimizer; its learning rate belongs to the schedule."""
         return self._optimizer
+
+    @property
+    def between_updates(self) -> bool:
+        """Whether no gradient waits for the rest of its accumulated batches."""
+        return self._window_weight == 0.0
+
+    def scaler_state(self) -> dict[str, Any]:
+        """What the loss scaler of fp16 remembers, as plain values; empty without it."""
+        state = self._scaler.state_dict() if self._scaler else {}
+        return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in state.items()}
+
+    def restore_scaler(self, state: dict[str, Any]) -> None:
+        """Take that back."""
+        if self._scaler and state:
+            self._scaler.load_state_dict(state)
 
     def train_batch(self, inputs: list, labels: list | None = None, update: bool = True) -> list[float]:
         """Learn from one batch; returns its mean loss, alone in a list."""
@@ -58,6 +76,7 @@ class FineTuner(paddle.Model):
             self._window_weight += weight_sum
             if update:
                 self._update()
+        self.batch += 1
         return [loss]
 
     def _update(self) -> None:

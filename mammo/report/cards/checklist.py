@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mammo.files import written_beside
+from mammo.files import write_text
 from mammo.report.cards.checklist_items import CLAIM, TRIPOD, Item
 from mammo.report.cards.facts import FROM_OUTSIDE, NO_LOG, settings_of, warnings_of, what_was_judged
 from mammo.report.cards.markdown import escaped, joined, table, wrapped
@@ -16,8 +16,7 @@ OF_FOLD = (*OF_TRAINING, "environment.json", "decision.json")
 
 def write_checklist(source: ReportSource, path: Path) -> None:
     """Write the lists as Markdown."""
-    with written_beside(path) as beside:
-        beside.write_text(render_checklist(source), encoding="utf-8")
+    write_text(path, render_checklist(source))
 
 
 def render_checklist(source: ReportSource) -> str:

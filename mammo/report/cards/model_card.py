@@ -6,7 +6,7 @@ from pathlib import Path
 from mammo import __version__
 from mammo.evaluation.operating_point import Decision
 from mammo.evaluation.subgroups import COLUMNS, FEW_POSITIVES
-from mammo.files import written_beside
+from mammo.files import write_text
 from mammo.report.cards import card_words as say
 from mammo.report.cards.facts import (
     FROM_OUTSIDE,
@@ -31,8 +31,7 @@ UNKNOWN = f"not known: {FROM_OUTSIDE}"
 
 def write_model_card(source: ReportSource, path: Path) -> None:
     """Write the card as Markdown."""
-    with written_beside(path) as beside:
-        beside.write_text(render_model_card(source), encoding="utf-8")
+    write_text(path, render_model_card(source))
 
 
 def render_model_card(source: ReportSource) -> str:

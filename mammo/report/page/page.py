@@ -16,7 +16,7 @@ from mammo.evaluation.judge import LevelResult, PointResult
 from mammo.evaluation.metrics import Metric
 from mammo.evaluation.operating_point import Decision, Point
 from mammo.evaluation.subgroups import FEW_POSITIVES
-from mammo.files import written_beside
+from mammo.files import write_text
 from mammo.inference.cross_validation import over_folds
 from mammo.report.charts.figures import CHARTS, why_missing
 from mammo.report.charts.learning import best_epoch
@@ -54,8 +54,7 @@ NOUNS = {
 def write_page(source: ReportSource, path: Path) -> None:
     """Write the page beside and rename it into place."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with written_beside(path) as beside:
-        beside.write_text(render_page(source), encoding="utf-8")
+    write_text(path, render_page(source))
 
 
 def render_page(source: ReportSource) -> str:

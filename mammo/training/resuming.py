@@ -1,0 +1,195 @@
+"""A stopped run's folder in, the checkpoint it can go on from out; refused where its settings or its data are others now."""
+
+import logging
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from mammo.config import load_settings
+from mammo.errors import DataMissingError, SettingsError, TrainingError, WeightsError, in_one_line
+from mammo.files import flush_folder
+from mammo.model.checkpoint import Checkpoint, last_good, previous_of, read_checkpoint, write_checkpoint
+from mammo.prepare.gather import PreparedSplit
+from mammo.runs import CONFIG_FILE, read_hash
+from mammo.settings import Settings
+from mammo.tables import read_table
+from mammo.training.callbacks import EarlyStopping
+from mammo.training.ema import to_arrays
+from mammo.training.trainer import FineTuner
+
+logger = logging.getLogger(__name__)
+# The others decide what is learnt, or how films are prepared: changing them in mid-run would leave a run that no settings describe.
+CHANGEABLE = (
+    "training.epochs",
+    "training.early_stopping.patience",
+    "training.checkpoint.every_steps",
+    "training.checkpoint.every_minutes",
+    "training.workers",
+    "training.log_histograms",
+    "evaluation.batch_size",
+    "data.prepare_workers",
+    "data.untrusted",
+    "device",
+    "output",
+)
+SAME_IN_ALL_FOLDS = ("training.epochs", "training.early_stopping.patience")
+MOST_CASES_SHOWN = 6
+
+
+def open_run(folder: Path, settings: Settings, *, about: dict[str, Any]) -> Checkpoint | None:
+    """Read the last whole checkpoint of a run, before hours of work and not after; None where it was stopped before the first.
+
+    Args:
+        folder: The run.
+        settings: What it is to go on with.
+        about: What the present process would save beside its state: versions and machine are compared.
+
+    Raises:
+        WeightsError: It has no whole checkpoint.
+        SettingsError: The settings are others than those it was trained with.
+    """
+    if not has_begun(folder):
+        refuse_other_settings(folder, load_settings(folder / CONFIG_FILE).model_dump(mode="json"), settings)
+        logger.info("%s: had saved nothing yet, and begins anew", folder)
+        return None
+    checkpoint = last_good(folder / "checkpoints" / "last")
+    refuse_other_settings(folder, checkpoint.state["config"], settings)
+    for what in ("versions", "machine"):
+        if checkpoint.state.get(what) != about[what]:
+            logger.warning(
+                "%s: began on other %s: it goes on, but not to the very same weights as if it had not been stopped", folder, what
+            )
+    return checkpoint
+
+
+def has_begun(folder: Path) -> bool:
+    """Whether a run has saved a checkpoint to go on from."""
+    last = folder / "checkpoints" / "last"
+    return last.is_dir() or previous_of(last).is_dir()
+
+
+def refuse_other_settings(folder: Path, before: dict[str, Any], settings: Settings, *, fixed: Sequence[str] = ()) -> None:
+    """Refuse settings that would change what a run learns, or from what.
+
+    Args:
+        folder: The run.
+        before: Its settings, as plain values.
+        settings: Those it is to go on with.
+        fixed: Keys that may usually change, and may not here.
+
+    Raises:
+        SettingsError: All differences are named.
+    """
+    was, now = dict(_flat(before)), dict(_flat(settings.model_dump(mode="json")))
+    changed = [key for key in now | was if was.get(key) != now.get(key) and (key not in CHANGEABLE or key in fixed)]
+    if changed:
+        faults = [f"{key} was {was.get(key)!r}, is now {now.get(key)!r}" for key in changed]
+        may = ", ".join(key for key in CHANGEABLE if key not in fixed)
+        raise SettingsError(
+            in_one_line(f"{folder}: a resumed run keeps its settings", faults)
+            + f"; set them back, or start a new run (only {may} may change)"
+        )
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def refuse_other_data(folder: Path, prepared: PreparedSplit) -> None:
+    """Refuse cases, parts or films that are not those of a run.
+
+    Raises:
+        TrainingError: What has changed is told.
+    """
+    split = prepared.split
+    if read_hash(folder, "split_sha256") == split.sha256:
+        if read_hash(folder, "data_sha256") != prepared.data_sha256:
+            raise TrainingError(f"{folder}: films have other pixels than when this run began; bring the old ones back, or start a new run")
+        return
+    before = read_table(folder / "split.csv", "the run's own list of cases", error=DataMissingError)
+    now = split.frame().astype(str)
+    kept = ["case_id", "patient_id", "label", "part"]
+    if not set(kept) <= set(before):
+        raise DataMissingError(f"{folder / 'split.csv'}: is damaged: it lacks columns; start a new run")
+    both = before[kept].merge(now, on="case_id", how="outer", suffixes=("", "_now"), indicator=True)
+    changes = [("new", both[both["_merge"] == "right_only"]), ("gone", both[both["_merge"] == "left_only"])]
+    for column in ("part", "label", "patient_id"):
+        moved = both[(both["_merge"] == "both") & (both[column] != both[f"{column}_now"])]
+        changes.append((f"of another {column}", moved))
+    faults = [f"{len(rows)} cases {what} ({_some(rows['case_id'].tolist())})" for what, rows in changes if len(rows)]
+    told = in_one_line("cases", faults or ["in its environment.json are others than in its split.csv"])
+    raise TrainingError(f"{folder}: the data have changed since this run began: {told}; bring them back, or start a new run")
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:MOST_CASES_SHOWN]) + (" …" if len(names) > MOST_CASES_SHOWN else "")
+
+
+def mend_best(checkpoint: Checkpoint, tuner: FineTuner, stopping: EarlyStopping, monitor: str) -> None:
+    """Bring `checkpoints/best` to the epoch that early stopping takes for the best.
+
+    A kill between the two writes of an epoch leaves one that is newer: the one before it is put back. One that is damaged is
+    made anew where the run stands right after that epoch; else the best before it counts. Both are said.
+
+    Args:
+        checkpoint: What the run goes on from.
+        tuner: Put back to it.
+        stopping: Put back to it; its best becomes the older one where that counts.
+        monitor: The metric that early stopping follows.
+
+    Raises:
+        WeightsError: No whole one is left.
+    """
+    best, wanted = checkpoint.folder.with_name("best"), stopping.best_epoch + 1
+    if not wanted:
+        return
+    found, faults = _whole_ones(best)
+    if best in found and found[best]["epoch"] == wanted:
+        return
+    right = next((place for place, state in found.items() if state["epoch"] == wanted), None)
+    if right is None and (tuner.epoch, tuner.batch) == (wanted, 0):
+        _make_best(best, tuner, checkpoint.state, {monitor: stopping.best})
+        logger.warning("%s. The best network was made anew from checkpoints/last", "; ".join(faults))
+        return
+    older = right or next((place for place, state in found.items() if state["epoch"] < wanted), None)
+    if older is None:
+        raise WeightsError(
+            in_one_line(f"{best}: no whole network is left", faults or ["both are newer than the run"]) + "; start a new run"
+        )
+    if older != best:
+        _put_in_place(older, best)
+    if right is None:
+        state = found[older]
+        stopping.best, stopping.best_epoch = float(state["metrics"][monitor]), int(state["epoch"]) - 1
+        logger.warning("%s. Falling back to the best network before it, of epoch %d", "; ".join(faults), state["epoch"])
+
+
+def _whole_ones(best: Path) -> tuple[dict[Path, dict[str, Any]], list[str]]:
+    found, faults = {}, []
+    for place in (best, previous_of(best)):
+        try:
+            found[place] = read_checkpoint(place, groups=("network",)).state
+        except WeightsError as error:
+            faults.append(str(error))
+    return found, faults
+
+
+def _make_best(best: Path, tuner: FineTuner, state: dict[str, Any], metrics: dict[str, Any]) -> None:
+    with tuner.average.applied():
+        network = to_arrays(tuner.network.state_dict())
+    about = {name: value for name, value in state.items() if name != "keepers"}
+    write_checkpoint(best, {"network": network}, about | {"metrics": metrics})
+
+
+def _put_in_place(older: Path, best: Path) -> None:
+    beside = best.with_name(f".{best.name}.new")
+    shutil.rmtree(beside, ignore_errors=True)
+    shutil.copytree(older, beside)
+    shutil.rmtree(best, ignore_errors=True)
+    beside.rename(best)
+    flush_folder(best.parent)
