@@ -1,5 +1,6 @@
 """A dataset in, batches out: images float32 [N, V, C, H, W], present bool [N, V], target [N, 2], weight [N], index [N]."""
 
+import errno
 import os
 import re
 import shutil
@@ -7,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from multiprocessing import SimpleQueue
 from pathlib import Path
 from typing import Any
@@ -48,6 +50,8 @@ class Mixup:
 
     def __call__(self, items: Sequence[Item]) -> Batch:
         image, present, target, weight, index = collate(items)
+        if (index < 0).any():  # a case that could not be read: the main process tells it
+            return image, present, target, weight, index
         generator = np.random.default_rng(derived_seed(self._seed, self._dataset.epoch, *index.tolist()))
         share = generator.beta(self._alpha, self._alpha, len(items)).astype(np.float32)
         other = generator.permutation(len(items))
@@ -78,8 +82,9 @@ class Loader:
             collate_fn: Makes a batch of cases.
             how: `batch_sampler`, or `batch_size` and its kin, as paddle takes them.
         """
-        self._told: SimpleQueue[MammoError] = SimpleQueue()
-        source = _Telling(dataset, self._told) if workers else dataset
+        with telling_dead_workers():
+            self._told: SimpleQueue[MammoError] | None = SimpleQueue() if workers else None
+        source = _Telling(dataset, self._told) if self._told else dataset
         self._loader = paddle.io.DataLoader(source, num_workers=workers, collate_fn=collate_fn, worker_init_fn=_Worker(), **how)
 
     def __len__(self) -> int:
@@ -92,13 +97,34 @@ class Loader:
             MammoError: As reading a case raises it.
             LoaderError: A worker has ended.
         """
-        try:
-            for batch in self._loader:
-                if (batch[-1].numpy() < 0).any():
-                    raise self._told.get()
-                yield batch
-        except (SystemError, RuntimeError) as error:
-            raise LoaderError(_why(error)) from error
+        if self._told is None:
+            yield from self._loader
+            return
+        batches = None
+        while True:
+            with telling_dead_workers():
+                batches = batches or iter(self._loader)
+                batch = next(batches, None)
+            if batch is None:
+                return
+            if (batch[-1].numpy() < 0).any():
+                raise self._told.get()
+            yield batch
+
+
+@contextmanager
+def telling_dead_workers() -> Iterator[None]:
+    """Tell the end of a worker in plain words; paddle raises it wherever the main process happens to be.
+
+    Raises:
+        LoaderError: A worker has ended.
+    """
+    try:
+        yield
+    except (SystemError, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.ENOSPC:
+            raise
+        raise LoaderError(_why(error)) from error
 
 
 class _Telling(paddle.io.Dataset):

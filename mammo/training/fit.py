@@ -17,6 +17,7 @@ from mammo.cases.audit import audit_split
 from mammo.cases.splits import Split, check_trainable
 from mammo.cases.table import exclusion_lines
 from mammo.config import dump_settings
+from mammo.data.loader import telling_dead_workers
 from mammo.errors import LoaderError, Stopped
 from mammo.files import write_text, written_beside
 from mammo.images.preprocess import PreprocessSettings
@@ -184,7 +185,8 @@ def train(
 def saved_when_stopped(saver: Checkpointer, signals: StopSignals) -> Iterator[None]:
     """Save the run when a signal ends the block, also by way of a loader whose workers the same signal has ended."""
     try:
-        yield
+        with telling_dead_workers():
+            yield
     except Stopped:
         if not signals.impatient:
             saver.save()
