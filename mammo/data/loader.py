@@ -22,6 +22,7 @@ from mammo.runtime import derived_seed, paddle
 
 SHARED_MEMORY = Path("/dev/shm")
 PARENT_CHECK_S = 0.5
+LEAST_SHARED_BYTES = 1 << 20  # with less, paddle cannot even start its workers
 Batch = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
@@ -100,6 +101,8 @@ class Loader:
         if self._told is None:
             yield from self._loader
             return
+        if SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free < LEAST_SHARED_BYTES:
+            raise LoaderError(_why(None))
         batches = None
         while True:
             with telling_dead_workers():
@@ -166,15 +169,15 @@ class _Worker:
         os._exit(1)
 
 
-def _why(error: Exception) -> str:
+def _why(error: Exception | None) -> str:
     ended = re.search(r"killed by signal: (\w+)", str(error))
-    how = f" (killed by signal {ended[1]})" if ended else ""
+    how = f"a worker process ended (killed by signal {ended[1]})" if ended else "a worker process ended" if error else "no worker can start"
     shared = ""
     if SHARED_MEMORY.is_dir():
         usage = shutil.disk_usage(SHARED_MEMORY)
         shared = f" ({usage.free >> 20} of {usage.total >> 20} MiB free; a container takes --shm-size=1g)"
     return (
-        f"loading images: a worker process ended{how}; the memory may be full, or shared memory, {SHARED_MEMORY}{shared}: free it, "
+        f"loading images: {how}; the memory may be full, or shared memory, {SHARED_MEMORY}{shared}: free it, "
         "or set training.workers=0, which loads in the main process"
     )
 
