@@ -83,7 +83,7 @@ class Loader:
             collate_fn: Makes a batch of cases.
             how: `batch_sampler`, or `batch_size` and its kin, as paddle takes them.
         """
-        with telling_dead_workers():
+        with telling_dead_workers(), _telling_no_space():
             self._told: SimpleQueue[MammoError] | None = SimpleQueue() if workers else None
         source = _Telling(dataset, self._told) if self._told else dataset
         self._loader = paddle.io.DataLoader(source, num_workers=workers, collate_fn=collate_fn, worker_init_fn=_Worker(), **how)
@@ -105,7 +105,7 @@ class Loader:
             raise LoaderError(_why(None))
         batches = None
         while True:
-            with telling_dead_workers():
+            with telling_dead_workers(), _telling_no_space():
                 batches = batches or iter(self._loader)
                 batch = next(batches, None)
             if batch is None:
@@ -124,8 +124,17 @@ def telling_dead_workers() -> Iterator[None]:
     """
     try:
         yield
-    except (SystemError, OSError) as error:
-        if isinstance(error, OSError) and error.errno != errno.ENOSPC:
+    except SystemError as error:
+        raise LoaderError(_why(error)) from error
+
+
+@contextmanager
+def _telling_no_space() -> Iterator[None]:
+    """Tell full shared memory; only around the loader's own doings, since elsewhere it is a disk that is full."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
             raise
         raise LoaderError(_why(error)) from error
 

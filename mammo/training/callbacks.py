@@ -67,7 +67,7 @@ class FiniteCheck(paddle.callbacks.Callback):
         """Check the step's loss."""
         loss = _loss_of(logs)
         if not math.isfinite(loss):
-            cases = in_short(self._case_ids.iloc[self.model.last_index])
+            cases = ", ".join(self._case_ids.iloc[self.model.last_index])
             raise TrainingError(
                 f"loss is {loss} at epoch {self.model.epoch + 1}, step {self.model.batch}, on the cases {cases}; "
                 f"lower training.optimizer.learning_rate or look at these images{kept(self.model)}"

@@ -12,8 +12,7 @@ from mammo.model.checkpoint import write_checkpoint
 from mammo.runtime import paddle
 from mammo.settings import CheckpointSettings
 from mammo.training.callbacks import EarlyStopping
-from mammo.training.ema import to_arrays
-from mammo.training.run_state import Keeper, collect
+from mammo.training.run_state import Keeper, collect, scored_network
 from mammo.training.signals import StopSignals
 from mammo.training.trainer import FineTuner
 
@@ -70,10 +69,8 @@ class Checkpointer(paddle.callbacks.Callback):
         tuner: FineTuner = self.model
         if self._stopping.improved:
             metrics = {name: value for name, value in (logs or {}).items() if "/" in name}
-            with tuner.average.applied():
-                network = to_arrays(tuner.network.state_dict())
             about = {"epoch": tuner.epoch + 1, "step": tuner.step, "metrics": metrics, **self._about}
-            write_checkpoint(self._folder / "best", {"network": network}, about)
+            write_checkpoint(self._folder / "best", {"network": scored_network(tuner)}, about)
         tuner.epoch, tuner.batch = tuner.epoch + 1, 0
         self.save()
         self._signals.check()

@@ -15,7 +15,7 @@ from mammo.runs import CONFIG_FILE, read_hash
 from mammo.settings import Settings
 from mammo.tables import read_table
 from mammo.training.callbacks import EarlyStopping
-from mammo.training.ema import to_arrays
+from mammo.training.run_state import scored_network
 from mammo.training.trainer import FineTuner
 
 logger = logging.getLogger(__name__)
@@ -180,10 +180,8 @@ def _whole_ones(best: Path) -> tuple[dict[Path, dict[str, Any]], list[str]]:
 
 
 def _make_best(best: Path, tuner: FineTuner, state: dict[str, Any], metrics: dict[str, Any]) -> None:
-    with tuner.average.applied():
-        network = to_arrays(tuner.network.state_dict())
     about = {name: value for name, value in state.items() if name != "keepers"}
-    write_checkpoint(best, {"network": network}, about | {"metrics": metrics})
+    write_checkpoint(best, {"network": scored_network(tuner)}, about | {"metrics": metrics})
 
 
 def _put_in_place(older: Path, best: Path) -> None:

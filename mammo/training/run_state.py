@@ -35,6 +35,12 @@ def collect(tuner: FineTuner, keepers: Mapping[str, Keeper]) -> tuple[dict[str, 
     return tensors, place | rest | {"keepers": {name: keeper.state() for name, keeper in keepers.items()}}
 
 
+def scored_network(tuner: FineTuner) -> dict[str, np.ndarray]:
+    """The network as it is scored: averaged where settings say so."""
+    with tuner.average.applied():
+        return to_arrays(tuner.network.state_dict())
+
+
 def put_back(tuner: FineTuner, keepers: Mapping[str, Keeper], checkpoint: Checkpoint) -> None:
     """Bring a run back to where a checkpoint left it.
 
