@@ -8,12 +8,13 @@ process fills a store at a time; others wait, and find what it made.
 import contextlib
 import hashlib
 import io
+import itertools
 import json
 import logging
 import os
 import warnings
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from typing import BinaryIO
 import joblib
 import numpy as np
 
+from mammo.errors import StoreError
 from mammo.files import locked, write_text
 from mammo.images.geometry import Box
 from mammo.images.preprocess import PreprocessSettings
@@ -84,12 +86,24 @@ class Store:
                 return good, faults
             logger.info("preparing %d views in %s, once; later runs find them there", len(todo), self.folder)
             with self._appending() as index:
-                for made in self._work(todo, workers, untrusted):
-                    if isinstance(made, Fault):
-                        faults[made.wish] = made
-                    else:
-                        good[made.wish] = self._keep(made, index)
+                self._make(todo, good, faults, index, workers=workers, untrusted=untrusted)
         return good, faults
+
+    def _make(
+        self, todo: list[Wish], good: dict[Wish, Entry], faults: dict[Wish, Fault], index: BinaryIO, *, workers: int, untrusted: bool
+    ) -> None:
+        """Make and keep each; where the disk is full, let the workers end by themselves: joblib has words of its own about killed ones."""
+        full: list[StoreError] = []
+        for made in self._work(todo, workers, untrusted, full):
+            if isinstance(made, Fault):
+                faults[made.wish] = made
+            elif not full:
+                try:
+                    good[made.wish] = self._keep(made, index)
+                except StoreError as error:
+                    full.append(error)
+        if full:
+            raise full[0]
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -165,16 +179,18 @@ class Store:
                 return False
         return True
 
-    def _work(self, todo: list[Wish], workers: int, untrusted: bool) -> Iterator[Made | Fault]:
+    def _work(self, todo: list[Wish], workers: int, untrusted: bool, stop: Sized) -> Iterator[Made | Fault]:
+        """Make all, each film's wishes in one job; begin none once `stop` holds something."""
         by_film: dict[str, list[Wish]] = {}
         for wish in todo:
             by_film.setdefault(wish.film, []).append(wish)
         workers = min(workers or available_cores(), len(by_film))
-        jobs = (joblib.delayed(make_wishes_under)(os.getpid(), group, self.settings, untrusted=untrusted) for group in by_film.values())
+        groups = itertools.takewhile(lambda _: not stop, by_film.values())
         if workers == 1 or len(by_film) < FEW:
-            results: Iterable[list[Made | Fault]] = (make_wishes(group, self.settings, untrusted=untrusted) for group in by_film.values())
+            results: Iterable[list[Made | Fault]] = (make_wishes(group, self.settings, untrusted=untrusted) for group in groups)
         else:
             warnings.filterwarnings("ignore", message=r"\d+ tasks (have|which) ")  # an error that ends the work is told by itself
+            jobs = (joblib.delayed(make_wishes_under)(os.getpid(), group, self.settings, untrusted=untrusted) for group in groups)
             results = joblib.Parallel(n_jobs=workers, return_as="generator_unordered", batch_size="auto")(jobs)
         for made in track(results, len(by_film), "preparing films"):
             yield from made
