@@ -1,7 +1,5 @@
 """The commands as processes of their own, to be killed, starved and refused; and what a run must have in common with another."""
 
-import hashlib
-import json
 import os
 import shutil
 import signal
@@ -110,16 +108,3 @@ def refused(done: subprocess.CompletedProcess, *words: str) -> str:
     for word in words:
         assert word in lines[0], lines[0]
     return lines[0]
-
-
-def what_a_run_is(run: Path) -> dict[str, str]:
-    """Hashes of a run's weights and scores, and its log without times: equal for runs that are the same."""
-    found = {}
-    for name in ("last", "best"):
-        for file in sorted((run / "checkpoints" / name).glob("*.safetensors")):
-            found[f"{name}/{file.name}"] = hashlib.sha256(file.read_bytes()).hexdigest()
-    for name in ("scores_validation.csv", "scores_test.csv"):
-        found[name] = hashlib.sha256((run / name).read_bytes().replace(run.name.encode(), b"")).hexdigest()
-    lines = [json.loads(line) for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines()]
-    found["log"] = json.dumps([{key: value for key, value in line.items() if key != "time"} for line in lines])
-    return found

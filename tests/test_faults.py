@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from mammo.bench.soak import what_a_run_is
 from mammo.model.checkpoint import last_good, read_checkpoint
-from tests.processes import call, command, ended, may_mount, only_run, refused, settings_file, start, wait_until, what_a_run_is
+from tests.processes import call, command, ended, may_mount, only_run, refused, settings_file, start, wait_until
 from tests.tiny import write_films
 
 pytestmark = pytest.mark.slow

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.processes import call, command, kill, only_run, settings_file, start, what_a_run_is
+from mammo.bench.soak import what_a_run_is
+from tests.processes import call, command, kill, only_run, settings_file, start
 from tests.tiny import SETTINGS, write_films
 
 pytestmark = pytest.mark.slow

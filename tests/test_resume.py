@@ -10,10 +10,11 @@ import cv2
 import pytest
 from visualdl import LogReader
 
+from mammo.bench.soak import what_a_run_is
 from mammo.files import locked
 from mammo.model.checkpoint import last_good
 from mammo.runs import LOCK_FILE
-from tests.processes import call, command, ended, kill, only_run, refused, send, settings_file, start, wait_until, what_a_run_is
+from tests.processes import call, command, ended, kill, only_run, refused, send, settings_file, start, wait_until
 from tests.tiny import write_films
 
 pytestmark = pytest.mark.slow

@@ -4,13 +4,14 @@ import os
 
 from mammo.command import at_least, read_settings, run, say_where, settings_parser
 
-WHAT = "train: speed beside plain paddle; learn: the loss over some steps; yardstick: frozen features; evaluation: judgement, on one core"
+WHAT = """train: speed beside plain paddle; learn: the loss over some steps; yardstick: frozen features; evaluation: judgement, on
+one core; soak: a training killed at random and resumed beside one left alone"""
 
 
 def main() -> None:
     """Measure what is named."""
     parser = settings_parser(__doc__)
-    parser.add_argument("what", choices=("train", "learn", "yardstick", "evaluation"), help=WHAT)
+    parser.add_argument("what", choices=("train", "learn", "yardstick", "evaluation", "soak"), help=WHAT)
     parser.add_argument(
         "--steps", type=at_least(3), default=8, metavar="N", help="training steps a measurement (default 8; learn: 50 is usual)"
     )
@@ -18,6 +19,8 @@ def main() -> None:
     parser.add_argument(
         "--cases", type=at_least(0), default=0, metavar="N", help="learn: from the first N training cases, over and over (default: all)"
     )
+    parser.add_argument("--kills", type=at_least(1), default=40, metavar="N", help="soak: how many (default 40)")
+    parser.add_argument("--minutes", type=at_least(1), default=30, metavar="N", help="soak: spread over about so many (default 30)")
     arguments = parser.parse_args()
     settings = read_settings(arguments)
     if arguments.what == "evaluation":  # before NumPy and paddle load: what is measured is one core

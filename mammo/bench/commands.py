@@ -2,10 +2,12 @@
 
 import argparse
 import statistics
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from mammo.errors import TrainingError
 from mammo.progress import print_table
 from mammo.settings import Settings
 
@@ -55,9 +57,28 @@ def bench_evaluation(settings: Settings, arguments: argparse.Namespace) -> None:
     print_table(f"intervals by {settings.evaluation.resamples} resamples of the patients, one core", header, rows)
 
 
+def bench_soak(settings: Settings, arguments: argparse.Namespace) -> None:
+    """Kill a training at random, resume it, and compare its end with one left alone.
+
+    Raises:
+        TrainingError: They differ.
+    """
+    from mammo.bench.soak import soak
+
+    result = soak(settings, Path(sys.argv[0]).with_name("train.py"), kills=arguments.kills, minutes=arguments.minutes)
+    print_table("where kills came", ("moment", "kills"), sorted(result.kills.items()))
+    print(f"{result.kills.total()} kills in {result.seconds / 60:.1f} minutes; damaged checkpoints met: {result.fell_back}")
+    print(f"runs killed and resumed to their end: {result.ended}; otherwise than the unbroken one: {len(result.differing)}")
+    if result.differing:
+        raise TrainingError(
+            "; ".join(f"{run}: differs from the unbroken run in {', '.join(keys)}" for run, keys in result.differing.items())
+        )
+
+
 BENCHMARKS: dict[str, Callable[[Settings, argparse.Namespace], None]] = {
     "train": bench_train,
     "learn": bench_learn,
     "yardstick": bench_yardstick,
     "evaluation": bench_evaluation,
+    "soak": bench_soak,
 }
