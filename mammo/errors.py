@@ -86,3 +86,8 @@ def in_one_line(what: str, faults: Sequence[str]) -> str:
     more = len(faults) - MOST_FAULTS_SHOWN
     tail = f"; and {more} more" if more > 0 else ""
     return f"{what}: {len(faults)} faults: " + "; ".join(shown) + tail
+
+
+def few_of(names: Sequence[str], most: int = 6) -> str:
+    """The first few of some names, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

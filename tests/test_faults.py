@@ -60,6 +60,45 @@ def test_full_disk_is_one_line_and_the_last_good_checkpoint_goes_on(films: Path,
 
 
 @may_mount
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.9, 1.2])
+def test_full_small_disk_keeps_what_was_saved(films: Path, trained: Path, tmp_path: Path, share: float) -> None:
+    """The disk has such a share of what the run needs; what is on it then goes on elsewhere, to the same end."""
+    disk, kept = films / "small", tmp_path / "small"
+    disk.mkdir(exist_ok=True)
+    size = int(share * sum(file.stat().st_blocks * 512 for file in trained.rglob("*")))
+    train = command("train", "-c", settings_file(films, "small", training__epochs=2))
+    inside = f"mount -t tmpfs -o size={size} tmpfs {disk}; {shlex.join(train)}; code=$?; cp -a {disk} {kept}; exit $code"
+    told = refused(call(["unshare", "-m", "sh", "-c", inside]), "the checkpoint cannot be written (", "No space left on device")
+    run = only_run(tmp_path, "small")
+    assert not list((run / "checkpoints").glob(".*.new"))
+    if share < 0.1:
+        assert "nothing was saved yet" in told
+        assert not (run / "checkpoints" / "last").exists()
+    else:
+        assert "the one before it is whole" in told
+        assert last_good(run / "checkpoints" / "last").state["step"] > 0
+    assert call(command("train", "--resume", run)).returncode == 0
+    assert what_a_run_is(run) == what_a_run_is(trained)
+
+
+@may_mount
+@pytest.mark.parametrize("left_kb", [0, 40, 300])
+def test_disk_full_in_the_judgement_costs_no_score(films: Path, trained: Path, tmp_path: Path, left_kb: int) -> None:
+    disk, kept = tmp_path / "disk", tmp_path / "kept"
+    disk.mkdir()
+    run = disk / trained.name
+    steps = (
+        f"mount -t tmpfs -o size=200m tmpfs {disk} && cp -a {trained} {disk} && rm -r {run}/report {run}/scores_*",
+        f"head -c {left_kb * 1024} /dev/zero > {disk}/left; cat /dev/zero > {disk}/filled 2> {disk}/../said; rm {disk}/left",
+        f"{shlex.join(command('train', '--resume', run))}; code=$?; cp -a {run} {kept}; exit $code",
+    )
+    refused(call(["unshare", "-m", "sh", "-c", "; ".join(steps)]), str(run), "No space left on device")
+    assert call(command("train", "--resume", kept)).returncode == 0
+    assert what_a_run_is(kept) == what_a_run_is(trained)
+    assert (kept / "report" / "index.html").is_file()
+
+
+@may_mount
 def test_read_only_output_is_one_line(films: Path, trained: Path) -> None:
     line = shlex.join(command("train", "--resume", trained, "-o", "training.epochs=3"))
     folder = shlex.quote(str(trained))
@@ -84,11 +123,25 @@ def test_damaged_best_network_is_named_and_made_anew_or_replaced(films: Path, tr
     told = refused(call(command("eval", "--run", run)), "best/network.safetensors: does not have the SHA-256", "train.py --resume")
     assert str(run) in told
     done = call(command("train", "--resume", run))
-    if done.returncode == 0:
-        assert "Falling back to the best network before it" in done.stdout or "made anew from checkpoints/last" in done.stdout
-        assert read_checkpoint(run / "checkpoints" / "best").tensors["network"]
-    else:  # the first epoch was the best: there is none before it
-        refused(done, "no whole network is left")
+    assert done.returncode == 0, done.stderr
+    said = ("Falling back to the best network before it", "made anew from checkpoints/last", "No best network is left: the latest")
+    assert sum(words in done.stdout for words in said) == 1
+    assert read_checkpoint(run / "checkpoints" / "best").tensors["network"]
+
+
+def test_run_whose_best_networks_are_all_damaged_goes_on(films: Path, trained: Path, tmp_path: Path) -> None:
+    run = copied(trained, tmp_path)
+    state = last_good(run / "checkpoints" / "last").state
+    for name in ("best", ".best.previous"):
+        if (run / "checkpoints" / name).exists():
+            flip(run / "checkpoints" / name / "network.safetensors")
+    done = call(command("train", "--resume", run, "-o", "training.epochs=3"))
+    assert done.returncode == 0, done.stderr
+    was_best = state["keepers"]["stopping"]["best_epoch"] + 1 == state["epoch"]
+    assert ("made anew from checkpoints/last" if was_best else "No best network is left: the latest, of epoch 2") in done.stdout
+    best = read_checkpoint(run / "checkpoints" / "best").state
+    assert best["epoch"] >= state["epoch"]
+    assert best["metrics"]["validation/auc"] >= state["keepers"]["stopping"]["latest"]
 
 
 def children(process: int) -> list[int]:

@@ -55,9 +55,8 @@ def write_checkpoint(folder: Path, tensors: Mapping[str, Mapping[str, np.ndarray
     except (OSError, WeightsError) as error:
         shutil.rmtree(beside, ignore_errors=True)  # gives back the space that a full disk lacks
         why = (error.strerror or error) if isinstance(error, OSError) else error
-        raise WeightsError(
-            f"{folder}: the checkpoint cannot be written ({why}); the one before it is whole: free space, then go on with --resume"
-        ) from error
+        stays = "the one before it is whole" if folder.exists() else "nothing was saved yet"
+        raise WeightsError(f"{folder}: the checkpoint cannot be written ({why}); {stays}: free space, then go on with --resume") from error
 
 
 def read_checkpoint(folder: Path, *, groups: tuple[str, ...] | None = None) -> Checkpoint:

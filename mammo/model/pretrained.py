@@ -1,6 +1,6 @@
 """A weight file enters a backbone, by name or path; a report of what was loaded leaves, and nothing stays random in silence."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -8,14 +8,13 @@ from typing import Literal
 import numpy as np
 
 from mammo.archives import is_archive, unpacked, visible
-from mammo.errors import WeightsError
+from mammo.errors import WeightsError, few_of
 from mammo.model.backbone import Backbone
 from mammo.model.download import default_cache, fetch
 from mammo.model.key_maps import SSLD_URLS, mapped, may_be_missing
 from mammo.model.tensors import sha256_of
 from mammo.model.unpickle import load_pdparams
 
-NAMES_SHOWN = 5
 WEIGHT_ENDINGS = (".pdparams", ".safetensors")
 
 
@@ -32,7 +31,7 @@ class LoadReport:
         """Tell the four counts in one line, with the first names of what was not loaded."""
         parts = [f"{len(self.loaded)} parameters loaded"]
         for what, names in (("missing", self.missing), ("extra", self.extra), ("mis-shaped", self.misshaped)):
-            parts.append(f"{len(names)} {what}" + (f" ({_first(names)})" if names else ""))
+            parts.append(f"{len(names)} {what}" + (f" ({few_of(names)})" if names else ""))
         return ", ".join(parts)
 
 
@@ -95,7 +94,7 @@ def _weights_within(archive: Path, cache: Path | None) -> Path:
     folder = unpacked(archive, (default_cache() if cache is None else cache) / "unpacked", error=WeightsError)
     found = [file for file in sorted(folder.rglob("*")) if file.suffix in WEIGHT_ENDINGS and file in visible(file.parent)]
     if len(found) != 1:
-        names = ", ".join(str(file.relative_to(folder)) for file in found[:NAMES_SHOWN]) or "none"
+        names = ", ".join(str(file.relative_to(folder)) for file in found[:5]) or "none"
         raise WeightsError(
             f"{archive}: expected one .pdparams or .safetensors file in it, got {len(found)} ({names}); unpack it and name one"
         )
@@ -132,16 +131,11 @@ def _refuse(report: LoadReport, tensors: Mapping[str, np.ndarray], path: Path, n
     faults = []
     missing = [key for key in report.missing if not may_be_missing(name, key)]
     if missing:
-        faults.append(f"{len(missing)} parameters missing ({_first(missing)})")
+        faults.append(f"{len(missing)} parameters missing ({few_of(missing)})")
     if report.misshaped:
-        faults.append(f"{len(report.misshaped)} of another shape ({_first(report.misshaped)})")
+        faults.append(f"{len(report.misshaped)} of another shape ({few_of(report.misshaped)})")
     odd = [key for key in report.loaded if tensors[key].dtype.kind != "f" or not np.isfinite(tensors[key]).all()]
     if odd:
-        faults.append(f"{len(odd)} that are not finite floats ({_first(odd)})")
+        faults.append(f"{len(odd)} that are not finite floats ({few_of(odd)})")
     if faults:
         raise WeightsError(f"{path}: does not fit {name}: {'; '.join(faults)}; give the weights of {name}, or another backbone")
-
-
-def _first(names: Sequence[str]) -> str:
-    more = f", and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-    return ", ".join(names[:NAMES_SHOWN]) + more

@@ -9,7 +9,7 @@ import pandas as pd
 
 from mammo.cases.audit import Audit
 from mammo.cases.table import exclusion_lines
-from mammo.errors import DataMissingError
+from mammo.errors import DataMissingError, few_of
 from mammo.evaluation.compare import Comparison, Difference
 from mammo.evaluation.judge import Judgement, LevelResult, PointResult
 from mammo.evaluation.metrics import Metric
@@ -194,5 +194,4 @@ def show_dry_run(parts: pd.DataFrame, excluded: pd.DataFrame, lines: tuple[str, 
 
 def show_list(what: str, names: list[str]) -> None:
     """Print how many there are, and the first names."""
-    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-    print(f"{what}: {len(names)}" + (f" ({', '.join(names[:NAMES_SHOWN])}{more})" if names else ""))
+    print(f"{what}: {len(names)}" + (f" ({few_of(names, NAMES_SHOWN)})" if names else ""))

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from mammo.data.dataset import MammogramDataset
 from mammo.data.loader import Loader
 from mammo.data.sampler import EpochSampler
-from mammo.errors import TrainingError
+from mammo.errors import TrainingError, few_of
 from mammo.evaluation.calibration import to_probability
 from mammo.evaluation.metrics import count_confusion, cross_entropy, measure_at, measure_ranking
 from mammo.evaluation.operating_point import choose_threshold
@@ -138,7 +138,7 @@ class RecallMetric(paddle.callbacks.Callback):
         rows, logits = score_logits(self.model.network, loader)
         bad = ~np.isfinite(logits)
         if bad.any():
-            cases = in_short(self._case_ids.iloc[rows[bad]])
+            cases = few_of(self._case_ids.iloc[rows[bad]].tolist(), most=12)
             raise TrainingError(
                 f"after epoch {self.model.epoch + 1}, step {self.model.batch}, the network gives no number for {bad.sum()} of {len(bad)} "
                 f"{part} cases ({cases}): training diverged; lower training.optimizer.learning_rate{kept(self.model)}"
@@ -158,11 +158,6 @@ def kept(tuner: FineTuner) -> str:
     return "; the best network so far is kept" if tuner.epoch else ""
 
 
-def in_short(case_ids: pd.Series) -> str:
-    """The first dozen of some cases."""
-    return ", ".join(case_ids.iloc[:12]) + (f" and {len(case_ids) - 12} more" if len(case_ids) > 12 else "")
-
-
 class EarlyStopping(paddle.callbacks.Callback):
     """Stops when the monitored metric has not improved for `patience` epochs; `improved` tells the saver of a new best."""
 
@@ -172,16 +167,17 @@ class EarlyStopping(paddle.callbacks.Callback):
         self._sign = 1.0 if settings.mode == "max" else -1.0
         self.best: float | None = None
         self.best_epoch = -1
+        self.latest: float | None = None
         self.waited = 0
         self.improved = False
 
     def state(self) -> dict[str, Any]:
         """What a resumed run must know."""
-        return {"best": self.best, "best_epoch": self.best_epoch, "waited": self.waited}
+        return {"best": self.best, "best_epoch": self.best_epoch, "latest": self.latest, "waited": self.waited}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Know that again."""
-        self.best, self.best_epoch, self.waited = state["best"], state["best_epoch"], state["waited"]
+        self.best, self.best_epoch, self.latest, self.waited = (state[name] for name in ("best", "best_epoch", "latest", "waited"))
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Compare this epoch with the best.
@@ -189,7 +185,7 @@ class EarlyStopping(paddle.callbacks.Callback):
         Raises:
             TrainingError: The monitored metric is not measured.
         """
-        value = monitored(logs or {}, self._settings.monitor)
+        self.latest = value = monitored(logs or {}, self._settings.monitor)
         self.improved = self.best is None or self._sign * (value - self.best) > self._settings.min_delta
         if self.improved:
             self.best, self.best_epoch, self.waited = value, self.model.epoch, 0

@@ -3,11 +3,12 @@
 import logging
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mammo.config import load_settings
-from mammo.errors import DataMissingError, SettingsError, TrainingError, WeightsError, in_one_line
+from mammo.errors import DataMissingError, SettingsError, TrainingError, WeightsError, few_of, in_one_line
 from mammo.files import flush_folder
 from mammo.model.checkpoint import Checkpoint, last_good, previous_of, read_checkpoint, write_checkpoint
 from mammo.prepare.gather import PreparedSplit
@@ -34,7 +35,6 @@ CHANGEABLE = (
     "output",
 )
 SAME_IN_ALL_FOLDS = ("training.epochs", "training.early_stopping.patience")
-MOST_CASES_SHOWN = 6
 
 
 def open_run(folder: Path, settings: Settings, *, about: dict[str, Any]) -> Checkpoint | None:
@@ -53,7 +53,12 @@ def open_run(folder: Path, settings: Settings, *, about: dict[str, Any]) -> Chec
         refuse_other_settings(folder, load_settings(folder / CONFIG_FILE).model_dump(mode="json"), settings)
         logger.info("%s: had saved nothing yet, and begins anew", folder)
         return None
-    checkpoint = last_good(folder / "checkpoints" / "last")
+    last = folder / "checkpoints" / "last"
+    checkpoint = last_good(last)
+    if checkpoint.folder != last:  # now, lest the next save drops the whole one for the damaged one
+        shutil.rmtree(last, ignore_errors=True)
+        checkpoint.folder.rename(last)
+        checkpoint = replace(checkpoint, folder=last)
     refuse_other_settings(folder, checkpoint.state["config"], settings)
     for what in ("versions", "machine"):
         if checkpoint.state.get(what) != about[what]:
@@ -121,29 +126,22 @@ def refuse_other_data(folder: Path, prepared: PreparedSplit) -> None:
     for column in ("part", "label", "patient_id"):
         moved = both[(both["_merge"] == "both") & (both[column] != both[f"{column}_now"])]
         changes.append((f"of another {column}", moved))
-    faults = [f"{len(rows)} cases {what} ({_some(rows['case_id'].tolist())})" for what, rows in changes if len(rows)]
+    faults = [f"{len(rows)} cases {what} ({few_of(rows['case_id'].tolist())})" for what, rows in changes if len(rows)]
     told = in_one_line("cases", faults or ["in its environment.json are others than in its split.csv"])
     raise TrainingError(f"{folder}: the data have changed since this run began: {told}; bring them back, or start a new run")
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:MOST_CASES_SHOWN]) + (" …" if len(names) > MOST_CASES_SHOWN else "")
 
 
 def mend_best(checkpoint: Checkpoint, tuner: FineTuner, stopping: EarlyStopping, monitor: str) -> None:
     """Bring `checkpoints/best` to the epoch that early stopping takes for the best.
 
     A kill between the two writes of an epoch leaves one that is newer: the one before it is put back. One that is damaged is
-    made anew where the run stands right after that epoch; else the best before it counts. Both are said.
+    made anew where the run stands right after that epoch; else the best before it counts, else the latest. All are said.
 
     Args:
         checkpoint: What the run goes on from.
         tuner: Put back to it.
-        stopping: Put back to it; its best becomes the older one where that counts.
+        stopping: Put back to it; its best becomes the one that counts.
         monitor: The metric that early stopping follows.
-
-    Raises:
-        WeightsError: No whole one is left.
     """
     best, wanted = checkpoint.folder.with_name("best"), stopping.best_epoch + 1
     if not wanted:
@@ -152,21 +150,26 @@ def mend_best(checkpoint: Checkpoint, tuner: FineTuner, stopping: EarlyStopping,
     if best in found and found[best]["epoch"] == wanted:
         return
     right = next((place for place, state in found.items() if state["epoch"] == wanted), None)
-    if right is None and (tuner.epoch, tuner.batch) == (wanted, 0):
-        _make_best(best, tuner, checkpoint.state, {monitor: stopping.best})
-        logger.warning("%s. The best network was made anew from checkpoints/last", "; ".join(faults))
-        return
     older = right or next((place for place, state in found.items() if state["epoch"] < wanted), None)
-    if older is None:
-        raise WeightsError(
-            in_one_line(f"{best}: no whole network is left", faults or ["both are newer than the run"]) + "; start a new run"
-        )
-    if older != best:
-        _put_in_place(older, best)
-    if right is None:
-        state = found[older]
-        stopping.best, stopping.best_epoch = float(state["metrics"][monitor]), int(state["epoch"]) - 1
-        logger.warning("%s. Falling back to the best network before it, of epoch %d", "; ".join(faults), state["epoch"])
+    if right:
+        _put_in_place(right, best)
+        return
+    told = "; ".join(faults) or f"{best}: is newer than the run"
+    if (tuner.epoch, tuner.batch) == (wanted, 0):
+        _make_best(best, tuner, checkpoint.state, {monitor: stopping.best})
+        logger.warning("%s. The best network was made anew from checkpoints/last", told)
+    elif older:
+        if older != best:
+            _put_in_place(older, best)
+        stopping.best, stopping.best_epoch = float(found[older]["metrics"][monitor]), int(found[older]["epoch"]) - 1
+        logger.warning("%s. Falling back to the best network before it, of epoch %d", told, found[older]["epoch"])
+    elif tuner.batch == 0:
+        stopping.best, stopping.best_epoch = stopping.latest, tuner.epoch - 1
+        _make_best(best, tuner, checkpoint.state, {monitor: stopping.best})
+        logger.warning("%s. No best network is left: the latest, of epoch %d, takes its place", told, tuner.epoch)
+    else:
+        stopping.best, stopping.best_epoch = None, -1
+        logger.warning("%s. No best network is left: that of epoch %d takes its place", told, tuner.epoch + 1)
 
 
 def _whole_ones(best: Path) -> tuple[dict[Path, dict[str, Any]], list[str]]:

@@ -4,14 +4,15 @@ import re
 import textwrap
 from collections.abc import Iterable, Sequence
 
+from mammo.errors import few_of
+
 WIDTH = 88
 NAMES_SHOWN = 8
 
 
 def names(listed: Sequence[object]) -> str:
     """The first of many names, escaped."""
-    more = f" and {len(listed) - NAMES_SHOWN} more" if len(listed) > NAMES_SHOWN else ""
-    return ", ".join(escaped(name) for name in listed[:NAMES_SHOWN]) + more
+    return few_of([escaped(name) for name in listed], NAMES_SHOWN)
 
 
 def escaped(text: object) -> str:
