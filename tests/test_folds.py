@@ -1,18 +1,14 @@
 """Folds, ensembles and test-time augmentation on real little films: every case once, each fold a run of its own."""
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from mammo.bench.soak import what_a_run_is
 from mammo.config import load_settings
 from mammo.errors import DataMissingError, ScoreError, SettingsError, SplitError
 from mammo.evaluation.scores import read_scores
@@ -27,9 +23,9 @@ from mammo.runs import fold_folder
 from mammo.settings import TestTimeSettings
 from mammo.training.fit import fit
 from mammo.training.folds import cross_validate, of_fold, train
+from tests.processes import call, command, kill, only_run, refused, settings_file, start
 from tests.tiny import tiny_settings, write_films
 
-ROOT = Path(__file__).resolve().parent.parent
 QUICK = {"resamples": 100}
 
 
@@ -146,32 +142,26 @@ def test_seeds_are_an_ensemble_on_their_common_test_part(tmp_path: Path) -> None
         judge_ensemble([runs[0], other], output=tmp_path / "output")
 
 
-def test_killed_in_a_fold_it_goes_on_there(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_killed_in_a_fold_it_goes_on_there_to_the_same_end(tmp_path: Path) -> None:
     write_films(tmp_path)
-    config = tmp_path / "tiny.yaml"
-    config.write_text(tiny_settings(tmp_path, training__epochs=2, evaluation=QUICK).model_dump_json(), encoding="utf-8")
-    command = [sys.executable, str(ROOT / "tools" / "train.py"), "-c", str(config)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen([*command, "--folds", "2"], cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 240
-    while not list(tmp_path.glob("output/tiny/*/fold_1/checkpoints/last")):
-        assert process.poll() is None, "ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    (run,) = tmp_path.glob("output/tiny/*")
+    whole, config = (settings_file(tmp_path, name, training__epochs=2) for name in ("whole", "killed"))
+    assert call(command("train", "-c", whole, "--folds", "2")).returncode == 0
+    train = command("train", "-c", config, "--folds", "2")
+    kill(start(train), lambda: any((tmp_path / "killed" / "killed").glob("2*/fold_1/checkpoints/last")))
+    run, unbroken = only_run(tmp_path, "killed"), only_run(tmp_path, "whole")
     before = (run / "fold_0" / "scores_test.csv").stat().st_mtime_ns
-    changed = [*command, "--resume", "-o", "training.epochs=3"]
-    refused = subprocess.run(changed, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert refused.returncode == 2
-    assert "a resumed run keeps its settings: training.epochs was 2, is now 3" in refused.stderr
-    where = ["-o", f"output={tmp_path / 'output'}"]  # which names the newest run's place, and changes nothing
-    done = subprocess.run([*command, "--resume", *where], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    changed = call([*train, "--resume", "-o", "training.epochs=3"])
+    refused(changed, "a resumed run keeps its settings: training.epochs was 2, is now 3")
+    done = call([*train, "--resume"])
     assert done.returncode == 0, done.stderr
     assert "fold 1 of 2: is done" in done.stdout
     assert (run / "fold_0" / "scores_test.csv").stat().st_mtime_ns == before
-    assert len(read_scores(run / "scores_out_of_fold.csv")) == 48
+    for fold in range(2):
+        assert what_a_run_is(fold_folder(run, fold)) == what_a_run_is(fold_folder(unbroken, fold))
+    tables = [read_scores(place / "scores_out_of_fold.csv").drop(columns="model_id") for place in (run, unbroken)]
+    pd.testing.assert_frame_equal(*tables, check_exact=True)
+    assert len(tables[0]) == 48
     assert "pooled" in done.stdout
     assert (run / "report" / "index.html").is_file()
 
