@@ -19,11 +19,15 @@ GRACE_S = 2.0  # a killed holder's children notice within half a second, and let
 
 
 @contextmanager
-def written_beside(path: Path) -> Iterator[Path]:
+def written_beside(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """Give a name beside the path, to be written in the block; it takes the path's place when the block ends well.
 
     Whoever opens the path finds the old file whole or the new one, after a power cut too: the bytes are on the disk before
     the name is. Two processes may do this at once; the later one's file stays. What a failed block wrote is removed.
+
+    Args:
+        path: The file.
+        durable: Wait until it is on the disk, which a power cut then finds whole; without, only other processes do.
 
     Raises:
         OSError: As the system says it, with the path as its file name.
@@ -31,9 +35,11 @@ def written_beside(path: Path) -> Iterator[Path]:
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         yield beside
-        flush_file(beside)
+        if durable:
+            flush_file(beside)
         beside.replace(path)
-        flush_folder(path.parent)
+        if durable:
+            flush_folder(path.parent)
     except OSError as error:
         error.filename = error.filename if error.filename and error.filename != str(beside) else str(path)
         raise

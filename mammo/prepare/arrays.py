@@ -1,8 +1,6 @@
-"""Prepared arrays on disk: written whole or not at all, and read with or without a look at their checksum."""
+"""Prepared arrays on disk: written whole or not at all, and read only with a look at their checksum."""
 
-import contextlib
 import io
-import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,18 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mammo.errors import StoreError
-
-
-def open_array(path: Path) -> np.ndarray:
-    """Open a prepared array, memory-mapped; its content is not checked.
-
-    Raises:
-        StoreError: The file is gone or damaged.
-    """
-    try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise _damaged(path, str(error)) from error
+from mammo.files import written_beside
 
 
 def read_checked(path: Path, crc32: int) -> np.ndarray:
@@ -67,15 +54,10 @@ def write_array(path: Path, pixels: np.ndarray) -> int:
     """
     stream = io.BytesIO()
     np.lib.format.write_array(stream, np.ascontiguousarray(pixels), version=(1, 0), allow_pickle=False)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
     with writing(path):
         path.parent.mkdir(exist_ok=True)
-        try:
+        with written_beside(path, durable=False) as beside:
             beside.write_bytes(stream.getbuffer())
-            beside.replace(path)
-        finally:
-            with contextlib.suppress(OSError):
-                beside.unlink()
     return zlib.crc32(stream.getbuffer())
 
 

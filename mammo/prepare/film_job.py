@@ -5,7 +5,6 @@ import os
 import threading
 import time
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import cv2
@@ -82,16 +81,8 @@ def make_wishes(wishes: list[Wish], settings: PreprocessSettings, *, untrusted: 
     return [_make(wish, film, stamp, film_hash, settings, read) for wish in wishes]
 
 
-def make_wishes_under(parent: int, wishes: list[Wish], settings: PreprocessSettings, *, untrusted: bool) -> list[Made | Fault]:
-    """Do `make_wishes` in a worker of the process `parent`, and end with it, however it ends."""
-    if os.getppid() == parent:
-        _end_with(parent)
-    return make_wishes(wishes, settings, untrusted=untrusted)
-
-
-@cache
-def _end_with(parent: int) -> None:
-    """Watch the parent: joblib's workers would outlive a killed one by five minutes, and hold its output open."""
+def end_with(parent: int) -> None:
+    """End this worker when its parent does, however that ends: joblib's would outlive it by five minutes, and hold its output open."""
     threading.Thread(target=_watch, args=(parent,), daemon=True).start()
 
 

@@ -27,8 +27,8 @@ from mammo.errors import StoreError
 from mammo.files import locked, write_text
 from mammo.images.geometry import Box
 from mammo.images.preprocess import PreprocessSettings
-from mammo.prepare.arrays import open_array, read_checked, write_array, writing
-from mammo.prepare.film_job import Fault, Made, Wish, make_wishes, make_wishes_under, stamp_file
+from mammo.prepare.arrays import read_checked, write_array, writing
+from mammo.prepare.film_job import Fault, Made, Wish, end_with, make_wishes, stamp_file
 from mammo.progress import track
 from mammo.runtime import available_cores
 
@@ -148,14 +148,6 @@ class Store:
         """The file of an entry."""
         return self.folder / entry.file
 
-    def pixels(self, entry: Entry) -> np.ndarray:
-        """Open an entry's pixels, memory-mapped: uint16 [height, width].
-
-        Raises:
-            StoreError: The file is gone or damaged.
-        """
-        return open_array(self.path(entry))
-
     def read(self, entry: Entry) -> np.ndarray:
         """Read an entry's pixels, every byte checked: uint16 [height, width], read-only.
 
@@ -190,8 +182,9 @@ class Store:
             results: Iterable[list[Made | Fault]] = (make_wishes(group, self.settings, untrusted=untrusted) for group in groups)
         else:
             warnings.filterwarnings("ignore", message=r"\d+ tasks (have|which) ")  # an error that ends the work is told by itself
-            jobs = (joblib.delayed(make_wishes_under)(os.getpid(), group, self.settings, untrusted=untrusted) for group in groups)
-            results = joblib.Parallel(n_jobs=workers, return_as="generator_unordered", batch_size="auto")(jobs)
+            jobs = (joblib.delayed(make_wishes)(group, self.settings, untrusted=untrusted) for group in groups)
+            pool = joblib.Parallel(workers, "loky", return_as="generator_unordered", initializer=end_with, initargs=(os.getpid(),))
+            results = pool(jobs)
         for made in track(results, len(by_film), "preparing films"):
             yield from made
 

@@ -92,7 +92,7 @@ def test_pictures_show_the_lesions_box(tmp_path: Path) -> None:
     entry = prepared.entries[scores.index[scores["case_id"] == pictures[0].case_id][0]]
     assert entry.stored_box is not None
     picture = cv2.imdecode(np.frombuffer(pictures[0].jpeg, np.uint8), cv2.IMREAD_COLOR).astype(int)
-    scale = picture.shape[0] / prepared.store.pixels(entry).shape[0]
+    scale = picture.shape[0] / prepared.store.read(entry).shape[0]
     x, y, width, height = (value * scale for value in entry.stored_box)
     yellow = picture[..., 1] - picture[..., 0] > 80
     rows, columns = np.flatnonzero(yellow.any(axis=1)), np.flatnonzero(yellow.any(axis=0))
@@ -106,7 +106,7 @@ def test_pictures_of_a_breast_show_both_views(tmp_path: Path) -> None:
     scores = scores_of(prepared)
     picture = make_pictures(scores, np.full(len(scores), 0.5), prepared, count=1)[0]
     shape = cv2.imdecode(np.frombuffer(picture.jpeg, np.uint8), cv2.IMREAD_COLOR).shape
-    first, second = (prepared.store.pixels(entry).shape for entry in prepared.entries[:2])
+    first, second = (prepared.store.read(entry).shape for entry in prepared.entries[:2])
     assert shape[1] > shape[0]
     assert first == second
     assert shape[1] / shape[0] == pytest.approx(2 * first[1] / first[0], abs=0.03)

@@ -86,7 +86,7 @@ def _about(case: pd.Series) -> str:
 
 def _draw(store: Store, entries: list[Entry]) -> bytes:
     """The views side by side, each at most `SIDE_PX` a side, as JPEG."""
-    tiles = [_tile(np.asarray(store.pixels(entry)), entry.stored_box) for entry in entries]
+    tiles = [_tile(store.read(entry), entry.stored_box) for entry in entries]
     height = max(tile.shape[0] for tile in tiles)
     padded = []
     for number, tile in enumerate(tiles):
