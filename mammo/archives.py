@@ -105,9 +105,10 @@ def _words(why: BaseException) -> str:
 
 
 def _content_hash(archive: Path, below: Path) -> str:
-    """The archive's SHA-256, remembered for its path, size and time of change."""
+    """The archive's SHA-256, remembered for its path, place, size and times of change."""
     status = archive.stat()
-    stamp = hashlib.sha256(repr((str(archive.resolve()), status.st_size, status.st_mtime_ns)).encode(errors="surrogateescape")).hexdigest()
+    known_by = (str(archive.resolve()), status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    stamp = hashlib.sha256(repr(known_by).encode(errors="surrogateescape")).hexdigest()
     remembered = below / f".{stamp[:32]}.sha256"
     with suppress(OSError, UnicodeDecodeError):
         if re.fullmatch("[0-9a-f]{64}", text := remembered.read_text(encoding="utf-8")):

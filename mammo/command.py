@@ -45,8 +45,6 @@ def run(main: Callable[[], int | None]) -> None:
     except KeyboardInterrupt:
         _tell("stopped by the keyboard")
         code = 130
-    if hasattr(signal, "SIGCHLD"):
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # paddle's handler would raise for loader workers that end with the command
     sys.exit(code)
 
 

@@ -1,7 +1,7 @@
 """Run folders: `output/<config>/<time>/` is made here, `output/latest` points at the newest, and runs are found again."""
 
 import json
-import os
+import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -16,13 +16,12 @@ FOLDS_FILE = "cross_validation.json"
 LOCK_FILE = ".lock"
 
 
-def make_run_folder(output: Path, config_name: str, *, latest: bool = True) -> Path:
-    """Make a new, empty run folder and, unless told not to, point `output/latest` at it.
+def make_run_folder(output: Path, config_name: str) -> Path:
+    """Make a new, empty run folder.
 
     Args:
         output: The folder of all runs; made if it is not there.
         config_name: The settings file's name without its ending.
-        latest: Whether it is the run that commands take when none is named.
 
     Returns:
         The run folder; two runs of one second get different names.
@@ -34,16 +33,13 @@ def make_run_folder(output: Path, config_name: str, *, latest: bool = True) -> P
             folder.mkdir(parents=True)
         except FileExistsError:
             continue
-        if latest:
-            point_latest_at(output, folder)
         return folder
     raise DataMissingError(f"{output / config_name}: no free name for a run folder; is another program making them?")
 
 
 def point_latest_at(output: Path, folder: Path) -> None:
-    """Replace the link `output/latest` in one step, so that a reader never finds none."""
-    beside = output / f".latest-{os.getpid()}"
-    beside.unlink(missing_ok=True)
+    """Make a run the one that commands take when none is named: replace `output/latest` in one step, so that a reader never finds none."""
+    beside = output / f".latest-{secrets.token_hex(4)}"
     beside.symlink_to(folder.relative_to(output), target_is_directory=True)
     beside.replace(output / "latest")
 

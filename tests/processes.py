@@ -108,3 +108,8 @@ def refused(done: subprocess.CompletedProcess, *words: str) -> str:
     for word in words:
         assert word in lines[0], lines[0]
     return lines[0]
+
+
+def children(process: int) -> list[int]:
+    """The processes that one has started."""
+    return [int(name) for name in Path(f"/proc/{process}/task/{process}/children").read_text(encoding="utf-8").split()]

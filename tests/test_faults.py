@@ -11,7 +11,7 @@ import pytest
 
 from mammo.bench.soak import what_a_run_is
 from mammo.model.checkpoint import last_good, read_checkpoint
-from tests.processes import call, command, ended, may_mount, only_run, refused, settings_file, start, wait_until
+from tests.processes import call, children, command, ended, may_mount, only_run, refused, settings_file, start, wait_until
 from tests.tiny import write_films
 
 pytestmark = pytest.mark.slow
@@ -142,10 +142,6 @@ def test_run_whose_best_networks_are_all_damaged_goes_on(films: Path, trained: P
     best = read_checkpoint(run / "checkpoints" / "best").state
     assert best["epoch"] >= state["epoch"]
     assert best["metrics"]["validation/auc"] >= state["keepers"]["stopping"]["latest"]
-
-
-def children(process: int) -> list[int]:
-    return [int(name) for name in Path(f"/proc/{process}/task/{process}/children").read_text(encoding="utf-8").split()]
 
 
 def test_killed_loader_worker_is_one_line(films: Path) -> None:

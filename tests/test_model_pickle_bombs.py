@@ -126,6 +126,9 @@ BOMBS = {
     "a key nested two hundred thousand deep": lambda: b"\x80\x02})" + b"\x85" * 200_000 + b"K\1s.",
     "a type code of 2^60 tuples": lambda: LAUGHS + b"}U\1acnumpy.core.multiarray\nscalar\ncnumpy\ndtype\nh\x3b\x85RU\1x\x86Rs.",
     "slices of 2^60 tuples": lambda: LAUGHS + b"}U\x14UnpackBigParamInfor@@}U\1w}(U\6slices](h\x3beU\x0bOriginShape)usss.",
+    "keys made to collide": lambda: (
+        b"\x80\x02}(" + b"".join(b"\x8a\x0b" + (k * (2**61 - 1)).to_bytes(11, "little") + b"K\1" for k in range(1, 200_000)) + b"u."
+    ),
     "a frame of 2^63 bytes": lambda: b"\x80\x04\x95" + b"\xff" * 7 + b"\x7f}.",
     "bytes of 2^62": lambda: b"\x80\x04}U\1a\x8e" + b"\xff" * 7 + b"\x3fxs.",
     "a bytearray of 2^40": lambda: b"\x80\x05}U\1a\x96\0\0\0\0\0\1\0\0xs.",

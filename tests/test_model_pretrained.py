@@ -5,6 +5,7 @@ import importlib.util
 import io
 import pickle
 import re
+import shutil
 import tarfile
 import zipfile
 
@@ -198,6 +199,21 @@ def test_an_archive_without_one_weight_file_raises(tmp_path, files, told):
     archive = archived(tmp_path / "w.tar", files)
     with pytest.raises(WeightsError, match=told):
         load_pretrained(build_features("ResNet18_vd"), "ResNet18_vd", str(archive), cache=tmp_path / "cache")
+
+
+def test_unpacked_weights_that_changed_since_are_named(tmp_path):
+    write_tensors(tmp_path / "w.safetensors", ssld_form())
+    content = {"a.safetensors": (tmp_path / "w.safetensors").read_bytes()}
+    archive, cache = archived(tmp_path / "w.zip", content), tmp_path / "cache"
+    load_pretrained(build_features("ResNet18_vd"), "ResNet18_vd", str(archive), sha256=sha256_of(archive), cache=cache)
+    (file,) = cache.rglob("a.safetensors")
+    damaged = bytearray(file.read_bytes())
+    damaged[-1] ^= 1
+    file.write_bytes(damaged)
+    with pytest.raises(WeightsError, match=r"a\.safetensors: is damaged: it has another SHA-256 than .* unpacked from .*w\.zip"):
+        load_pretrained(build_features("ResNet18_vd"), "ResNet18_vd", str(archive), sha256=sha256_of(archive), cache=cache)
+    shutil.rmtree(file.parent)
+    load_pretrained(build_features("ResNet18_vd"), "ResNet18_vd", str(archive), sha256=sha256_of(archive), cache=cache)
 
 
 def test_an_archive_with_another_hash_is_not_unpacked(tmp_path):

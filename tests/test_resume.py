@@ -1,9 +1,12 @@
 """A run can be killed at any moment: resumed, it ends with the very same weights, scores and log as one never stopped."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -11,13 +14,42 @@ import pytest
 from visualdl import LogReader
 
 from mammo.bench.soak import what_a_run_is
+from mammo.data.loader import SHARED_MEMORY
 from mammo.files import locked
 from mammo.model.checkpoint import last_good
 from mammo.runs import LOCK_FILE
-from tests.processes import call, command, ended, kill, only_run, refused, send, settings_file, start, wait_until
+from tests.processes import call, children, command, ended, kill, only_run, refused, send, settings_file, start, wait_until
 from tests.tiny import write_films
 
 pytestmark = pytest.mark.slow
+SIGNAL_IN_SWAP = """
+import os, signal, sys
+from pathlib import Path
+from mammo.command import run
+from mammo.config import load_settings
+from mammo.training.ema import WeightAverage
+from mammo.training.folds import train
+
+config, swap = Path(sys.argv[1]), int(sys.argv[2])
+
+class SlowAverage(WeightAverage):
+    swaps = 0
+
+    def __init__(self, network, decay):
+        super().__init__(network, decay)
+        self.all_at_once, network.set_state_dict = network.set_state_dict, self.one_by_one
+
+    def one_by_one(self, state):
+        SlowAverage.swaps += 1
+        for number, (name, value) in enumerate(state.items()):
+            self.all_at_once({**self._network.state_dict(), name: value})
+            if SlowAverage.swaps == swap and number == len(state) // 2:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+import mammo.training.trainer as trainer
+trainer.WeightAverage = SlowAverage
+run(lambda: train(load_settings(config), config.stem) and None)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +138,47 @@ def test_signal_in_scoring_stops_there_and_scores_again(films: Path, whole: dict
     assert done.returncode == 143
     end(films, name)
     assert what_a_run_is(only_run(films, name)) == whole
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 0.3, 0.7])
+def test_signal_to_all_processes_finishes_the_step(films: Path, whole: dict[str, str], pause_s: float) -> None:
+    """As a batch system sends it: the loader's workers die at once, the main process is somewhere in a step."""
+    name = f"group{pause_s}"
+    config = settings_file(films, name, training__checkpoint={"every_minutes": 0}, training__workers=2)
+    process = start(command("train", "-c", config), start_new_session=True)
+    assert wait_until(process, lambda: any((films / name / name).glob("2*/visualdl/*")))
+    time.sleep(pause_s)
+    os.killpg(process.pid, signal.SIGTERM)
+    done = ended(process)
+    run = only_run(films, name)
+    assert (done.returncode, done.stderr.strip().splitlines()[-1].endswith(f"--resume {run}")) == (143, True), done.stderr
+    assert "Traceback" not in done.stderr
+    end(films, name)
+    assert what_a_run_is(run) == whole
+
+
+@pytest.mark.parametrize("swap", [1, 2])
+def test_signal_amid_the_swap_of_averaged_weights_mixes_nothing(films: Path, whole: dict[str, str], swap: int) -> None:
+    """The averaged weights come in one by one for scoring (swap 1) and go out again (2); the signal falls between two of them."""
+    name = f"swap{swap}"
+    line = [sys.executable, "-c", SIGNAL_IN_SWAP, str(settings_file(films, name, training__checkpoint={})), str(swap)]
+    done = call(line)
+    assert done.returncode == 143, done.stderr
+    end(films, name)
+    assert what_a_run_is(only_run(films, name)) == whole
+
+
+def test_killed_run_leaves_nothing_in_shared_memory(films: Path) -> None:
+    name = "shared"
+    process = start(command("train", "-c", settings_file(films, name, training__workers=2, training__epochs=40)))
+    assert wait_until(process, lambda: any((films / name / name).glob("2*/checkpoints/last")))
+    workers = children(process.pid)
+    assert [file for worker in workers for file in SHARED_MEMORY.glob(f"paddle_{worker}_*")]
+    kill(process, lambda: True)
+    deadline = time.monotonic() + 10
+    while any(Path(f"/proc/{worker}").exists() for worker in workers) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert [file for worker in workers for file in SHARED_MEMORY.glob(f"paddle_{worker}_*")] == []
 
 
 def test_two_writers_of_one_run_are_told_apart(films: Path) -> None:

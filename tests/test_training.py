@@ -8,7 +8,7 @@ import pytest
 
 from mammo.errors import TrainingError, WeightsError
 from mammo.inference.load import load_run, predict_file
-from mammo.model.checkpoint import read_checkpoint, write_checkpoint
+from mammo.model.checkpoint import last_good, read_checkpoint, write_checkpoint
 from mammo.model.network import build_network
 from mammo.runtime import paddle, seed_everything
 from mammo.settings import FreezeSettings, LossSettings, ModelSettings, OptimizerSettings, ScheduleSettings, TrainingSettings
@@ -225,6 +225,18 @@ def test_checkpoint_with_a_flipped_byte_names_the_file(tmp_path: Path) -> None:
     file.write_bytes(content)
     with pytest.raises(WeightsError, match=r"network\.safetensors: does not have the SHA-256"):
         read_checkpoint(tmp_path / "last")
+
+
+def test_checkpoint_killed_between_its_renames_is_the_new_one(tmp_path: Path) -> None:
+    for epoch in (1, 2):
+        write_checkpoint(tmp_path / "last", {"network": {"w": np.full(2, epoch, np.float32)}}, {"epoch": epoch})
+    (tmp_path / "last").rename(tmp_path / ".last.new")
+    (tmp_path / ".last.previous" / "network.safetensors").write_bytes(b"")
+    assert read_checkpoint(tmp_path / "last").state == {"epoch": 2}
+    assert last_good(tmp_path / "last").state == {"epoch": 2}
+    (tmp_path / ".last.new" / "hashes.json").unlink()  # as it is before it is whole
+    with pytest.raises(WeightsError, match=r"and of the one before it: .*network\.safetensors: does not have the SHA-256"):
+        last_good(tmp_path / "last")
 
 
 def test_checkpoint_killed_between_its_renames_is_the_one_before(tmp_path: Path) -> None:

@@ -1,15 +1,16 @@
 """A dataset in, batches out: images float32 [N, V, C, H, W], present bool [N, V], target [N, 2], weight [N], index [N]."""
 
+import contextlib
 import errno
 import os
-import re
 import shutil
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from multiprocessing import SimpleQueue
+from multiprocessing import SimpleQueue, active_children
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ class Loader:
             collate_fn: Makes a batch of cases.
             how: `batch_sampler`, or `batch_size` and its kin, as paddle takes them.
         """
-        with telling_dead_workers(), _telling_no_space():
+        with _telling_no_space():
             self._told: SimpleQueue[MammoError] | None = SimpleQueue() if workers else None
         source = _Telling(dataset, self._told) if self._told else dataset
         self._loader = paddle.io.DataLoader(source, num_workers=workers, collate_fn=collate_fn, worker_init_fn=_Worker(), **how)
@@ -102,11 +103,11 @@ class Loader:
             yield from self._loader
             return
         if SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free < LEAST_SHARED_BYTES:
-            raise LoaderError(_why(None))
-        batches = None
+            raise LoaderError(_why("no worker can start"))
+        batches, workers = None, _Workers()
         while True:
-            with telling_dead_workers(), _telling_no_space():
-                batches = batches or iter(self._loader)
+            with workers.watched(), _telling_no_space():
+                batches = batches or workers.started(self._loader)
                 batch = next(batches, None)
             if batch is None:
                 return
@@ -115,17 +116,54 @@ class Loader:
             yield batch
 
 
-@contextmanager
-def telling_dead_workers() -> Iterator[None]:
-    """Tell the end of a worker in plain words; paddle raises it wherever the main process happens to be.
+class _Workers:
+    """A loader's processes, whose end is told where a batch is asked for.
 
-    Raises:
-        LoaderError: A worker has ended.
+    paddle would tell it by a signal of its own, in the middle of a step, whose half would then be saved (measured).
     """
-    try:
-        yield
-    except SystemError as error:
-        raise LoaderError(_why(error)) from error
+
+    def __init__(self) -> None:
+        self._processes: list[BaseProcess] = []
+
+    def started(self, loader: paddle.io.DataLoader) -> Iterator[list[paddle.Tensor]]:
+        """Start them."""
+        before = set(active_children())
+        batches = iter(loader)
+        self._processes = [process for process in active_children() if process not in before]
+        if hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        return batches
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Hold that none has died, before and after a batch is got.
+
+        Raises:
+            LoaderError: One has; what it left in shared memory is removed.
+        """
+        self._check()
+        try:
+            yield
+        except SystemError as error:
+            self._check()
+            raise LoaderError(_why("a worker process ended")) from error
+
+    def _check(self) -> None:
+        codes = [process.exitcode for process in self._processes if process.exitcode]
+        if not codes:
+            return
+        for process in self._processes:
+            if process.exitcode and process.pid:
+                _forget(process.pid)
+        how = f" (killed by signal {signal.Signals(-codes[0]).name})" if codes[0] < 0 else ""
+        raise LoaderError(_why(f"a worker process ended{how}"))
+
+
+def _forget(worker: int) -> None:
+    """Remove the batches that a worker left in shared memory: nothing else does when it or its parent is killed."""
+    for file in SHARED_MEMORY.glob(f"paddle_{worker}_*"):
+        with contextlib.suppress(OSError):
+            file.unlink()
 
 
 @contextmanager
@@ -136,7 +174,7 @@ def _telling_no_space() -> Iterator[None]:
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        raise LoaderError(_why(error)) from error
+        raise LoaderError(_why("a worker process ended")) from error
 
 
 class _Telling(paddle.io.Dataset):
@@ -175,12 +213,11 @@ class _Worker:
     def _end_with_parent(self) -> None:
         while os.getppid() == self._parent:
             time.sleep(PARENT_CHECK_S)
+        _forget(os.getpid())
         os._exit(1)
 
 
-def _why(error: Exception | None) -> str:
-    ended = re.search(r"killed by signal: (\w+)", str(error))
-    how = f"a worker process ended (killed by signal {ended[1]})" if ended else "a worker process ended" if error else "no worker can start"
+def _why(how: str) -> str:
     shared = ""
     if SHARED_MEMORY.is_dir():
         usage = shutil.disk_usage(SHARED_MEMORY)

@@ -1,7 +1,6 @@
 """The header of a source image enters; what of it may leave the house, each value checked and written anew, leaves.
 
-An element that is not named here is dropped. The basic profile of PS3.15 Annex E says what must not be kept: no element below
-stands in its Table E.1-1. PS3.3 says which elements a mammography, DX, CR or secondary capture image must have.
+What is not named here is dropped; none of it stands in Table E.1-1 of PS3.15's basic profile. PS3.3 says which are required.
 """
 
 import re
@@ -54,8 +53,9 @@ MODELS = {
         "FDR-3000AWS", "MicroDose", "Giotto Class", "Giotto Image", "Planmed Nuance", "Planmed Clarity", "Planmed Sophie", "Helianthus",
     )
 }  # fmt: skip
-MOST_ITEMS = 20
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,2})?")
+MOST_ITEMS = 20
+SHORT = re.compile(r"[+-]?[0-9]+(\.[0-9]{0,3}0*)?([eE]\+?0?[0-6])?")  # more decimals could spell a date
 WHOLE = re.compile(r"[+-]?[0-9]+")
 DIRECTION = re.compile(r"(?=[APRLHF]{1,3}$)(?!.*(A.*P|P.*A|R.*L|L.*R|H.*F|F.*H|(.).*\2))")
 Check = Callable[[list[Any]], tuple[list[Any], bool]]
@@ -73,7 +73,7 @@ def _terms(*terms: str, most: int = 1) -> Check:
 
 
 def _number(low: float, high: float, *, most: int = 1, least: int = 1, form: re.Pattern[str] = NUMBER) -> Check:
-    """Let pass numbers of a range too narrow for a date or an id, digits as they stand (PS3.5 6.2: at most 16 characters)."""
+    """Let pass numbers of a range, digits as they stand (PS3.5 6.2: at most 16 characters); none is wide enough for a date or an id."""
 
     def check(values: list[Any]) -> tuple[list[Any], bool]:
         found = [str(value).strip() for value in values]
@@ -194,8 +194,8 @@ KEPT: dict[str, dict[str, Check]] = {
         "RescaleIntercept": _number(-1e6, 1e6),
         "RescaleSlope": _number(-1e6, 1e6),
         "RescaleType": _terms("US", "OD", "HU"),
-        "WindowCenter": _number(-1e6, 1e6, most=16),
-        "WindowWidth": _number(0, 1e6, most=16),
+        "WindowCenter": _number(-1e6, 1e6, most=16, form=SHORT),
+        "WindowWidth": _number(0, 1e6, most=16, form=SHORT),
         "VOILUTFunction": _terms("LINEAR", "LINEAR_EXACT", "SIGMOID"),
         "PresentationLUTShape": _terms("IDENTITY", "INVERSE"),
     },

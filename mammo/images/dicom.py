@@ -12,12 +12,13 @@ import pydicom.uid as uids
 from pydicom import Dataset, dcmread
 from pydicom.encaps import generate_frames
 from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.filereader import read_dataset
 from pydicom.pixels import get_decoder, pixel_array
 
 from mammo.errors import ImageError
 from mammo.images.codestream import codestream_size
 from mammo.images.dicom_header import DISPLAY_KEYWORDS, display_of, whole_number
-from mammo.images.dicom_walk import check_structure
+from mammo.images.dicom_walk import DEFLATED, check_structure
 from mammo.images.display import Display
 from mammo.images.guards import DECODER_FAULTS, check_ratio, check_size
 
@@ -112,7 +113,8 @@ def silence_readers() -> None:
 
 def _read_dataset(path: Path) -> Dataset:
     try:
-        check_structure(path)
+        if check_structure(path) != DEFLATED and _parser_would_inflate(path):
+            raise ImageError(f"{path}: hides deflated content; the file is damaged, or meant to do harm: leave it out")
         # Only what decoding and display need is read: names and ids never enter memory.
         dataset = dcmread(path, force=True, specific_tags=[*LAYOUT_KEYWORDS, *DISPLAY_KEYWORDS])
         if "TransferSyntaxUID" not in dataset.file_meta:
@@ -124,6 +126,18 @@ def _read_dataset(path: Path) -> Dataset:
     except HEADER_FAULTS as error:
         raise ImageError(f"{path}: damaged or cut-short DICOM file ({type(error).__name__}); fetch it again") from error
     return dataset
+
+
+def _parser_would_inflate(path: Path) -> bool:
+    """Whether pydicom, in either of its ways to read group 2, finds the one transfer syntax of which it unpacks all at once."""
+    for implicit in (False, True):
+        with path.open("rb") as file:
+            if file.read(132)[128:] != b"DICM":
+                file.seek(0)
+            meta = read_dataset(file, is_implicit_VR=implicit, is_little_endian=True, stop_when=lambda tag, kind, length: tag >> 16 != 2)
+        if DEFLATED in str(meta.get("TransferSyntaxUID", "")):
+            return True
+    return False
 
 
 def _checked_decoder(dataset: Dataset, path: Path) -> str:
@@ -145,7 +159,9 @@ def _checked_decoder(dataset: Dataset, path: Path) -> str:
     decoder = _available_decoder(syntax, path)
     check_ratio(path, height * width * (allocated // 8), len(dataset.PixelData))
     size = codestream_size(next(generate_frames(dataset.PixelData, number_of_frames=1)))
-    if size is not None and size != (height, width):
+    if size is not None and size[2] != 1:
+        raise ImageError(f"{path}: expected one gray channel, got compressed data of {size[2]}; colour DICOM is not read")
+    if size is not None and size[:2] != (height, width):
         raise ImageError(f"{path}: its header says {width} × {height} pixels, its compressed data {size[1]} × {size[0]}; fetch it again")
     return decoder
 

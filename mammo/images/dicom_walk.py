@@ -5,6 +5,7 @@ that comes next has its own say about damage.
 """
 
 import io
+import re
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ CHUNK_BYTES = 2**20
 DEFLATED = "1.2.840.10008.1.2.1.99"
 IMPLICIT = "1.2.840.10008.1.2"
 BIG_ENDIAN = "1.2.840.10008.1.2.2"
+LONGEST_UID, UID, BLANKS = 64, re.compile(r"[0-9.]{1,64}"), b" \0\t\r\n"
 SYNTAX_TAG, PIXEL_DATA = 0x00020010, 0x7FE00010
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 UNDEFINED = 0xFFFFFFFF
@@ -44,8 +46,11 @@ class _Element:
     implicit: bool
 
 
-def check_structure(path: Path) -> None:
+def check_structure(path: Path) -> str:
     """Refuse a DICOM file that would exhaust its parser or contradicts its own length.
+
+    Returns:
+        The transfer syntax as it was walked through, or '' where none is named: the parser must see the same.
 
     Raises:
         ImageError: Sequences nest deeper than `MAX_NESTING`, an element is longer than what is left of the file, there are
@@ -60,9 +65,10 @@ def check_structure(path: Path) -> None:
             file.seek(start)
             content = _inflated(path, file, size - start)
             _Walk(path, io.BytesIO(content), len(content), big_endian=False).elements(0, implicit=False)
-            return
+            return syntax
         implicit, big_endian = _encoding(file, start, syntax)
         _Walk(path, file, size, big_endian=big_endian).elements(start, implicit=implicit)
+        return syntax
 
 
 def _encoding(file: BinaryIO, start: int, syntax: str) -> tuple[bool, bool]:
@@ -103,7 +109,9 @@ class _Walk:
             self._refuse_beyond(element.value_at + element.length)
             if element.tag == SYNTAX_TAG:
                 self._file.seek(element.value_at)
-                syntax = self._file.read(min(element.length, 64)).rstrip(b" \0").decode("ascii", "replace")
+                syntax = self._file.read(min(element.length, LONGEST_UID + 1)).strip(BLANKS).decode("ascii", "replace")
+                if not UID.fullmatch(syntax):
+                    raise ImageError(f"{self._path}: its transfer syntax is no UID; the file is damaged, or meant to do harm: leave it out")
             position = element.value_at + element.length
         return syntax, position
 

@@ -1,9 +1,9 @@
 """The guarded door: a file from a stranger enters and is decoded in a process of its own; a film, or one clear error, leaves.
 
-The process has limits of time and memory, writes no file and starts no process; when it dies, hangs or breaks a limit it
-is replaced, and the next file is read by another. Nothing that it says is run, and no size that it names is believed.
-What it may still do is read other files of this user and use the network: the operating system's means (a container, a
-user of its own) close that door.
+The process has limits of time and memory; when it dies, hangs or breaks a limit it is replaced, and the next file is read by
+another. Nothing that it says is run, and no size that it names is believed. It can make no file longer and, but for root's,
+start no process. Taken over, it may still read, empty and remove this user's files and use the network: the operating
+system's means (a container, a user of its own) close that door.
 """
 
 import atexit

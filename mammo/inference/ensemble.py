@@ -64,7 +64,7 @@ def judge_ensemble(runs: list[Path], *, output: Path, manifest: Path | None = No
     else:
         scores = _mean(members, "scores_test.csv")
         excluded = read_table(members[0] / "excluded.csv", "the list of excluded cases", error=DataMissingError)
-    target = out or make_run_folder(output, "ensemble", latest=False)
+    target = out or make_run_folder(output, "ensemble")
     copy_run_files(members[0], target, settings, names=(ENVIRONMENT_FILE, "excluded.csv"))
     write_json(target / MEMBERS_FILE, {"members": [str(member) for member in members]})
     hashes = ", ".join(sorted({read_hash(member, "split_sha256") for member in members}))

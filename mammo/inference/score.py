@@ -6,7 +6,7 @@ import pandas as pd
 from mammo.cases.samples import SUBGROUPS
 from mammo.cases.splits import Split
 from mammo.data.dataset import MammogramDataset
-from mammo.data.loader import Loader, evaluation_loader, telling_dead_workers
+from mammo.data.loader import Loader, evaluation_loader
 from mammo.errors import SplitError, WeightsError
 from mammo.evaluation.calibration import Calibrator
 from mammo.images.test_time import PLAIN, Variant, variants
@@ -62,7 +62,7 @@ def score_logits(network: MammogramNet, loader: Loader, *, what: str = "") -> tu
     network.eval()
     rows, logits = [], []
     batches = track(loader, len(loader), what) if what else loader
-    with paddle.no_grad(), telling_dead_workers():
+    with paddle.no_grad():
         for image, present, _, _, index in batches:
             both = network(image, present).astype("float32").numpy().astype(np.float64)
             rows.append(index.numpy())

@@ -38,7 +38,7 @@ def write_checkpoint(folder: Path, tensors: Mapping[str, Mapping[str, np.ndarray
     Raises:
         WeightsError: It cannot be written; the folder's old content stays as it was.
     """
-    beside = folder.with_name(f".{folder.name}.new")
+    beside = _beside(folder)
     previous = previous_of(folder)
     try:
         shutil.rmtree(beside, ignore_errors=True)
@@ -63,14 +63,14 @@ def read_checkpoint(folder: Path, *, groups: tuple[str, ...] | None = None) -> C
     """Read a checkpoint after checking every file's hash.
 
     Args:
-        folder: The checkpoint; where a kill fell between the two renames of a write, the one it was to replace.
+        folder: The checkpoint; where a kill fell between the two renames of a write, the one that was to take its place.
         groups: The tensor groups wanted; None for all.
 
     Raises:
         WeightsError: There is none, or a file is damaged (named).
     """
-    if not folder.exists() and previous_of(folder).exists():
-        folder = previous_of(folder)
+    if not folder.exists():
+        folder = next((other for other in _others(folder) if other.exists()), folder)
     hashes = _read_json(folder / HASH_FILE)
     wanted = {STATE_FILE, *(f"{group}.safetensors" for group in groups or ("network",))}
     if not isinstance(hashes, dict) or not wanted <= set(hashes):
@@ -88,22 +88,35 @@ def read_checkpoint(folder: Path, *, groups: tuple[str, ...] | None = None) -> C
 
 
 def last_good(folder: Path, *, groups: tuple[str, ...] | None = None) -> Checkpoint:
-    """Read a checkpoint, or where it is damaged, say so and read the one before it.
+    """Read a checkpoint, or where it is damaged, say so and read the one after or before it.
 
     Raises:
-        WeightsError: Neither is whole; both faults are told.
+        WeightsError: None is whole; all faults are told.
     """
-    try:
-        return read_checkpoint(folder, groups=groups)
-    except WeightsError as error:
-        if not (folder.exists() and previous_of(folder).exists()):
-            raise
+    faults = []
+    for place in (folder, *_others(folder)):
+        if not place.exists():
+            continue
         try:
-            found = read_checkpoint(previous_of(folder), groups=groups)
-        except WeightsError as other:
-            raise WeightsError(f"{error}; and of the one before it: {other}") from other
-        logger.warning("%s. Falling back to the one before it", error)
+            found = read_checkpoint(place, groups=groups)
+        except WeightsError as error:
+            faults.append(str(error))
+            continue
+        if faults:
+            logger.warning("%s. Falling back to the one beside it, of step %s", "; ".join(faults), found.state.get("step"))
         return found
+    if not faults:
+        return read_checkpoint(folder, groups=groups)  # which tells that there is none
+    raise WeightsError("; and of the one before it: ".join(faults))
+
+
+def _others(folder: Path) -> tuple[Path, Path]:
+    """Where a kill amid a write leaves a whole checkpoint: the new one, written but not yet in place, and the one before."""
+    return _beside(folder), previous_of(folder)
+
+
+def _beside(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.new")
 
 
 def previous_of(folder: Path) -> Path:

@@ -16,6 +16,7 @@ import numpy as np
 
 MOST_OPERATIONS = 2_000_000  # an array takes about 30; ResNet50_vd has 275
 SMALL_BYTES = 1 << 20
+HIGHEST_KEY = 2**31  # smaller ones are their own hashes, so they cannot be made to collide
 MOST_DIMENSIONS = 32
 TABLE_ITEM_BYTES = 100
 OTHER_ORDER = ">" if sys.byteorder == "little" else "<"
@@ -168,9 +169,9 @@ def _set_items(machine: Machine, items: list[Any]) -> None:
 
 
 def _key(key: Any) -> str | int:
-    """Hold that a table's key is a name: to look up a tuple of tuples can take a machine's whole time, or its stack."""
-    if type(key) not in (str, int):
-        raise refused(f"a table whose key is {kind_of(key)}; only names are")
+    """Hold that a table's key is a name or a small number: tuples of tuples, or large numbers made to collide, can take days."""
+    if type(key) is not str and not (type(key) is int and 0 <= key <= HIGHEST_KEY):
+        raise refused(f"a table whose key is {kind_of(key)}; only names and small numbers are")
     return key
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from mammo.archives import is_archive, unpacked, visible
 from mammo.errors import WeightsError, few_of
+from mammo.files import write_text
 from mammo.model.backbone import Backbone
 from mammo.model.download import default_cache, fetch
 from mammo.model.key_maps import SSLD_URLS, mapped, may_be_missing
@@ -98,7 +99,19 @@ def _weights_within(archive: Path, cache: Path | None) -> Path:
         raise WeightsError(
             f"{archive}: expected one .pdparams or .safetensors file in it, got {len(found)} ({names}); unpack it and name one"
         )
+    _hold_as_unpacked(found[0], archive, folder)
     return found[0]
+
+
+def _hold_as_unpacked(file: Path, archive: Path, folder: Path) -> None:
+    """Note a file's SHA-256 when it is unpacked, and hold later that it still has it."""
+    note, digest = file.with_name(f".{file.name}.sha256"), sha256_of(file)
+    if not note.is_file():
+        write_text(note, digest)
+    elif note.read_text(encoding="utf-8") != digest:
+        raise WeightsError(
+            f"{file}: is damaged: it has another SHA-256 than when it was unpacked from {archive}; remove {folder}, and run again"
+        )
 
 
 def _summed_stem(tensors: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:

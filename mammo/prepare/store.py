@@ -1,8 +1,8 @@
 """The prepared store: films in, 16-bit arrays on disk out, made once, found again by content and settings.
 
-`<folder>/<settings key>/index.jsonl` has a line per wish ever fulfilled; `<aa>/<content key>.npy` holds its pixels. Lines
-are only added, arrays are written beside and renamed, so a killed run leaves nothing that a later one could misread. One
-process fills a store at a time; others wait, and find what it made.
+`<folder>/<settings key>/index.jsonl` has a line per wish ever fulfilled, with a checksum of its own; `<aa>/<content key>.npy`
+holds its pixels. Lines are only added, arrays are written beside and renamed, so a killed run leaves nothing that a later one
+could misread. One process fills a store at a time; others wait, and find what it made.
 """
 
 import contextlib
@@ -35,6 +35,7 @@ from mammo.runtime import available_cores
 logger = logging.getLogger(__name__)
 LOCK_FILE = ".lock"
 MOST_NAMED = 5
+SUM = b', "crc32": '  # before a line's checksum, which is of the line without it
 FEW = 8  # below this many films, starting workers takes longer than they save
 
 
@@ -194,8 +195,8 @@ class Store:
         file = f"{name[:2]}/{name}.npy"
         crc32 = write_array(self.folder / file, made.pixels)
         entry = Entry(file, crc32, made.film_hash, made.film_box, made.stored_box, stamps)
-        line = json.dumps({"wish": asdict(made.wish), "entry": asdict(entry)}) + "\n"
-        _write_all(index, line.encode(), self._index)
+        line = json.dumps({"wish": asdict(made.wish), "entry": asdict(entry)}).encode()
+        _write_all(index, line[:-1] + SUM + b"%d}\n" % zlib.crc32(line), self._index)
         self._entries[made.wish] = entry
         return entry
 
@@ -219,10 +220,14 @@ def _is_unchanged(stamp: dict) -> bool:
 
 
 def _read_index(path: Path) -> Iterator[tuple[Wish, Entry]]:
-    """Read the lines of an index; a line cut short by a kill is passed over, and its image made again."""
+    """Read the lines of an index; one that is damaged, or cut short by a kill, is passed over, and its image made again."""
     if not path.is_file():
         return
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for whole_line in path.read_bytes().splitlines():
+        content, _, crc32 = whole_line.rpartition(SUM)
+        line = content + b"}"
+        if crc32 != b"%d}" % zlib.crc32(line):
+            continue
         try:
             both = json.loads(line)
             wish, entry = both["wish"], both["entry"]

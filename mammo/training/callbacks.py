@@ -118,7 +118,7 @@ class RecallMetric(paddle.callbacks.Callback):
         for name in [name for name in logs if "/" in name]:
             del logs[name]  # paddle hands the same dictionary to every fit of a process
         logs["train/loss_augmented"] = self._loss_sum / self.model.batch
-        with self._signals.at_once(), self.model.average.applied():
+        with self.model.average.applied(), self._signals.at_once():
             for part, loader in self._loaders.items():
                 rows, logits = self._score(part, loader)
                 labels = self._labels[rows]

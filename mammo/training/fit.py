@@ -17,7 +17,6 @@ from mammo.cases.audit import audit_split
 from mammo.cases.splits import Split, check_trainable
 from mammo.cases.table import exclusion_lines
 from mammo.config import dump_settings
-from mammo.data.loader import telling_dead_workers
 from mammo.errors import LoaderError, Stopped
 from mammo.files import write_text, written_beside
 from mammo.images.preprocess import PreprocessSettings
@@ -27,7 +26,7 @@ from mammo.model.checkpoint import Checkpoint, load_network
 from mammo.model.network import start_from_pretrained
 from mammo.prepare.gather import PreparedSplit, check_split, gather_split, prepare_split
 from mammo.progress import print_table
-from mammo.runs import CONFIG_FILE, ENVIRONMENT_FILE, make_run_folder, writing
+from mammo.runs import CONFIG_FILE, ENVIRONMENT_FILE, make_run_folder, point_latest_at, writing
 from mammo.runtime import describe
 from mammo.settings import Settings
 from mammo.training.assemble import Loaders, make_loaders, make_network, make_tuner
@@ -86,6 +85,8 @@ def fit(settings: Settings, name: str, *, resume: Path | None = None, into: Call
         stack.enter_context(saying_how_to_go_on(folder))
         logger.info("run folder: %s", folder)
         write_run_files(settings, folder, prepared)
+        if not resume and not into:
+            point_latest_at(settings.output, folder)
         about["split_sha256"] = prepared.split.sha256
         stopping = train(settings, tuner, loaders, prepared, folder, about=about, begun=begun)
 
@@ -152,6 +153,7 @@ def train(
     keepers: dict[str, Keeper] = {"stopping": stopping, "plateau": plateau, "losses": metric, "log": log, "visualdl": pictures}
     if begun:
         put_back(tuner, keepers, begun)
+        tuner.stop_training = stopping.waited >= training.early_stopping.patience  # which may be another now
         mend_best(begun, tuner, stopping, training.early_stopping.monitor)
         logger.info("resuming at epoch %d, after step %d of it", tuner.epoch + 1, tuner.batch)
     else:
@@ -183,19 +185,18 @@ def train(
 
 @contextmanager
 def saved_when_stopped(saver: Checkpointer, signals: StopSignals) -> Iterator[None]:
-    """Save the run when a signal ends the block, also by way of a loader whose workers the same signal has ended."""
+    """Save the run when a signal ends the block, or a loader does, whose workers the same signal may have ended."""
     try:
-        with telling_dead_workers():
-            yield
+        yield
     except Stopped:
         if not signals.impatient:
             saver.save()
         raise
     except LoaderError:
-        if signals.asked is None:
-            raise
         saver.save()
-        raise Stopped(signals.asked) from None
+        if signals.asked is not None:
+            raise Stopped(signals.asked) from None
+        raise
 
 
 def describe_run(settings: Settings) -> dict[str, Any]:

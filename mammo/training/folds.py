@@ -15,7 +15,16 @@ from mammo.files import write_text
 from mammo.inference.cross_validation import is_judged, judge_folds
 from mammo.inference.judged import Judged
 from mammo.prepare.gather import PreparedSplit
-from mammo.runs import CONFIG_FILE, fold_folder, is_cross_validation, make_run_folder, mark_cross_validation, read_folds, writing
+from mammo.runs import (
+    CONFIG_FILE,
+    fold_folder,
+    is_cross_validation,
+    make_run_folder,
+    mark_cross_validation,
+    point_latest_at,
+    read_folds,
+    writing,
+)
 from mammo.settings import Settings
 from mammo.tables import read_table
 from mammo.training.fit import fit, saying_how_to_go_on, write_environment
@@ -94,6 +103,7 @@ class _Place:
                 mark_cross_validation(self.folder, self._folds)
                 write_environment(self.folder, {})
                 write_text(self.folder / CONFIG_FILE, dump_settings(self._settings))
+                point_latest_at(self._settings.output, self.folder)
             check_same_cases(prepared, fold_folder(self.folder, 0))
             part = fold_folder(self.folder, fold)
             part.mkdir(exist_ok=True)

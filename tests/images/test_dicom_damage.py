@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pydicom.uid as uids
 import pytest
-from pydicom.encaps import encapsulate
+from pydicom.encaps import encapsulate, generate_frames
 
 from mammo.errors import ImageError
 from mammo.images.decode import read_film
-from mammo.images.dicom_walk import MAX_ELEMENTS, MAX_INFLATED_BYTES, MAX_NESTING
+from mammo.images.dicom_walk import MAX_ELEMENTS, MAX_INFLATED_BYTES, MAX_NESTING, check_structure
 from tests.images.dicom_files import film_dataset, ramp, saved
 
 REFUSED = {
@@ -117,6 +117,47 @@ def test_deflate_bomb_raises(tmp_path: Path) -> None:
     assert path.stat().st_size < 2**20
     with pytest.raises(ImageError, match=r"bomb\.dcm: \d+ bytes would become 13\d{7}, more than 200 times"):
         read_film(path)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [b" 1.2.840.10008.1.2.1.99 ", b"\n1.2.840.10008.1.2.1.99 ", b"1.2.840.10008.1.2.1.99" + b" " * 60],
+    ids=["blank before", "line before", "blanks after"],
+)
+def test_deflate_bomb_behind_an_odd_transfer_syntax_raises(tmp_path: Path, written: bytes) -> None:
+    path = deflated(tmp_path / "bomb.dcm", (bytes(2**20) for _ in range(600)), level=9)
+    content = path.read_bytes()
+    usual = struct.pack("<HH2sH", 2, 0x10, b"UI", 22) + b"1.2.840.10008.1.2.1.99"
+    assert content.count(usual) == 1
+    path.write_bytes(content.replace(usual, usual[:6] + struct.pack("<H", len(written)) + written))
+    with pytest.raises(ImageError, match=r"bomb\.dcm: (\d+ bytes would become 13\d{7}|its transfer syntax is no UID)"):
+        read_film(path)
+
+
+def test_transfer_syntax_that_only_the_parser_sees_raises(tmp_path: Path) -> None:
+    """An element of no known kind: its length has two bytes for pydicom and four for the walk, which passes over what follows."""
+    path = deflated(tmp_path / "bomb.dcm", [bytes(2**10)])
+    usual = struct.pack("<HH2sH", 2, 0x10, b"UI", 22) + b"1.2.840.10008.1.2.1.99"
+    before, after = path.read_bytes().split(usual)
+    odd = struct.pack("<HH2sH", 2, 0x03, b"zz", 2) + b"1\0"
+    path.write_bytes(before[:132] + struct.pack("<HH2sH", 2, 0x02, b"UI", 2) + b"1\0" + odd + usual + after[-60:] + bytes(2**18))
+    assert check_structure(path) == ""
+    with pytest.raises(ImageError, match=r"bomb\.dcm: hides deflated content"):
+        read_film(path)
+
+
+@pytest.mark.parametrize(("syntax", "at"), [(uids.JPEG2000Lossless, 40), (uids.JPEGLSLossless, None)], ids=["JPEG 2000", "JPEG-LS"])
+def test_more_channels_in_the_compressed_data_than_one_raise(tmp_path: Path, syntax: uids.UID, at: int | None) -> None:
+    dataset = film_dataset(ramp(80, 96))
+    dataset.compress(syntax)
+    frame = bytearray(next(generate_frames(dataset.PixelData, number_of_frames=1)))
+    if at is None:
+        frame[frame.index(b"\xff\xf7") + 9] = 3
+    else:
+        frame[at : at + 2] = (16_384).to_bytes(2, "big")
+    dataset.PixelData = encapsulate([bytes(frame)])
+    with pytest.raises(ImageError, match=r"a\.dcm: expected one gray channel, got compressed data of (3|16384)"):
+        read_film(saved(dataset, tmp_path / "a.dcm"))
 
 
 def test_deflated_content_of_fair_ratio_and_too_great_size_raises(tmp_path: Path) -> None:
