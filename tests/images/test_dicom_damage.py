@@ -139,7 +139,7 @@ def test_transfer_syntax_that_only_the_parser_sees_raises(tmp_path: Path) -> Non
     path = deflated(tmp_path / "bomb.dcm", [bytes(2**10)])
     usual = struct.pack("<HH2sH", 2, 0x10, b"UI", 22) + b"1.2.840.10008.1.2.1.99"
     before, after = path.read_bytes().split(usual)
-    odd = struct.pack("<HH2sH", 2, 0x03, b"zz", 2) + b"1\0"
+    odd = struct.pack("<HH2sH", 2, 0x03, b"A~", 2) + b"1\0"
     path.write_bytes(before[:132] + struct.pack("<HH2sH", 2, 0x02, b"UI", 2) + b"1\0" + odd + usual + after[-60:] + bytes(2**18))
     assert check_structure(path) == ""
     with pytest.raises(ImageError, match=r"bomb\.dcm: hides deflated content"):
