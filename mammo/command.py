@@ -33,6 +33,9 @@ def run(main: Callable[[], int | None]) -> None:
     except MammoError as error:
         _tell(str(error))
         code = 2
+    except MemoryError:
+        _tell("the memory is full; give the process more, or lower data.prepare_workers, training.workers or training.batch_size")
+        code = 2
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0

@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import filelock
 
 from mammo.errors import InUseError
 
 logger = logging.getLogger(__name__)
+MOST_JSON_BYTES = 64 << 20
 GRACE_S = 2.0  # a killed holder's children notice within half a second, and let go too
 
 
@@ -54,6 +56,26 @@ def write_text(path: Path, text: str) -> None:
         beside.write_text(text, encoding="utf-8")
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds a table, as all of a run's do.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is none, in words; also one of lists in lists without end, or longer than any run's.
+    """
+    with path.open("rb") as file:
+        content = file.read(MOST_JSON_BYTES + 1)
+    if len(content) > MOST_JSON_BYTES:
+        raise ValueError(f"longer than {MOST_JSON_BYTES} bytes")
+    try:
+        found = json.loads(content.decode("utf-8"))
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"expected a table of names and values, got a {type(found).__name__}")
+    return found
+
+
 def flush_file(path: Path) -> None:
     """Wait until a file's bytes are on the disk."""
     with path.open("rb") as file:
@@ -70,8 +92,35 @@ def flush_folder(folder: Path) -> None:
             os.close(handle)
 
 
+class Lock:
+    """A lock file that this process holds."""
+
+    def __init__(self, path: Path, doing: str) -> None:
+        self._path, self._doing, self._place = path, doing, _place(path)
+
+    def check(self) -> None:
+        """Hold that the file is still the one that was locked: removed or moved, it keeps nobody out.
+
+        Raises:
+            InUseError: It is not.
+        """
+        if _place(self._path) != self._place:
+            raise InUseError(
+                f"{self._doing}, but its lock {self._path} was removed or moved under way, and another process may write there: "
+                "stopped before anything is mixed; what was saved is whole"
+            )
+
+
+def _place(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 @contextmanager
-def locked(path: Path, *, doing: str, wait: bool = False) -> Iterator[None]:
+def locked(path: Path, *, doing: str, wait: bool = False) -> Iterator[Lock]:
     """Hold a lock file while the block runs; the system lets go of it when the process ends, however it ends.
 
     Args:
@@ -97,7 +146,7 @@ def locked(path: Path, *, doing: str, wait: bool = False) -> Iterator[None]:
         with contextlib.suppress(OSError):  # only for the other's message
             about = {"process": os.getpid(), "machine": socket.gethostname(), "since": datetime.now().isoformat(timespec="seconds")}
             owner.write_text(json.dumps(about), encoding="utf-8")
-        yield
+        yield Lock(path, doing)
     finally:
         with contextlib.suppress(OSError):
             owner.unlink()

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from mammo.errors import DataMissingError, SettingsError
-from mammo.files import locked, write_text
+from mammo.files import Lock, locked, read_json, write_text
 
 CONFIG_FILE = "config.yaml"
 ENVIRONMENT_FILE = "environment.json"
@@ -52,20 +52,28 @@ def read_hash(folder: Path, name: str) -> str:
     """
     path = folder / ENVIRONMENT_FILE
     try:
-        return str(json.loads(path.read_text(encoding="utf-8"))[name])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return str(read_json(path)[name])
+    except (OSError, ValueError, KeyError) as error:
         raise DataMissingError(f"{path}: is missing or damaged ({error}), so the run's data are not known; use another run") from error
 
 
 @contextmanager
-def writing(folder: Path) -> Iterator[None]:
+def writing(folder: Path) -> Iterator[Lock]:
     """Keep a run folder to this process while the block runs.
 
     Raises:
         InUseError: Another process trains or judges that run.
     """
-    with locked(folder / LOCK_FILE, doing=f"{folder}: this run is being written"):
-        yield
+    with locked(folder / LOCK_FILE, doing=f"{folder}: this run is being written") as lock:
+        yield lock
+
+
+def network_sha256(folder: Path) -> str:
+    """The hash of a run's best network, as its checkpoint states it; empty where there is none."""
+    try:
+        return str(read_json(folder / "checkpoints" / "best" / "hashes.json")["network.safetensors"])
+    except (OSError, ValueError, KeyError):
+        return ""
 
 
 def find_run(output: Path, run: Path | None = None) -> Path:

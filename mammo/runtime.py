@@ -12,7 +12,10 @@ import logging
 import math
 import os
 import random
+import signal
+import threading
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +88,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     said = io.StringIO()
     # paddle's import warns of ccache, of deprecated parts of its own, and of the thread count that this module sets.
-    with warnings.catch_warnings(), contextlib.redirect_stderr(said):
+    with warnings.catch_warnings(), contextlib.redirect_stderr(said), _signals_held():
         warnings.simplefilter("ignore")
         for module in IMPORTED_BEFORE_PADDLE:
             importlib.import_module(module)
@@ -94,6 +97,26 @@ def __getattr__(name: str) -> Any:
     warnings.filterwarnings("ignore", message="When training, we now always track global mean and variance")
     globals()["paddle"] = paddle
     return paddle
+
+
+@contextlib.contextmanager
+def _signals_held() -> Iterator[None]:
+    """Let SIGINT and SIGTERM wait while paddle is imported, which cannot be cut off, and take back the handler that it replaces.
+
+    Its own would end the process with a traceback of C++.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard: list[int] = []
+    before = {number: signal.signal(number, lambda number, _: heard.append(number)) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+    if heard:
+        signal.raise_signal(heard[0])
 
 
 def select_device(wanted: str = "auto") -> str:

@@ -113,7 +113,7 @@ def test_damaged_last_checkpoint_falls_back_to_the_one_before(films: Path, train
     done = call(command("train", "--resume", run))
     assert done.returncode == 0, done.stderr
     assert "last/optimizer.safetensors: does not have the SHA-256" in done.stdout
-    assert "Falling back to the one before it" in done.stdout
+    assert "Falling back to the one beside it, of step " in done.stdout
     assert what_a_run_is(run) == before
 
 

@@ -12,6 +12,7 @@ from mammo.errors import SplitError, in_one_line
 from mammo.settings import DataSettings
 
 PARTS = ("train", "validation", "test")
+SPLIT_COLUMNS = ("case_id", "patient_id", "label", "part")
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,14 @@ class Split:
     @property
     def sha256(self) -> str:
         """A hash of who is where, the same whatever the order of rows."""
-        lines = sorted(f"{case}\t{patient}\t{label}\t{part}" for case, patient, label, part in self.frame().itertuples(index=False))
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+        return split_sha256(self.frame())
+
+
+def split_sha256(frame: pd.DataFrame) -> str:
+    """A hash of who is where: of the rows of `split.csv`, in whatever order."""
+    rows = frame[list(SPLIT_COLUMNS)].itertuples(index=False)
+    lines = sorted(f"{case}\t{patient}\t{label}\t{part}" for case, patient, label, part in rows)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def split_lesions(table: LesionTable, data: DataSettings) -> Split:

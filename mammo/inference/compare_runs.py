@@ -10,6 +10,7 @@ from mammo.evaluation.operating_point import fixed_decision
 from mammo.evaluation.scores import read_scores
 from mammo.inference.cross_validation import OUT_OF_FOLD_FILE
 from mammo.inference.decisions import read_decisions
+from mammo.inference.run_split import check_scored
 from mammo.runs import CONFIG_FILE, is_cross_validation, refuse_doubles
 from mammo.settings import Task
 
@@ -41,7 +42,10 @@ def _from_run(path: Path, name: str) -> System:
     if not (path / CONFIG_FILE).is_file():
         raise DataMissingError(f"{path}: is neither a run folder (it has no {CONFIG_FILE}) nor a score table")
     file = OUT_OF_FOLD_FILE if is_cross_validation(path) else "scores_test.csv"
-    return System(name, read_scores(path / file), read_decisions(path))
+    scores = read_scores(path / file)
+    if not is_cross_validation(path) and (path / "split.csv").is_file():
+        check_scored(path, scores)
+    return System(name, scores, read_decisions(path))
 
 
 def _from_file(path: Path, name: str, task: Task) -> System:

@@ -6,15 +6,24 @@ from pathlib import Path
 from mammo.errors import DataMissingError
 from mammo.evaluation.judge import Decisions, Judgement
 from mammo.evaluation.operating_point import Decision
-from mammo.files import write_text
-from mammo.runs import fold_folder, is_cross_validation, read_folds
+from mammo.files import read_json, write_text
+from mammo.runs import fold_folder, is_cross_validation, network_sha256, read_folds
 
 DECISION_FILE = "decision.json"
+NETWORK = "network_sha256"
 
 
-def write_decision(decision: Decision, folder: Path) -> None:
-    """Keep how scores become calls."""
-    write_json(folder / DECISION_FILE, decision.as_json())
+def write_decision(decision: Decision, folder: Path, *, network: str = "") -> None:
+    """Keep how scores become calls, and the hash of the network whose scores they are."""
+    write_json(folder / DECISION_FILE, decision.as_json() | {NETWORK: network})
+
+
+def is_of_its_network(folder: Path) -> bool:
+    """Whether a run's decision was made of the scores of its best network as it is now: training may have gone on since."""
+    try:
+        return read_json(folder / DECISION_FILE).get(NETWORK) == network_sha256(folder)
+    except (OSError, ValueError):
+        return False
 
 
 def write_judgement(judgement: Judgement, folder: Path) -> Path:
@@ -46,14 +55,14 @@ def read_decision(folder: Path) -> Decision:
     if is_cross_validation(folder):
         raise DataMissingError(f"{folder}: is a cross-validation; name one of its folds, such as {folder / 'fold_0'}")
     try:
-        decision = Decision.of_json(json.loads(path.read_text(encoding="utf-8")))
+        decision = Decision.of_json({key: value for key, value in read_json(path).items() if key != NETWORK})
     except FileNotFoundError:
         if (folder / "checkpoints" / "last").exists():
             advice = f"the run has not ended yet: go on with tools/train.py --resume {folder}"
         else:
             advice = "the run ended before its first epoch did: start a new one, or name another with --run"
         raise DataMissingError(f"{path}: is missing; {advice}") from None
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise DataMissingError(f"{path}: is no decision file ({error}); tools/train.py --resume {folder} makes it anew") from error
     return decision
 

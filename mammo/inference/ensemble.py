@@ -10,10 +10,11 @@ from mammo.evaluation.ensemble import mean_logits
 from mammo.evaluation.scores import read_scores
 from mammo.inference.cross_validation import judge_folds
 from mammo.inference.decisions import write_json
-from mammo.inference.evaluate import copy_run_files, known_patients, prepare_manifest
+from mammo.inference.evaluate import copy_run_files, prepare_manifest
 from mammo.inference.judge_run import keep_decision, keep_judgement
 from mammo.inference.judged import Judged
 from mammo.inference.load import load_run
+from mammo.inference.run_split import check_scored, known_patients
 from mammo.inference.score import score_part
 from mammo.prepare.gather import PreparedSplit
 from mammo.runs import (
@@ -99,6 +100,9 @@ def _check_members(members: list[Path], *, crossed: bool, manifest: Path | None)
 
 def _mean(members: list[Path], file: str) -> pd.DataFrame:
     tables = [read_scores(member / file) for member in members]
+    if file == "scores_test.csv":
+        for member, table in zip(members, tables, strict=True):
+            check_scored(member, table)
     return mean_logits(tables, [str(member / file) for member in members])
 
 

@@ -1,22 +1,21 @@
 """A run folder, and perhaps another data set, in; the judgement of its best network out."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
-
-import pandas as pd
 
 from mammo.cases.read import read_cases
 from mammo.cases.samples import make_samples
 from mammo.config import dump_settings
-from mammo.errors import DataMissingError, SettingsError, SplitError
+from mammo.errors import SettingsError, SplitError
 from mammo.files import write_text
 from mammo.inference.judge_run import decide, judge_part
 from mammo.inference.judged import Judged
 from mammo.inference.load import load_run
+from mammo.inference.run_split import known_patients
 from mammo.prepare.gather import PreparedSplit, gather_split, prepare_samples, prepare_split
 from mammo.runs import CONFIG_FILE, ENVIRONMENT_FILE, check_out, read_hash, writing
 from mammo.settings import Settings
-from mammo.tables import read_table
 
 RUN_FILES = (ENVIRONMENT_FILE, "split.csv", "excluded.csv", "log.jsonl")
 
@@ -41,6 +40,8 @@ def evaluate_run(folder: Path, *, manifest: Path | None = None, out: Path | None
     target = out or (folder / f"{manifest.resolve().parent.name}_{manifest.stem}" if manifest else folder)
     target.mkdir(parents=True, exist_ok=True)
     with writing(target):
+        if manifest and not out:
+            _keep_to(target, manifest)
         return _evaluate(folder, target, manifest, overrides)
 
 
@@ -54,7 +55,7 @@ def _evaluate(folder: Path, target: Path, manifest: Path | None, overrides: Sequ
         about = f"{folder.parent.name}, {folder.name}: test part"
     if overrides:
         copy_run_files(folder, target, settings)
-        decision = decide(settings, prepared, loaded.network, target)
+        decision = decide(settings, prepared, loaded.network, target, run=folder)
     if manifest is not None:
         settings, prepared = prepare_manifest(settings, manifest)
         known = known_patients([folder], prepared.split.samples.cases["patient_id"])
@@ -72,6 +73,15 @@ def copy_run_files(folder: Path, out: Path, settings: Settings, *, names: tuple[
             (out / name).write_bytes((folder / name).read_bytes())
 
 
+def _keep_to(target: Path, manifest: Path) -> None:
+    """Hold that a folder named after a manifest holds no judgement of another one of that name."""
+    note = target / "manifest.json"
+    whose = json.dumps({"manifest": str(manifest.resolve())})
+    if note.is_file() and note.read_text(encoding="utf-8") != whose:
+        raise SettingsError(f"{target}: holds the judgement of another manifest of that name; name a folder with --out")
+    write_text(note, whose)
+
+
 def _check_overrides(overrides: Sequence[str], out: Path | None) -> None:
     other = [override for override in overrides if not override.strip().startswith("evaluation.")]
     if other:
@@ -85,21 +95,6 @@ def prepare_manifest(settings: Settings, manifest: Path) -> tuple[Settings, Prep
     data = settings.data.model_copy(update={"kind": "manifest", "manifest": manifest})
     settings = settings.model_copy(update={"data": data})
     return settings, prepare_samples(settings, make_samples(read_cases(settings.data), settings.data.task))
-
-
-def known_patients(folders: list[Path], patients: pd.Series) -> tuple[str, ...]:
-    """Those of the patients that runs trained or chose on, sorted.
-
-    Raises:
-        DataMissingError: A run's list of cases is damaged.
-    """
-    learnt: set[str] = set()
-    for folder in folders:
-        split = read_table(folder / "split.csv", "the run's own list of cases", error=DataMissingError)
-        if not {"part", "patient_id"} <= set(split):
-            raise DataMissingError(f"{folder / 'split.csv'}: is damaged: it has no columns part and patient_id; use another run")
-        learnt |= set(split.loc[split["part"] != "test", "patient_id"])
-    return tuple(sorted(learnt & set(patients)))
 
 
 def _check_same_data(folder: Path, prepared: PreparedSplit) -> None:

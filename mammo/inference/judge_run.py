@@ -12,16 +12,19 @@ from mammo.inference.decisions import write_decision, write_judgement
 from mammo.inference.score import score_part
 from mammo.model.network import MammogramNet
 from mammo.prepare.gather import PreparedSplit
+from mammo.runs import network_sha256
 from mammo.settings import Settings
 
 
-def decide(settings: Settings, prepared: PreparedSplit, network: MammogramNet, folder: Path) -> Decision:
-    """Score the validation part, calibrate and choose thresholds on it, and keep both."""
+def decide(settings: Settings, prepared: PreparedSplit, network: MammogramNet, folder: Path, *, run: Path | None = None) -> Decision:
+    """Score the validation part, calibrate and choose thresholds on it, and keep both, with the hash of `run`'s network."""
     scores = score_part(settings, prepared, network, part="validation", model_id=folder.name)
-    return keep_decision(settings, scores, prepared.split.sha256, folder)
+    return keep_decision(settings, scores, prepared.split.sha256, folder, network=network_sha256(run or folder))
 
 
-def keep_decision(settings: Settings, validation: pd.DataFrame, split_sha256: str, folder: Path, *, part: str = "validation") -> Decision:
+def keep_decision(
+    settings: Settings, validation: pd.DataFrame, split_sha256: str, folder: Path, *, part: str = "validation", network: str = ""
+) -> Decision:
     """Make a decision from the logits of validation (or of another part that judges nothing), and write it and its scores."""
     evaluation = settings.evaluation
     decision, scores = make_decision(
@@ -34,7 +37,7 @@ def keep_decision(settings: Settings, validation: pd.DataFrame, split_sha256: st
         split_sha256=split_sha256,
     )
     write_scores(scores, folder / f"scores_{part.replace('-', '_')}.csv")
-    write_decision(decision, folder)
+    write_decision(decision, folder, network=network)
     return decision
 
 

@@ -3,19 +3,20 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mammo.config import load_settings
-from mammo.errors import DataMissingError, ImageError
+from mammo.errors import DataMissingError, ImageError, SettingsError, WeightsError, in_one_line
 from mammo.evaluation.operating_point import Decision
 from mammo.images.geometry import Box
 from mammo.images.normalise import to_network, to_unit
 from mammo.images.preprocess import PreprocessSettings, prepare_film, prepare_lesions
 from mammo.images.readers import readers
 from mammo.images.test_time import look, variants
-from mammo.inference.decisions import read_decision
-from mammo.model.checkpoint import load_network
+from mammo.inference.decisions import DECISION_FILE, is_of_its_network, read_decision
+from mammo.model.checkpoint import read_checkpoint, set_network
 from mammo.model.network import MammogramNet, build_network, input_channels
 from mammo.runs import CONFIG_FILE, is_trained
 from mammo.runtime import paddle
@@ -48,10 +49,37 @@ def load_run(folder: Path, overrides: Sequence[str] = ()) -> LoadedRun:
         raise DataMissingError(f"{folder}: holds no network; it is {other}, or go on with a run that was stopped")
     settings = load_settings(folder / CONFIG_FILE, overrides)
     decision = read_decision(folder)
+    checkpoint = read_checkpoint(folder / "checkpoints" / "best", groups=("network",))
+    _check_settings(folder, settings, checkpoint.state)
+    if not is_of_its_network(folder):
+        raise DataMissingError(
+            f"{folder / DECISION_FILE}: was made of another network than checkpoints/best, which training has changed since; "
+            f"go on with tools/train.py --resume {folder}"
+        )
     network, _ = build_network(settings.model, task=settings.data.task)
-    load_network(network, folder / "checkpoints" / "best")
+    set_network(network, checkpoint.tensors["network"], checkpoint.folder)
     network.eval()
     return LoadedRun(folder, settings, network, decision)
+
+
+def _check_settings(folder: Path, settings: Settings, state: dict[str, Any]) -> None:
+    """Hold that films are prepared and the network is built as they were in training."""
+    try:
+        was = {"data": state["preprocess"], "model": state["config"]["model"]}
+    except (KeyError, TypeError) as error:
+        raise WeightsError(f"{folder / 'checkpoints' / 'best'}: its state lacks {error}; start a new run") from error
+    now = {
+        "data": PreprocessSettings.from_data(settings.data).model_dump(mode="json"),
+        "model": settings.model.model_dump(mode="json"),
+    }
+    faults = [
+        f"{group}.{key} was {was[group].get(key)!r}, is now {now[group].get(key)!r}"
+        for group in now
+        for key in now[group] | was[group]
+        if was[group].get(key) != now[group].get(key) and key not in ("pretrained", "pretrained_sha256")
+    ]
+    if faults:
+        raise SettingsError(in_one_line(f"{folder / CONFIG_FILE}: was changed after training", faults) + "; set it back")
 
 
 def predict_file(run: LoadedRun, path: Path, *, box: Box | None = None) -> float:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from mammo.errors import WeightsError
-from mammo.files import flush_folder, write_text
+from mammo.files import flush_folder, read_json, write_text
 from mammo.model.tensors import read_tensors, sha256_of, write_tensors
 from mammo.runtime import paddle
 
@@ -73,7 +73,7 @@ def read_checkpoint(folder: Path, *, groups: tuple[str, ...] | None = None) -> C
         folder = next((other for other in _others(folder) if other.exists()), folder)
     hashes = _read_json(folder / HASH_FILE)
     wanted = {STATE_FILE, *(f"{group}.safetensors" for group in groups or ("network",))}
-    if not isinstance(hashes, dict) or not wanted <= set(hashes):
+    if not wanted <= set(hashes):
         raise WeightsError(f"{folder / HASH_FILE}: does not name {', '.join(sorted(wanted))}; {_damaged(folder)}")
     for name, expected in hashes.items():
         if Path(name).name != name or sha256_of(folder / name) != expected:
@@ -148,7 +148,7 @@ def set_network(network: paddle.nn.Layer, arrays: Mapping[str, np.ndarray], fold
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path)
     except FileNotFoundError:
         raise WeightsError(f"{path.parent}: expected a checkpoint, but {path.name} is missing; give a run that has saved one") from None
     except (OSError, ValueError) as error:

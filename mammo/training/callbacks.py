@@ -21,6 +21,7 @@ from mammo.errors import TrainingError, few_of
 from mammo.evaluation.calibration import to_probability
 from mammo.evaluation.metrics import count_confusion, cross_entropy, measure_at, measure_ranking
 from mammo.evaluation.operating_point import choose_threshold
+from mammo.files import Lock
 from mammo.inference.score import score_logits
 from mammo.progress import SECONDS_BETWEEN_LINES
 from mammo.runtime import derived_seed, paddle, seed_everything
@@ -34,9 +35,18 @@ class StepStart(paddle.callbacks.Callback):
     """Makes each step depend on (seed, epoch, batch) only, and sets its learning rate; a resumed epoch goes on at its batch."""
 
     def __init__(
-        self, dataset: MammogramDataset, sampler: EpochSampler, *, seed: int, epochs: int, schedule: ScheduleSettings, plateau: Plateau
+        self,
+        dataset: MammogramDataset,
+        sampler: EpochSampler,
+        *,
+        seed: int,
+        epochs: int,
+        schedule: ScheduleSettings,
+        plateau: Plateau,
+        lock: Lock,
     ) -> None:
         super().__init__()
+        self._lock = lock
         self._dataset, self._sampler, self._seed, self._epochs = dataset, sampler, seed, epochs
         self._schedule, self._plateau = schedule, plateau
 
@@ -48,7 +58,12 @@ class StepStart(paddle.callbacks.Callback):
         freeze_stages(self.model.network, self.model.settings.freeze, number)
 
     def on_train_batch_begin(self, step: int, logs: dict | None = None) -> None:
-        """Seed what chance draws in this step, and set the learning rate of the update that it belongs to."""
+        """Seed what chance draws in this step, and set the learning rate of the update that it belongs to.
+
+        Raises:
+            InUseError: The run is no longer this process's own.
+        """
+        self._lock.check()
         seed_everything(derived_seed(self._seed, self.model.epoch, self.model.batch))
         settings = self.model.settings
         per_epoch = -(-self._sampler.batches // settings.accumulate)

@@ -18,7 +18,7 @@ from mammo.cases.splits import Split, check_trainable
 from mammo.cases.table import exclusion_lines
 from mammo.config import dump_settings
 from mammo.errors import LoaderError, Stopped
-from mammo.files import write_text, written_beside
+from mammo.files import Lock, write_text, written_beside
 from mammo.images.preprocess import PreprocessSettings
 from mammo.inference.judge_run import decide, judge_part
 from mammo.inference.judged import Judged
@@ -69,7 +69,7 @@ def fit(settings: Settings, name: str, *, resume: Path | None = None, into: Call
         about = describe_run(settings)
         begun = None
         if resume:
-            stack.enter_context(writing(resume))
+            lock = stack.enter_context(writing(resume))
             begun = open_run(resume, settings, about=about)
         prepared = prepare(settings)
         loaders = make_loaders(settings, prepared)
@@ -81,14 +81,14 @@ def fit(settings: Settings, name: str, *, resume: Path | None = None, into: Call
 
         folder = resume or (into(prepared) if into else make_run_folder(settings.output, name))
         if not resume:
-            stack.enter_context(writing(folder))
+            lock = stack.enter_context(writing(folder))
         stack.enter_context(saying_how_to_go_on(folder))
         logger.info("run folder: %s", folder)
-        write_run_files(settings, folder, prepared)
+        write_run_files(settings, folder, prepared, begun=begun)
         if not resume and not into:
             point_latest_at(settings.output, folder)
-        about["split_sha256"] = prepared.split.sha256
-        stopping = train(settings, tuner, loaders, prepared, folder, about=about, begun=begun)
+        about |= {"split_sha256": prepared.split.sha256, "data_sha256": prepared.data_sha256}
+        stopping = train(settings, tuner, loaders, prepared, folder, lock=lock, about=about, begun=begun)
 
         load_network(network, folder / "checkpoints" / "best")
         decision = decide(settings, prepared, network, folder)
@@ -134,6 +134,7 @@ def train(
     prepared: PreparedSplit,
     folder: Path,
     *,
+    lock: Lock,
     about: dict[str, Any],
     begun: Checkpoint | None = None,
 ) -> EarlyStopping:
@@ -163,7 +164,7 @@ def train(
     if left <= 0 or tuner.stop_training:
         return stopping
     start = StepStart(
-        loaders.dataset, loaders.sampler, seed=settings.seed, epochs=training.epochs, schedule=training.schedule, plateau=plateau
+        loaders.dataset, loaders.sampler, seed=settings.seed, epochs=training.epochs, schedule=training.schedule, plateau=plateau, lock=lock
     )
     display = ProgressDisplay(training.epochs, loaders.sampler.batches)
     saver = Checkpointer(folder / "checkpoints", training.checkpoint, stopping, keepers, signals=signals, about=about)
@@ -209,15 +210,15 @@ def describe_run(settings: Settings) -> dict[str, Any]:
     }
 
 
-def write_run_files(settings: Settings, folder: Path, prepared: PreparedSplit) -> None:
+def write_run_files(settings: Settings, folder: Path, prepared: PreparedSplit, *, begun: Checkpoint | None = None) -> None:
     """Write config, split and environment of a new run; check a resumed run's data against its own.
 
     Raises:
         TrainingError: The data have changed since the run began.
     """
     resumed = (folder / ENVIRONMENT_FILE).is_file()
-    if resumed:
-        refuse_other_data(folder, prepared)
+    if begun or resumed:
+        refuse_other_data(folder, prepared, begun.state if begun else None)
     write_text(folder / CONFIG_FILE, dump_settings(settings))
     if resumed:
         return

@@ -38,8 +38,11 @@ class JsonLog(paddle.callbacks.Callback):
         return {"bytes": self._path.stat().st_size if self._path.exists() else 0}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Drop the lines that were written after that: their epochs come again."""
+        """Drop the lines that were written after that: their epochs come again. Of a damaged file, whole lines stay."""
         _cut(self._path, state["bytes"])
+        content = self._path.read_bytes() if self._path.exists() else b""
+        if content and not content.endswith(b"\n"):
+            os.truncate(self._path, content.rfind(b"\n") + 1)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Add the epoch's line."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from mammo.cases.splits import SPLIT_COLUMNS
 from mammo.config import load_settings
 from mammo.errors import DataMissingError, SettingsError, TrainingError, WeightsError, few_of, in_one_line
 from mammo.files import flush_folder
@@ -30,6 +31,7 @@ CHANGEABLE = (
     "training.log_histograms",
     "evaluation.batch_size",
     "data.prepare_workers",
+    "data.store",
     "data.untrusted",
     "device",
     "output",
@@ -50,6 +52,7 @@ def open_run(folder: Path, settings: Settings, *, about: dict[str, Any]) -> Chec
         SettingsError: The settings are others than those it was trained with.
     """
     if not has_begun(folder):
+        _refuse_to_lose(folder)
         refuse_other_settings(folder, load_settings(folder / CONFIG_FILE).model_dump(mode="json"), settings)
         logger.info("%s: had saved nothing yet, and begins anew", folder)
         return None
@@ -66,6 +69,16 @@ def open_run(folder: Path, settings: Settings, *, about: dict[str, Any]) -> Chec
                 "%s: began on other %s: it goes on, but not to the very same weights as if it had not been stopped", folder, what
             )
     return checkpoint
+
+
+def _refuse_to_lose(folder: Path) -> None:
+    """Begin no run anew that has come further than its first epoch, and whose checkpoint somebody has removed."""
+    log = folder / "log.jsonl"
+    epochs = log.read_bytes().count(b"\n") if log.is_file() else 0
+    if epochs > 1 or (folder / "decision.json").exists():
+        raise WeightsError(
+            f"{folder / 'checkpoints' / 'last'}: is gone, and with it the way on from {epochs} epochs; bring it back, or start a new run"
+        )
 
 
 def has_begun(folder: Path) -> bool:
@@ -105,20 +118,21 @@ def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
             yield prefix + name, value
 
 
-def refuse_other_data(folder: Path, prepared: PreparedSplit) -> None:
-    """Refuse cases, parts or films that are not those of a run.
+def refuse_other_data(folder: Path, prepared: PreparedSplit, state: dict[str, Any] | None) -> None:
+    """Refuse cases, parts or films that are not those of a run, as its checkpoint's `state` names them, or else its folder.
 
     Raises:
         TrainingError: What has changed is told.
     """
     split = prepared.split
-    if read_hash(folder, "split_sha256") == split.sha256:
-        if read_hash(folder, "data_sha256") != prepared.data_sha256:
+    of_split, of_data = (state[name] if state else read_hash(folder, name) for name in ("split_sha256", "data_sha256"))
+    if of_split == split.sha256:
+        if of_data != prepared.data_sha256:
             raise TrainingError(f"{folder}: films have other pixels than when this run began; bring the old ones back, or start a new run")
         return
     before = read_table(folder / "split.csv", "the run's own list of cases", error=DataMissingError)
     now = split.frame().astype(str)
-    kept = ["case_id", "patient_id", "label", "part"]
+    kept = list(SPLIT_COLUMNS)
     if not set(kept) <= set(before):
         raise DataMissingError(f"{folder / 'split.csv'}: is damaged: it lacks columns; start a new run")
     both = before[kept].merge(now, on="case_id", how="outer", suffixes=("", "_now"), indicator=True)

@@ -1,20 +1,30 @@
 """SIGINT and SIGTERM come in; while steps run they are held back until a step is whole, elsewhere they end the work at once."""
 
 import logging
+import os
 import signal
+import socket
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import active_children
 from types import FrameType
 
 from mammo.errors import Stopped
 
 logger = logging.getLogger(__name__)
 NUMBERS = (signal.SIGINT, signal.SIGTERM)
+MOST_SIGNALS = 2
+PATIENCE_S = 5.0
 
 
 class StopSignals:
-    """A context in which the first signal only sets `asked`; a second one ends the work where it stands (`impatient`)."""
+    """A context in which the first signal only sets `asked`; a second one ends the work where it stands (`impatient`).
+
+    Python hears no signal while paddle waits for a batch that does not come, say from a network disk that is gone. A thread
+    hears the second one all the same, and ends the process if the main thread has not done so after `PATIENCE_S`.
+    """
 
     def __init__(self) -> None:
         self.asked: int | None = None
@@ -25,6 +35,10 @@ class StopSignals:
     def __enter__(self) -> "StopSignals":
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._take) for number in NUMBERS}
+            self._heard, self._woken = socket.socketpair()
+            self._woken.setblocking(False)
+            signal.set_wakeup_fd(self._woken.fileno(), warn_on_full_buffer=False)
+            threading.Thread(target=self._listen, args=(self._heard,), daemon=True).start()
         self._holding = True
         return self
 
@@ -32,6 +46,9 @@ class StopSignals:
         self._holding = False
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
+        if self._before:
+            signal.set_wakeup_fd(-1)
+            self._woken.close()  # which ends the thread
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
@@ -55,6 +72,29 @@ class StopSignals:
         """
         if self.asked is not None:
             raise Stopped(self.asked)
+
+    def _listen(self, heard: socket.socket) -> None:
+        count = 0
+        with heard:
+            while number := heard.recv(1):
+                count += number[0] in NUMBERS
+                if count == MOST_SIGNALS and self._goes_on_for(PATIENCE_S, heard):
+                    for worker in active_children():
+                        worker.kill()
+                    message = f"mammo: error: {Stopped(number[0])}, in the middle of something that does not answer; nothing more is saved"
+                    os.write(sys.stderr.fileno(), f"{message}\n".encode())
+                    os._exit(128 + number[0])
+
+    @staticmethod
+    def _goes_on_for(seconds: float, heard: socket.socket) -> bool:
+        """Whether the context is still there after so long."""
+        heard.settimeout(seconds)
+        try:
+            while heard.recv(1):
+                pass
+        except TimeoutError:
+            return True
+        return False
 
     def _take(self, number: int, frame: FrameType | None) -> None:
         self.impatient = self.asked is not None
