@@ -58,7 +58,7 @@ def test_decision_of_another_network_calls_nothing(films: Path, run: Path, other
 
 def test_killed_after_a_new_best_the_old_decision_calls_nothing(films: Path, run: Path) -> None:
     before = network_sha256(run)
-    process = start(more(run, 40))
+    process = start(more(run, 8))
     if wait_until(process, lambda: network_sha256(run) not in ("", before)):
         process.kill()
         ended(process)
