@@ -103,7 +103,7 @@ def __getattr__(name: str) -> Any:
 def _signals_held() -> Iterator[None]:
     """Let SIGINT and SIGTERM wait while paddle is imported, which cannot be cut off, and take back the handler that it replaces.
 
-    Its own would end the process with a traceback of C++.
+    Its own would end the process with a traceback of C++; from when paddle sets it until its import ends, SIGTERM still does.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
