@@ -4,7 +4,7 @@ import difflib
 import re
 import reprlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -188,3 +188,24 @@ def _keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
         for inner in (field.annotation, *get_args(field.annotation)):
             if isinstance(inner, type) and issubclass(inner, BaseModel):
                 yield from _keys(inner, f"{prefix}{name}.")
+
+
+def differences(was: Mapping[str, Any], now: Mapping[str, Any], *, but: Collection[str] = ()) -> list[str]:
+    """Tell which settings differ, each as `key.path was 1, is now 2`.
+
+    Args:
+        was: Plain values, in tables within tables.
+        now: The same.
+        but: Keys, with their path, that may differ.
+    """
+    before, after = dict(_flat(was)), dict(_flat(now))
+    differing = [key for key in after | before if before.get(key) != after.get(key) and key not in but]
+    return [f"{key} was {before.get(key)!r}, is now {after.get(key)!r}" for key in differing]
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value

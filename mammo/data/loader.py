@@ -149,17 +149,17 @@ class _Workers:
             raise LoaderError(_why("a worker process ended")) from error
 
     def _check(self) -> None:
-        codes = [process.exitcode for process in self._processes if process.exitcode]
-        if not codes:
+        dead = {process.pid: process.exitcode for process in self._processes if process.exitcode}
+        if not dead:
             return
-        for process in self._processes:
-            if process.exitcode and process.pid:
-                _forget(process.pid)
-        how = f" (killed by signal {signal.Signals(-codes[0]).name})" if codes[0] < 0 else ""
+        for worker in dead:
+            _forget(worker)
+        code = next(iter(dead.values()))
+        how = f" (killed by signal {signal.Signals(-code).name})" if code < 0 else ""
         raise LoaderError(_why(f"a worker process ended{how}"))
 
 
-def _forget(worker: int) -> None:
+def _forget(worker: int | None) -> None:
     """Remove the batches that a worker left in shared memory: nothing else does when it or its parent is killed."""
     for file in SHARED_MEMORY.glob(f"paddle_{worker}_*"):
         with contextlib.suppress(OSError):

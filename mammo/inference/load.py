@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mammo.config import load_settings
+from mammo.config import differences, load_settings
 from mammo.errors import DataMissingError, ImageError, SettingsError, WeightsError, in_one_line
 from mammo.evaluation.operating_point import Decision
 from mammo.images.geometry import Box
@@ -72,13 +72,7 @@ def _check_settings(folder: Path, settings: Settings, state: dict[str, Any]) -> 
         "data": PreprocessSettings.from_data(settings.data).model_dump(mode="json"),
         "model": settings.model.model_dump(mode="json"),
     }
-    faults = [
-        f"{group}.{key} was {was[group].get(key)!r}, is now {now[group].get(key)!r}"
-        for group in now
-        for key in now[group] | was[group]
-        if was[group].get(key) != now[group].get(key) and key not in ("pretrained", "pretrained_sha256")
-    ]
-    if faults:
+    if faults := differences(was, now, but=("model.pretrained", "model.pretrained_sha256")):
         raise SettingsError(in_one_line(f"{folder / CONFIG_FILE}: was changed after training", faults) + "; set it back")
 
 

@@ -38,7 +38,7 @@ def write_checkpoint(folder: Path, tensors: Mapping[str, Mapping[str, np.ndarray
     Raises:
         WeightsError: It cannot be written; the folder's old content stays as it was.
     """
-    beside = _beside(folder)
+    beside = beside_of(folder)
     previous = previous_of(folder)
     try:
         shutil.rmtree(beside, ignore_errors=True)
@@ -112,10 +112,11 @@ def last_good(folder: Path, *, groups: tuple[str, ...] | None = None) -> Checkpo
 
 def _others(folder: Path) -> tuple[Path, Path]:
     """Where a kill amid a write leaves a whole checkpoint: the new one, written but not yet in place, and the one before."""
-    return _beside(folder), previous_of(folder)
+    return beside_of(folder), previous_of(folder)
 
 
-def _beside(folder: Path) -> Path:
+def beside_of(folder: Path) -> Path:
+    """Where a folder's next checkpoint is written, before it takes its place."""
     return folder.with_name(f".{folder.name}.new")
 
 

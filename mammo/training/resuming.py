@@ -2,16 +2,17 @@
 
 import logging
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mammo.cases.splits import SPLIT_COLUMNS
-from mammo.config import load_settings
+from mammo.config import differences, load_settings
 from mammo.errors import DataMissingError, SettingsError, TrainingError, WeightsError, few_of, in_one_line
 from mammo.files import flush_folder
-from mammo.model.checkpoint import Checkpoint, last_good, previous_of, read_checkpoint, write_checkpoint
+from mammo.inference.decisions import DECISION_FILE
+from mammo.model.checkpoint import Checkpoint, beside_of, last_good, previous_of, read_checkpoint, write_checkpoint
 from mammo.prepare.gather import PreparedSplit
 from mammo.runs import CONFIG_FILE, read_hash
 from mammo.settings import Settings
@@ -75,7 +76,7 @@ def _refuse_to_lose(folder: Path) -> None:
     """Begin no run anew that has come further than its first epoch, and whose checkpoint somebody has removed."""
     log = folder / "log.jsonl"
     epochs = log.read_bytes().count(b"\n") if log.is_file() else 0
-    if epochs > 1 or (folder / "decision.json").exists():
+    if epochs > 1 or (folder / DECISION_FILE).exists():
         raise WeightsError(
             f"{folder / 'checkpoints' / 'last'}: is gone, and with it the way on from {epochs} epochs; bring it back, or start a new run"
         )
@@ -99,23 +100,12 @@ def refuse_other_settings(folder: Path, before: dict[str, Any], settings: Settin
     Raises:
         SettingsError: All differences are named.
     """
-    was, now = dict(_flat(before)), dict(_flat(settings.model_dump(mode="json")))
-    changed = [key for key in now | was if was.get(key) != now.get(key) and (key not in CHANGEABLE or key in fixed)]
-    if changed:
-        faults = [f"{key} was {was.get(key)!r}, is now {now.get(key)!r}" for key in changed]
-        may = ", ".join(key for key in CHANGEABLE if key not in fixed)
+    may_change = [key for key in CHANGEABLE if key not in fixed]
+    if faults := differences(before, settings.model_dump(mode="json"), but=may_change):
         raise SettingsError(
             in_one_line(f"{folder}: a resumed run keeps its settings", faults)
-            + f"; set them back, or start a new run (only {may} may change)"
+            + f"; set them back, or start a new run (only {', '.join(may_change)} may change)"
         )
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
 
 
 def refuse_other_data(folder: Path, prepared: PreparedSplit, state: dict[str, Any] | None) -> None:
@@ -161,13 +151,12 @@ def mend_best(checkpoint: Checkpoint, tuner: FineTuner, stopping: EarlyStopping,
     if not wanted:
         return
     found, faults = _whole_ones(best)
-    if best in found and found[best]["epoch"] == wanted:
-        return
     right = next((place for place, state in found.items() if state["epoch"] == wanted), None)
-    older = right or next((place for place, state in found.items() if state["epoch"] < wanted), None)
     if right:
-        _put_in_place(right, best)
+        if right != best:
+            _put_in_place(right, best)
         return
+    older = next((place for place, state in found.items() if state["epoch"] < wanted), None)
     told = "; ".join(faults) or f"{best}: is newer than the run"
     if (tuner.epoch, tuner.batch) == (wanted, 0):
         _make_best(best, tuner, checkpoint.state, {monitor: stopping.best})
@@ -202,7 +191,7 @@ def _make_best(best: Path, tuner: FineTuner, state: dict[str, Any], metrics: dic
 
 
 def _put_in_place(older: Path, best: Path) -> None:
-    beside = best.with_name(f".{best.name}.new")
+    beside = beside_of(best)
     shutil.rmtree(beside, ignore_errors=True)
     shutil.copytree(older, beside)
     shutil.rmtree(best, ignore_errors=True)

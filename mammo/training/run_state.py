@@ -30,7 +30,7 @@ def collect(tuner: FineTuner, keepers: Mapping[str, Keeper]) -> tuple[dict[str, 
     tensors = {"network": to_arrays(tuner.network.state_dict()), "optimizer": optimizer_arrays(tuner)}
     if tuner.settings.ema_decay:
         tensors["average"] = tuner.average.state()
-    place = {"epoch": tuner.epoch, "batch": tuner.batch, "step": tuner.step, "stopped": tuner.stop_training}
+    place = {"epoch": tuner.epoch, "batch": tuner.batch, "step": tuner.step}
     rest = {"average_steps": tuner.average.steps, "scaler": tuner.scaler_state(), "learning_rate": tuner.optimizer.get_lr()}
     return tensors, place | rest | {"keepers": {name: keeper.state() for name, keeper in keepers.items()}}
 
@@ -54,7 +54,6 @@ def put_back(tuner: FineTuner, keepers: Mapping[str, Keeper], checkpoint: Checkp
         if tuner.settings.ema_decay:
             tuner.average.restore(checkpoint.tensors["average"], state["average_steps"])
         tuner.epoch, tuner.batch, tuner.step = state["epoch"], state["batch"], state["step"]
-        tuner.stop_training = state["stopped"]
         tuner.restore_scaler(state["scaler"])
         tuner.optimizer.set_lr(state["learning_rate"])
         for name, keeper in keepers.items():
