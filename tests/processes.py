@@ -99,6 +99,13 @@ def only_run(folder: Path, name: str) -> Path:
     return run
 
 
+def trained_run(folder: Path, name: str, **changes: object) -> Path:
+    """Train a tiny run to its end, on the films of a folder."""
+    done = call(command("train", "-c", settings_file(folder, name, **changes)))
+    assert done.returncode == 0, done.stderr
+    return only_run(folder, name)
+
+
 def refused(done: subprocess.CompletedProcess, *words: str) -> str:
     """Hold that a command ended with one line, code 2, and these words; returns the line."""
     assert done.returncode == 2, (done.stdout, done.stderr)

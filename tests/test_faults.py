@@ -11,24 +11,15 @@ import pytest
 
 from mammo.bench.soak import what_a_run_is
 from mammo.model.checkpoint import last_good, read_checkpoint
-from tests.processes import call, children, command, ended, may_mount, only_run, refused, settings_file, start, wait_until
+from tests.processes import call, children, command, ended, may_mount, only_run, refused, settings_file, start, trained_run, wait_until
 from tests.tiny import write_films
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("faults")
-    write_films(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def trained(films: Path) -> Path:
-    done = call(command("train", "-c", settings_file(films, "trained", training__epochs=2)))
-    assert done.returncode == 0, done.stderr
-    return only_run(films, "trained")
+    return trained_run(films, "trained", training__epochs=2)
 
 
 def copied(trained: Path, folder: Path) -> Path:

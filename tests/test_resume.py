@@ -18,7 +18,7 @@ from mammo.data.loader import SHARED_MEMORY
 from mammo.files import locked
 from mammo.model.checkpoint import last_good
 from mammo.runs import LOCK_FILE
-from tests.processes import call, children, command, ended, kill, only_run, refused, send, settings_file, start, wait_until
+from tests.processes import call, children, command, ended, kill, only_run, refused, send, settings_file, start, trained_run, wait_until
 from tests.tiny import write_films
 
 pytestmark = pytest.mark.slow
@@ -53,17 +53,8 @@ run(lambda: train(load_settings(config), config.stem) and None)
 
 
 @pytest.fixture(scope="module")
-def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("resume")
-    write_films(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def whole(films: Path) -> dict[str, str]:
-    done = call(command("train", "-c", settings_file(films, "whole")))
-    assert done.returncode == 0, done.stderr
-    return what_a_run_is(only_run(films, "whole"))
+    return what_a_run_is(trained_run(films, "whole"))
 
 
 def seen(path: Path, words: str = "") -> bool:

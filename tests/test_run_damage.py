@@ -13,7 +13,7 @@ import pytest
 
 from mammo.bench.soak import what_a_run_is
 from mammo.runs import network_sha256
-from tests.processes import call, children, command, ended, only_run, refused, settings_file, start, wait_until
+from tests.processes import call, children, command, ended, only_run, refused, settings_file, start, trained_run, wait_until
 from tests.tiny import write_films
 
 pytestmark = pytest.mark.slow
@@ -22,22 +22,13 @@ BOX = ("--box", "27,27,16,16")
 
 
 @pytest.fixture(scope="module")
-def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("damage")
-    write_films(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def trained(films: Path) -> Path:
-    assert call(command("train", "-c", settings_file(films, "trained", **PLAIN))).returncode == 0
-    return only_run(films, "trained")
+    return trained_run(films, "trained", **PLAIN)
 
 
 @pytest.fixture(scope="module")
 def other(films: Path) -> Path:
-    assert call(command("train", "-c", settings_file(films, "other", seed=1, **PLAIN))).returncode == 0
-    return only_run(films, "other")
+    return trained_run(films, "other", seed=1, **PLAIN)
 
 
 @pytest.fixture
