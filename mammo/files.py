@@ -120,13 +120,14 @@ def _place(path: Path) -> tuple[int, int] | None:
 
 
 @contextmanager
-def locked(path: Path, *, doing: str, wait: bool = False) -> Iterator[Lock]:
+def locked(path: Path, *, doing: str, wait: bool = False, named: bool = True) -> Iterator[Lock]:
     """Hold a lock file while the block runs; the system lets go of it when the process ends, however it ends.
 
     Args:
         path: The lock file; it stays there afterwards, empty. Its folder must exist.
         doing: What is kept to one process, such as `output/a/1: this run is being written`.
         wait: Wait for the other process (and say so) instead of raising.
+        named: Note this process and machine beside the lock, for the other's message; a killed process leaves the note.
 
     Raises:
         InUseError: Another process holds it; its number and machine are named.
@@ -145,7 +146,8 @@ def locked(path: Path, *, doing: str, wait: bool = False) -> Iterator[Lock]:
     try:
         with contextlib.suppress(OSError):  # only for the other's message
             about = {"process": os.getpid(), "machine": socket.gethostname(), "since": datetime.now().isoformat(timespec="seconds")}
-            owner.write_text(json.dumps(about), encoding="utf-8")
+            if named:
+                owner.write_text(json.dumps(about), encoding="utf-8")
         yield Lock(path, doing)
     finally:
         with contextlib.suppress(OSError):

@@ -12,8 +12,9 @@ from mammo.cases.cbis_ddsm import CSV_FILES, read_official_csvs
 from mammo.errors import DataMissingError, ImageError, SplitError
 from mammo.images.preprocess import PreprocessSettings
 from mammo.prepare.contact_sheet import write_contact_sheet
-from mammo.prepare.film_job import Wish, make_wishes
+from mammo.prepare.film_job import make_wishes
 from mammo.prepare.gather import check_split, gather_split, prepare_split, read_lesions, wishes_of
+from mammo.prepare.index import Wish
 from mammo.prepare.locate import locate_files
 from mammo.prepare.phantom import write_phantom
 from mammo.prepare.store import Store
@@ -213,8 +214,8 @@ def test_same_film_under_two_patients_in_two_parts_is_refused(tmp_path: Path) ->
     assert check_split(settings, split).leaks == []
 
 
-def test_box_outside_its_film_is_told() -> None:
-    made = make_wishes([Wish("nowhere.png", (0.0, 0.0, 2.0, 2.0))], LESION)
+def test_box_outside_its_film_is_told(tmp_path: Path) -> None:
+    made = make_wishes([Wish("nowhere.png", (0.0, 0.0, 2.0, 2.0))], LESION, tmp_path)
     assert "nowhere.png" in made[0].text
 
 

@@ -16,12 +16,13 @@ def main() -> int:
     )
     parser.add_argument("--mapping", type=Path, metavar="FILE", help="write which copy is whose: whoever reads it knows the patients")
     arguments = parser.parse_args()
-    from mammo.images.deidentify import ADVICE, Copied, Refused, deidentify, find_files, write_mapping
+    from mammo.images.deidentify import ADVICE, Copied, Refused
+    from mammo.images.deidentify_folder import copy_files, find_files
     from mammo.images.pseudonyms import pseudonyms_of
     from mammo.progress import print_table, track
 
     found = find_files(arguments.inputs, arguments.out, key=arguments.key, mapping=arguments.mapping)
-    work = deidentify(found.dicom, arguments.out, pseudonyms_of(arguments.key))
+    work = copy_files(found.dicom, arguments.out, pseudonyms_of(arguments.key), mapping=arguments.mapping)
     done = list(track(work, len(found.dicom), "copying without names"))
     copies = [outcome for outcome in done if isinstance(outcome, Copied)]
     refused = [outcome for outcome in done if isinstance(outcome, Refused)]
@@ -33,8 +34,6 @@ def main() -> int:
                 print(f"warning: {str(copied.source)!r}: {remark.kind}: {remark.detail}")
     for refusal in refused:
         print(f"refused: {refusal.why}")
-    if arguments.mapping:
-        write_mapping(arguments.mapping, copies)
     counts = Counter(f"warning: {remark.kind}" for copied in copies for remark in copied.remarks)
     rows = [("written", len(copies)), ("refused", len(refused)), ("not DICOM, passed by", len(found.others)), *counts.most_common()]
     print_table(f"copies in {arguments.out}", ("", "files"), rows)

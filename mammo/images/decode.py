@@ -8,9 +8,9 @@ from mammo.errors import ImageError
 from mammo.images.dicom import looks_like_dicom, read_dicom
 from mammo.images.display import as_displayed, full_range
 from mammo.images.film import Film
+from mammo.images.guards import check_file_size
 from mammo.images.raster import RASTER_MAGIC, read_raster
 
-MAX_FILE_BYTES = 2**30
 SUPPORTED = "DICOM, PNG (8 or 16 bit), JPEG (8 bit) or PGM"
 UNSUPPORTED_MAGIC = {
     b"II*\0": "TIFF",
@@ -91,7 +91,7 @@ def start_of(path: Path) -> bytes:
     """Read a file's first 132 bytes.
 
     Raises:
-        ImageError: It is no regular file, absent, empty, larger than `MAX_FILE_BYTES` or may not be read.
+        ImageError: It is no regular file, absent, empty, larger than `guards.MAX_FILE_BYTES` or may not be read.
     """
     try:
         if not path.is_file():
@@ -100,8 +100,7 @@ def start_of(path: Path) -> bytes:
         size = path.stat().st_size
         if size == 0:
             raise ImageError(f"{path}: the file is empty; fetch it again")
-        if size > MAX_FILE_BYTES:
-            raise ImageError(f"{path}: {size} bytes, more than the {MAX_FILE_BYTES} that an image may have")
+        check_file_size(path, size)
         with path.open("rb") as file:
             return file.read(132)
     except (OSError, ValueError) as error:

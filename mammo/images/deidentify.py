@@ -3,10 +3,8 @@
 What the user reads about a file names its path and elements' keywords, never a value of its header.
 """
 
-import csv
 import io
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,16 +15,15 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.errors import InvalidDicomError
 
 from mammo import __version__
-from mammo.errors import DataMissingError, ImageError, SettingsError
+from mammo.errors import ImageError
 from mammo.files import written_beside
 from mammo.images.allow_list import KEPT, SOP_CLASSES
-from mammo.images.decode import MAX_FILE_BYTES
 from mammo.images.deidentified_image import IDENTITY, NEW_UIDS, deidentified_image
-from mammo.images.dicom import looks_like_dicom, read_dicom
+from mammo.images.dicom import read_dicom
 from mammo.images.display import Display, Table, as_displayed
-from mammo.images.guards import DECODER_FAULTS
+from mammo.images.guards import DECODER_FAULTS, check_file_size
 from mammo.images.marks import find_marks
-from mammo.images.pseudonyms import Pseudonyms, write_private
+from mammo.images.pseudonyms import Pseudonyms
 
 IMPLEMENTATION_UID = "2.25.105580381702901196192130577946524384983"
 FAULTS: tuple[type[Exception], ...] = (InvalidDicomError, *DECODER_FAULTS)
@@ -69,50 +66,16 @@ class Refused:
     why: str
 
 
-@dataclass(frozen=True)
-class Found:
-    """The files below what the user named: DICOM files, and all others, which are passed by."""
-
-    dicom: tuple[Path, ...]
-    others: tuple[Path, ...]
-
-
-def find_files(inputs: Sequence[Path], out: Path, *, key: Path | None = None, mapping: Path | None = None) -> Found:
-    """List the files below what the user named, and make the output folder. Hidden files are passed by.
+def deidentify(
+    files: Sequence[Path], out: Path, pseudonyms: Pseudonyms, *, note: Callable[[Copied], None] = lambda copied: None
+) -> Iterator[Copied | Refused]:
+    """Write `out/<pseudonym>/<new SOP Instance UID>.dcm` for each file, one after the other.
 
     Args:
-        inputs: Files, and folders that are walked.
-        out: Must be empty or not there, and outside the folders.
-        key: Must not lie in `out`.
-        mapping: Must not be there, nor lie in `out`.
-
-    Raises:
-        DataMissingError: An input is not there, or no file is DICOM.
-        SettingsError: The output folder has content, or one place contradicts another.
-        OSError: A folder cannot be read or made.
-    """
-    for path in inputs:
-        if not path.exists():
-            raise DataMissingError(f"{path}: there is no such file or folder; expected DICOM files or folders of them")
-        if path.is_dir() and out.resolve().is_relative_to(path.resolve()):
-            raise SettingsError(f"--out {out}: lies inside {path}, where copies would be taken for originals; choose another folder")
-    if mapping is not None and (mapping.exists() or mapping == key):
-        raise SettingsError(f"--mapping {mapping}: expected a file that is not there yet; none is overwritten")
-    for secret in (key, mapping):
-        if secret is not None and secret.resolve().is_relative_to(out.resolve()):
-            raise SettingsError(f"{secret}: lies inside --out {out} and would leave the house with the copies; choose another place")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise SettingsError(f"--out {out}: expected an empty folder, or none yet; copies are not mixed with other files")
-    files = list(dict.fromkeys(file for path in inputs for file in _walk(path)))
-    dicom = [file for file in files if _is_dicom(file)]
-    if not dicom:
-        raise DataMissingError(f"{', '.join(map(str, inputs))}: expected DICOM files, found none among {len(files)} files")
-    out.mkdir(parents=True, exist_ok=True)
-    return Found(tuple(dicom), tuple(sorted(set(files) - set(dicom))))
-
-
-def deidentify(files: Sequence[Path], out: Path, pseudonyms: Pseudonyms) -> Iterator[Copied | Refused]:
-    """Write `out/<pseudonym>/<new SOP Instance UID>.dcm` for each file, one after the other.
+        files: DICOM files.
+        out: A folder that is there.
+        pseudonyms: Where new ids come from.
+        note: Called with each copy just before it gets its name.
 
     Raises:
         OSError: A copy cannot be written.
@@ -120,7 +83,7 @@ def deidentify(files: Sequence[Path], out: Path, pseudonyms: Pseudonyms) -> Iter
     written: set[Path] = set()
     for source in files:
         try:
-            done = _copy(source, out, pseudonyms, written)
+            done = _copy(source, out, pseudonyms, written, note)
         except ImageError as error:
             yield Refused(source, " ".join(str(error).splitlines()))
         else:
@@ -128,45 +91,9 @@ def deidentify(files: Sequence[Path], out: Path, pseudonyms: Pseudonyms) -> Iter
             yield done
 
 
-def write_mapping(path: Path, copies: Sequence[Copied]) -> None:
-    """Write which copy is whose, for the owner's eyes only: this CSV undoes the whole de-identification."""
-    text = io.StringIO(newline="")
-    rows = csv.writer(text)
-    rows.writerow(("file", "copy", "patient_id", "new_patient_id", "study_uid", "new_study_uid"))
-    rows.writerows((copied.source, copied.copy, *copied.ids) for copied in copies)
-    with written_beside(path) as beside:
-        write_private(beside, text.getvalue().encode("utf-8", "surrogateescape"))
-
-
-def _walk(path: Path) -> Iterator[Path]:
-    if not path.is_dir():
-        yield path
-        return
-    for folder, subfolders, names in os.walk(path, onerror=_raise):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        links = [name for name in subfolders if (Path(folder) / name).is_symlink()]  # not followed, so told
-        yield from (Path(folder) / name for name in sorted([*names, *links]) if not name.startswith("."))
-
-
-def _raise(error: OSError) -> None:
-    raise error
-
-
-def _is_dicom(path: Path) -> bool:
-    """Tell by content; a file that cannot be opened counts as DICOM, so that it is refused and not passed by."""
-    if not path.is_file():
-        return False
-    try:
-        with path.open("rb") as file:
-            return looks_like_dicom(file.read(132))
-    except OSError:
-        return True
-
-
-def _copy(source: Path, out: Path, pseudonyms: Pseudonyms, written: set[Path]) -> Copied:
+def _copy(source: Path, out: Path, pseudonyms: Pseudonyms, written: set[Path], note: Callable[[Copied], None]) -> Copied:
     """Write the copy of one file, read it back, and give it its name only when it shows the same."""
-    if source.stat().st_size > MAX_FILE_BYTES:
-        raise ImageError(f"{source}: expected an image of at most {MAX_FILE_BYTES} bytes, got more; it is not read")
+    check_file_size(source, source.stat().st_size)
     display, stored = read_dicom(source)
     header = _read_header(source)
     _check_tables(display, source)
@@ -179,12 +106,14 @@ def _copy(source: Path, out: Path, pseudonyms: Pseudonyms, written: set[Path]) -
     copy = out / str(image.PatientID) / f"{image.SOPInstanceUID}.dcm"
     if copy in written:
         raise ImageError(f"{source}: has the SOP Instance UID of a file that was copied before it; leave one of the two out")
+    old_patient, old_study = str(header.get("PatientID") or ""), str(header.StudyInstanceUID)
+    done = Copied(source, copy, tuple(remarks), (old_patient, str(image.PatientID), old_study, str(image.StudyInstanceUID)))
     copy.parent.mkdir(exist_ok=True)
     with written_beside(copy) as beside:
         _save(image, beside, source)
         _check_same(beside, stored, shown, source)
-    old_patient, old_study = str(header.get("PatientID") or ""), str(header.StudyInstanceUID)
-    return Copied(source, copy, tuple(remarks), (old_patient, str(image.PatientID), old_study, str(image.StudyInstanceUID)))
+        note(done)
+    return done
 
 
 def _read_header(source: Path) -> Dataset:

@@ -16,7 +16,7 @@ from pydicom.filereader import read_dataset
 from pydicom.pixels import get_decoder, pixel_array
 
 from mammo.errors import ImageError
-from mammo.images.codestream import codestream_size
+from mammo.images.codestream import codestream_size, rle_lengths
 from mammo.images.dicom_header import DISPLAY_KEYWORDS, display_of, whole_number
 from mammo.images.dicom_walk import DEFLATED, check_structure
 from mammo.images.display import Display
@@ -50,6 +50,7 @@ DECODERS: dict[str, tuple[tuple[str, ...], str]] = {
     uids.JPEGLosslessSV1: (("pylibjpeg",), WITH_EXTRA),
 }
 READERS_THAT_LOG = ("pydicom", "pylibjpeg", "openjpeg", "libjpeg")
+MOST_PADDING = 8  # PS3.5 G.3.1 pads a segment with one zero byte at most; some writers do with more
 LAYOUT_KEYWORDS = ("Rows", "Columns", "SamplesPerPixel", "NumberOfFrames", "BitsAllocated", "HighBit", "PixelData")
 
 
@@ -158,7 +159,10 @@ def _checked_decoder(dataset: Dataset, path: Path) -> str:
         return ""
     decoder = _available_decoder(syntax, path)
     check_ratio(path, height * width * (allocated // 8), len(dataset.PixelData))
-    size = codestream_size(next(generate_frames(dataset.PixelData, number_of_frames=1)))
+    frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
+    if syntax == uids.RLELossless:
+        _check_segments(path, frame, height * width)
+    size = codestream_size(frame)
     if size is not None and size[2] != 1:
         raise ImageError(f"{path}: expected one gray channel, got compressed data of {size[2]}; colour DICOM is not read")
     if size is not None and size[:2] != (height, width):
@@ -173,6 +177,15 @@ def _check_length(path: Path, length: int, height: int, width: int, bytes_each: 
         raise ImageError(
             f"{path}: its header says {width} × {height} pixels of {bytes_each} bytes, {expected} bytes in all, "
             f"but its pixel data has {length}; fetch it again"
+        )
+
+
+def _check_segments(path: Path, frame: bytes, expected: int) -> None:
+    """RLE has no checksum, but damage to a count makes a segment, a byte of each pixel, too short or too long."""
+    odd = [length for length in rle_lengths(frame) if not 0 <= length - expected <= MOST_PADDING]
+    if odd:
+        raise ImageError(
+            f"{path}: damaged RLE Lossless pixel data: a segment unpacks to {odd[0]} bytes, expected {expected}; fetch the file again"
         )
 
 

@@ -1,4 +1,4 @@
-"""Limits that every image must keep, checked on its header before anything is decoded."""
+"""Limits that every image must keep, checked on its file and header before anything is decoded."""
 
 import struct
 import zlib
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mammo.errors import ImageError
 
+MAX_FILE_BYTES = 2**30
 MAX_SIDE_PX = 30_000
 MAX_PIXELS = 400_000_000
 # Film scanners' files shrink 1.5 to 10 times, blank ones up to 1,032 times (deflate's end). A ratio is held against large
@@ -30,6 +31,16 @@ DECODER_FAULTS: tuple[type[Exception], ...] = (
     struct.error,
     zlib.error,
 )
+
+
+def check_file_size(path: Path, size_bytes: int) -> None:
+    """Refuse a file that is too large to be an image, before anybody reads all of it.
+
+    Raises:
+        ImageError: More than `MAX_FILE_BYTES`.
+    """
+    if size_bytes > MAX_FILE_BYTES:
+        raise ImageError(f"{path}: {size_bytes} bytes, more than the {MAX_FILE_BYTES} that an image may have")
 
 
 def check_size(path: Path, height: int, width: int) -> None:

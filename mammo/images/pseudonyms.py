@@ -6,6 +6,7 @@ import os
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 from mammo.errors import SettingsError
 
@@ -57,7 +58,17 @@ def write_private(path: Path, content: bytes) -> None:
         FileExistsError: There is one already.
         OSError: It cannot be written.
     """
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+    with open_private(path) as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def open_private(path: Path) -> BinaryIO:
+    """Open a new file that only its owner may read, for writing.
+
+    Raises:
+        FileExistsError: There is one already.
+        OSError: It cannot be made.
+    """
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")

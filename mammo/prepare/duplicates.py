@@ -1,5 +1,6 @@
 """Film files in, groups of those with the very same content out; only files of equal size are read."""
 
+import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -7,18 +8,19 @@ import numpy as np
 
 from mammo.cases.audit import leaks_by_content
 from mammo.cases.splits import Split
-from mammo.prepare.film_job import stamp_file
+from mammo.errors import ImageError
+from mammo.prepare.stamps import looks_of, stamp_file
 from mammo.progress import track
 
 
 def content_of(films: Iterable[str]) -> dict[str, str]:
-    """Name each film's content: its hash where another file has the same size, else its own name; absent files too."""
+    """Name each film's content: its hash where another file has the same size, else its own name; what is no image's file too."""
     by_size: dict[int, list[str]] = {}
     content = {}
     for film in dict.fromkeys(films):
         content[film] = film
-        if Path(film).is_file():
-            by_size.setdefault(Path(film).stat().st_size, []).append(film)
+        with contextlib.suppress(OSError, ImageError):  # absent, or too large to be read: told where films are prepared
+            by_size.setdefault(looks_of(Path(film))[0], []).append(film)
     alike = [film for group in by_size.values() if len(group) > 1 for film in group]
     for film in track(alike, len(alike), "comparing films of equal size"):
         content[film] = stamp_file(Path(film)).sha256

@@ -15,10 +15,11 @@ from mammo.cases.splits import Split, split_lesions
 from mammo.cases.table import BOX, CANDIDATE_SEPARATOR, LesionTable, exclusion_lines
 from mammo.errors import CaseError, ImageError, in_one_line
 from mammo.images.preprocess import PreprocessSettings
-from mammo.prepare.film_job import Fault, Wish
+from mammo.prepare.film_job import Fault
+from mammo.prepare.index import Entry, Wish
 from mammo.prepare.locate import locate_files
 from mammo.prepare.phantom import write_phantom
-from mammo.prepare.store import Entry, Store
+from mammo.prepare.store import Store
 from mammo.settings import Settings
 
 
@@ -81,6 +82,8 @@ def prepare_split(settings: Settings, split: Split) -> PreparedSplit:
         ImageError: Films or masks cannot be read, and `data.bad_images` is `refuse`; all are named. A mask that can be read
             but does not fit its film is a listed exclusion under either.
         SplitError: The same film's content stands in two parts under two patients.
+        StoreError: The store cannot be written.
+        LoaderError: A worker ended before its time.
     """
     store = Store(settings.store_folder, PreprocessSettings.from_data(settings.data))
     wishes = wishes_of(split.samples)

@@ -16,6 +16,7 @@ import pytest
 from pydicom import dcmread
 from pydicom.uid import UID, UID_dictionary
 
+from mammo.files import locked
 from mammo.images.decode import read_film, read_pixels
 from mammo.images.deidentify import Copied, Refused, deidentify
 from mammo.images.pseudonyms import Pseudonyms
@@ -185,16 +186,67 @@ def test_read_only_output_ends_in_one_line(tmp_path: Path) -> None:
     assert_refused(call("in", "--out", "out", folder=tmp_path), "Permission denied")
 
 
-def test_killed_half_way_leaves_whole_copies_only(tmp_path: Path) -> None:
+def test_killed_half_way_leaves_whole_copies_only_and_a_mapping_of_all(tmp_path: Path) -> None:
+    """Without the mapping's row nobody would ever know whose a copy is: its key died with the process."""
     for number in range(60):
-        write_film(tmp_path / "in" / f"{number}.dcm", height=30_000)
-    process = subprocess.Popen([*TOOL, "in", "--out", "out"], cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL)
+        write_film(tmp_path / "in" / f"{number:02d}.dcm", height=30_000, PatientID=f"P{number:02d}")
+    command = [*TOOL, "in", "--out", "out", "--mapping", "map.csv"]
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL)
     until = time.monotonic() + 60
-    while not list((tmp_path / "out").rglob("*.dcm")) and time.monotonic() < until:
-        time.sleep(0.01)
+    while len(list((tmp_path / "out").rglob("2.25.*.dcm"))) < 5 and time.monotonic() < until:
+        time.sleep(0.001)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    assert 1 <= len(whole_copies(tmp_path / "out")) < 60
+    copies = {path.relative_to(tmp_path).as_posix() for path in (tmp_path / "out").rglob("2.25.*.dcm")}
+    assert 5 <= len(copies) == len(whole_copies(tmp_path / "out")) < 60
+    rows = mapped(tmp_path / "map.csv")
+    assert copies <= {row["copy"] for row in rows}
+    assert len(rows) <= len(copies) + 1  # that of a copy which had no name yet
+    assert [(row["file"], row["patient_id"]) for row in rows] == [(f"in/{number:02d}.dcm", f"P{number:02d}") for number in range(len(rows))]
+    assert stat.S_IMODE((tmp_path / "map.csv").stat().st_mode) == 0o600
+
+
+def mapped(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_mapping_that_no_longer_fits_the_disk_ends_before_its_copy(tmp_path: Path) -> None:
+    """The limit is that of the mapping, whose names are long; copies are smaller."""
+    names = [f"{'n' * 200}{number:03d}.dcm" for number in range(30)]
+    for name in names:
+        write_film(tmp_path / "in" / name, height=10)
+    done = call("in", "--out", "out", "--mapping", "map.csv", folder=tmp_path, most_bytes=5000)
+    assert_refused(done, "File too large")
+    copies = {path.relative_to(tmp_path).as_posix() for path in (tmp_path / "out").rglob("*.dcm")}
+    assert 5 < len(copies) < 30
+    assert copies <= {row["copy"] for row in mapped(tmp_path / "map.csv")}
+
+
+def test_folder_that_another_process_fills_is_refused(tmp_path: Path) -> None:
+    write_film(tmp_path / "in" / "a.dcm")
+    (tmp_path / "out").mkdir()
+    with locked(tmp_path / "out" / ".lock", doing="test"):
+        done = call("in", "--out", "out", "--mapping", "map.csv", folder=tmp_path)
+    assert_refused(done, "--out out: is being filled by another process")
+    assert not (tmp_path / "map.csv").exists()
+    assert call("in", "--out", "out", "--mapping", "map.csv", folder=tmp_path).returncode == 0  # a lock left behind is no content
+    assert [path.name for path in (tmp_path / "out").iterdir() if not path.name.startswith("M-")] == []
+
+
+def test_two_processes_at_once_fill_a_folder_once(tmp_path: Path) -> None:
+    for number in range(20):
+        write_film(tmp_path / "in" / f"{number}.dcm", height=5000)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    both = [subprocess.Popen([*TOOL, "in", "--out", "out"], cwd=tmp_path, env=environment(), **pipes) for _ in range(2)]
+    ends = [(*process.communicate(timeout=120), process.returncode) for process in both]
+    done, refused = sorted(ends, key=lambda end: end[2])
+    assert (done[1:], rows_of(done[0])["written"]) == (("", 0), "20")
+    assert refused[2] == 2
+    assert refused[1].startswith("mammo: error: --out out: ")
+    assert refused[1].count("\n") == 1
+    assert len(list((tmp_path / "out").iterdir())) == 1
+    assert len(whole_copies(tmp_path / "out")) == 20
 
 
 def whole_copies(out: Path) -> list[np.ndarray]:
