@@ -11,13 +11,16 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Protocol, cast
 
 BLOCK_BYTES = 1 << 20
 HEADER_BYTES = 4 << 20  # what may stand between the members of a tar: long names, padding
 XZ_MEMORY_BYTES = 256 << 20  # xz -9 needs 65 MiB; a file may ask for 4 GiB
 ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
 ZIP_ENCRYPTED = 0x1 | 0x40 | 0x2000  # APPNOTE.TXT 4.4.4: bits 0, 6 and 13
+ZIP_ENTRY = b"PK\1\2"  # APPNOTE.TXT 4.3.12: what each member in the list begins with
+ZIP_ENTRY_BYTES = 512  # on average; with a name as long as CBIS-DDSM's longest it has 350
+ZIP_END_BYTES = 128 << 10  # what zipfile reads to find the list: the last 64 KiB and a little
 TAR_KINDS = {
     tarfile.SYMTYPE: "a symbolic link", tarfile.LNKTYPE: "a hard link", tarfile.CHRTYPE: "a device", tarfile.BLKTYPE: "a device",
     tarfile.FIFOTYPE: "a FIFO",
@@ -56,18 +59,50 @@ class Member:
 
 
 @contextmanager
-def open_members(archive: Path) -> Iterator[Iterator[Member]]:
+def open_members(archive: Path, most: int) -> Iterator[Iterator[Member]]:
     """Open an archive, told a .zip or a .tar by its name.
 
     A member's content may be read until the next is asked for. All errors of `DAMAGED`, and OSError without a number, mean an
     archive that is damaged.
+
+    Args:
+        archive: The file.
+        most: How many members are too many to look at all, where that can be told before: a .zip lists them in one piece.
+
+    Raises:
+        RefusedError: It lists more.
     """
-    if archive.name.lower().endswith(".zip"):
-        with zipfile.ZipFile(archive) as file:
-            yield (_zip_member(file, info) for info in file.infolist())
-    else:
-        with archive.open("rb") as raw, closing(_tar_members(_Metered(_decompressed(raw)))) as members:
-            yield members
+    with archive.open("rb") as raw:
+        if archive.name.lower().endswith(".zip"):
+            listed = _Directory(raw, most)
+            with zipfile.ZipFile(cast(IO[bytes], listed)) as file:
+                listed.is_read = True
+                yield (_zip_member(file, info) for info in file.infolist())
+        else:
+            with closing(_tar_members(_Metered(_decompressed(raw)))) as members:
+                yield members
+
+
+class _Directory:
+    """A .zip for zipfile, which reads the list of members to memory whole, and makes of each an object ten times as large.
+
+    What it asks for is looked at, not the count that the file states: that may be another.
+    """
+
+    def __init__(self, raw: IO[bytes], most: int) -> None:
+        self.seek, self.tell, self.seekable = raw.seek, raw.tell, raw.seekable
+        self.raw, self.most, self.is_read = raw, most, False
+
+    def read(self, size: int = -1) -> bytes:
+        """Read on."""
+        if self.is_read:
+            return self.raw.read(size)
+        most_bytes = ZIP_END_BYTES + self.most * ZIP_ENTRY_BYTES
+        if size > most_bytes:
+            raise RefusedError(f"its list of members takes {size} bytes; expected at most {most_bytes}")
+        if (block := self.raw.read(size if size >= 0 else most_bytes)).count(ZIP_ENTRY) > self.most:
+            raise RefusedError(f"it has more than {self.most} members")
+        return block
 
 
 def _zip_member(file: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:

@@ -126,7 +126,7 @@ def _unpack_beside(archive: Path, into: Path, limits: Limits) -> None:
     partial = into.with_name(f".{into.name}.partial")  # one name for all: the lock is held
     shutil.rmtree(partial, ignore_errors=True)
     check = _Check(limits, archive.stat().st_size)
-    with open_members(archive) as members:
+    with open_members(archive, limits.most_members) as members:
         for member in members:
             check.take(member)
     if not check.files:
@@ -149,7 +149,7 @@ def _unpack_beside(archive: Path, into: Path, limits: Limits) -> None:
 def _write(archive: Path, partial: Path, limits: Limits) -> Iterator[None]:
     """Write the files, a step per block."""
     check = _Check(limits, archive.stat().st_size)  # again: the archive may be another by now
-    with open_members(archive) as members:
+    with open_members(archive, limits.most_members) as members:
         for member in members:
             target = partial.joinpath(*check.take(member))
             (target if member.is_folder else target.parent).mkdir(parents=True, exist_ok=True)

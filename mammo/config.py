@@ -17,6 +17,7 @@ from mammo.settings import Settings
 MOST_BYTES = 100_000  # the longest settings that came here have 3,000
 MOST_ALIASES = 20  # a few lines of aliases of aliases stand for billions of values
 LONGEST_SHOWN = 100
+LONGEST_NUMBER = 100  # signs; Python words none of more than 4,300 digits (sys.set_int_max_str_digits), so no message could
 SURROGATES = re.compile("[\ud800-\udfff]")  # as which Python hands on the bytes of a path in another encoding (PEP 383)
 # PyYAML lets these through where a value contradicts its form: 2024-13-45, 0x_, !!bool 3, a thousand brackets.
 NOT_YAML = (yaml.YAMLError, ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, RecursionError)
@@ -95,6 +96,16 @@ class _OneOfEach(yaml.SafeLoader):
         if repeated:
             raise yaml.constructor.ConstructorError(None, None, f"key {', '.join(repeated)} stands there twice", node.start_mark)
         return super().construct_mapping(node, deep)
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        """Build a whole number that can be told."""
+        if isinstance(node, yaml.ScalarNode) and len(node.value) > LONGEST_NUMBER:
+            told = f"a number of {len(node.value)} signs, {_shown(node.value)}; expected at most {LONGEST_NUMBER}"
+            raise yaml.constructor.ConstructorError(None, None, told, node.start_mark)
+        return super().construct_yaml_int(node)
+
+
+_OneOfEach.add_constructor("tag:yaml.org,2002:int", _OneOfEach.construct_yaml_int)
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

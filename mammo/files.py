@@ -157,7 +157,7 @@ def locked(path: Path, *, doing: str, wait: bool = False, named: bool = True) ->
 
 def _named(owner: Path) -> str:
     try:
-        about = json.loads(owner.read_text(encoding="utf-8"))
+        about = read_json(owner)
         return f" ({about['process']} on {about['machine']}, since {about['since']})"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError):
         return ""

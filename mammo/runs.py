@@ -147,11 +147,11 @@ def read_folds(folder: Path) -> int:
         DataMissingError: The note is missing or damaged.
     """
     try:
-        folds = json.loads((folder / FOLDS_FILE).read_text(encoding="utf-8"))["folds"]
+        folds = read_json(folder / FOLDS_FILE)["folds"]
         if not isinstance(folds, int) or folds < 2:
             raise ValueError(f"expected a whole number of folds from 2, got {folds!r}")
         return folds
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError) as error:
         raise DataMissingError(f"{folder / FOLDS_FILE}: is missing or damaged ({error}); use another run") from error
 
 

@@ -1,10 +1,13 @@
 """A CSV file in, a frame of text cells out; what is wrong with the file as such is told here, for every kind of table."""
 
 import csv
+import os
 import re
 import reprlib
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import pandas as pd
@@ -13,6 +16,9 @@ from mammo.errors import MOST_FAULTS_SHOWN, DataMissingError, MammoError
 
 LINES = "lines"
 MOST_COLUMNS = 2_000
+MOST_BYTES = 4 << 30  # ten million cases take about one
+MOST_ROWS, MOST_CELLS = 20_000_000, 300_000_000
+LONGEST_ROW = 4 << 20
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs"}
 
@@ -110,20 +116,53 @@ def _read_rows(path: Path, error: type[MammoError]) -> tuple[list[str], list[lis
     Not by pandas, which loses a comma where line ends are mixed and fills up or cuts rows of another length in silence.
     """
     with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, strict=True)
-        names = next((row for row in reader if _is_row(row)), [])
+        if (size := os.fstat(file.fileno()).st_size) > MOST_BYTES:
+            raise error(f"{path}: refused: {size} bytes; expected a table, of at most {MOST_BYTES}")
+        text = _Rows(file)
+        reader = csv.reader(text, strict=True)
+        names = next((row for row in _each(reader, text) if _is_row(row)), [])
         _check_header([name.strip() for name in names], path, error)
+        most = min(MOST_ROWS, MOST_CELLS // max(1, len(names)))
         rows, lines, begins = [], [], reader.line_num + 1
-        for row in reader:
+        for row in _each(reader, text):
             if len(row) > len(names):
                 raise error(f"{path}: line {reader.line_num}: a row has more cells than the header, {len(row)} instead of {len(names)}")
             if any("\0" in cell for cell in row):
                 raise error(f"{path}: line {reader.line_num}: a cell holds a NUL character; is it UTF-16? Save it as CSV UTF-8")
             if _is_row(row):
-                rows.append(row + [""] * (len(names) - len(row)))
+                rows.append(row)
                 lines.append(begins)
+                if len(rows) > most:
+                    raise error(f"{path}: has more than {most} rows of {len(names)} columns; expected a table that fits in memory")
             begins = reader.line_num + 1
+    for row in rows:
+        row += [""] * (len(names) - len(row))  # only now: two bytes may stand for a row of two thousand cells
     return names, rows, lines
+
+
+class _Rows:
+    """The lines of a text for csv.reader, which keeps a row in memory, however long it or one of its lines is."""
+
+    def __init__(self, file: TextIO) -> None:
+        self.file, self.left = file, LONGEST_ROW
+
+    def __iter__(self) -> "_Rows":
+        return self
+
+    def __next__(self) -> str:
+        line = self.file.readline(self.left + 1)
+        self.left -= len(line)
+        if self.left < 0:
+            raise csv.Error(f"a row of more than {LONGEST_ROW} characters")
+        if not line:
+            raise StopIteration
+        return line
+
+
+def _each(reader: Iterator[list[str]], text: _Rows) -> Iterator[list[str]]:
+    for row in reader:
+        text.left = LONGEST_ROW
+        yield row
 
 
 def _is_row(row: list[str]) -> bool:

@@ -3,14 +3,17 @@
 import os
 import resource
 import signal
+import struct
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from mammo.archive_members import RefusedError, open_members
 from mammo.archives import data_root, is_archive, unpack, unpacked
 from mammo.cases.cbis_ddsm import read_official_csvs
 from mammo.errors import DataMissingError, WeightsError
@@ -167,3 +170,61 @@ def test_a_data_set_in_one_zip_is_read_as_its_folder(tmp_path: Path) -> None:
     ours, theirs = read_official_csvs(root).frame, read_official_csvs(SHARED / "cbis_ddsm_csv").frame
     assert ours.equals(theirs)
     assert data_root(tmp_path / "folder", tmp_path / "store") == tmp_path / "folder"
+
+
+def write_zip_that_lists(path: Path, members: int, *, said: int) -> Path:
+    """A zip with one file of nothing that its list names so many times; its end says another number (APPNOTE.TXT 4.3.14 to 4.3.16)."""
+    first = struct.pack("<IHHHHHIIIHH", 0x04034B50, 20, 0, 0, 0, 0, 0, 0, 0, 1, 0) + b"a"
+    entry = struct.pack("<IHHHHHHIIIHHHHHII", 0x02014B50, 20, 20, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0) + b"a"
+    size, end = len(entry) * members, len(first) + len(entry) * members
+    with path.open("wb") as file:
+        file.write(first + entry * members)
+        file.write(struct.pack("<IQHHIIQQQQ", 0x06064B50, 44, 45, 45, 0, 0, said, said, size, len(first)))
+        file.write(struct.pack("<IIQI", 0x07064B50, 0, end, 1))
+        file.write(struct.pack("<IHHHHIIH", 0x06054B50, 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0))
+    return path
+
+
+MEASURED = """
+import resource, sys
+from pathlib import Path
+from mammo.archives import unpack
+from mammo.errors import DataMissingError
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    unpack(Path(sys.argv[1]), Path(sys.argv[2]))
+except DataMissingError as error:
+    print(error)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.parametrize(
+    ("members", "words"),
+    [(1_000_000, "refused: it has more than 100000 members"), (1_200_000, "refused: its list of members takes 56400000 bytes; expected")],
+)
+@pytest.mark.parametrize("lies", [False, True])
+def test_a_zip_of_millions_of_members_costs_neither_time_nor_memory(tmp_path: Path, members: int, words: str, lies: bool) -> None:
+    archive = write_zip_that_lists(tmp_path / "w.zip", members, said=1 if lies else members)
+    begin = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURED, str(archive), str(tmp_path / "out")],
+        capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}, timeout=120, check=True,
+    )  # fmt: skip
+    archive.unlink()
+    said, kib = done.stdout.splitlines()
+    assert said.startswith(f"{archive}: {words}")
+    assert int(kib) < 150_000
+    assert time.monotonic() - begin < 20
+
+
+def test_a_zip_of_as_many_members_as_are_allowed_is_looked_at(tmp_path: Path) -> None:
+    archive = tmp_path / "w.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for number in range(70_000):  # more than a zip's own end can say: the larger form is needed
+            file.writestr(zipfile.ZipInfo(f"CBIS-DDSM/jpeg/{'1.3.6.1.4.1.9590.100.1.2.' + '4' * 36}/{number}/"), b"")
+        file.writestr("CBIS-DDSM/PK\1\2/readme.txt", b"what the list's entries begin with, in a name")
+    with open_members(archive, 70_003) as members:
+        assert sum(1 for _ in members) == 70_001
+    with pytest.raises(RefusedError, match="it has more than 70000 members"), open_members(archive, 70_000) as members:
+        pass

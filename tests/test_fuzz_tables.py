@@ -2,7 +2,10 @@
 
 import csv
 import io
+import os
 import random
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,9 @@ from mammo.cases.splits import check_trainable, split_lesions
 from mammo.cases.table import BOX, LesionTable
 from mammo.errors import CaseError, DataMissingError, SplitError
 from mammo.settings import DataSettings
-from mammo.tables import read_table, to_numbers
+from mammo.tables import LONGEST_ROW, read_table, to_numbers
+
+ROOT = Path(__file__).resolve().parent.parent
 
 BOUNDED = settings(derandomize=True, max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
 FEWER = settings(BOUNDED, max_examples=120)
@@ -240,3 +245,54 @@ def test_cells_are_read_as_the_standard_library_reads_them(tmp_path_factory: pyt
     path.write_bytes(as_bytes([["x", "y", "z"], *table], "plain"))
     expected = [row + [""] * (3 - len(row)) for row in rows_written(path)]  # the writer leaves a lone \r unquoted
     assert read_table(path, "a table", error=CaseError).to_numpy().tolist() == expected
+
+
+IN_3_GIB = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
+from pathlib import Path
+from mammo.errors import CaseError
+from mammo.tables import read_table
+try:
+    read_table(Path(sys.argv[1]), "a table", error=CaseError)
+except CaseError as error:
+    print(error)
+"""
+NAMES = ",".join(f"c{number}" for number in range(2000))
+
+
+@pytest.mark.parametrize(
+    ("begin", "size", "words"),
+    [
+        (b"image,label\n", 30 << 30, f"refused: {30 << 30} bytes; expected a table, of at most {4 << 30}"),
+        (b"image,label\n", 4 << 30, f"cannot be read as CSV (a row of more than {LONGEST_ROW} characters)"),
+        (NAMES.encode() + b"\n" + b",\n" * 150_001, None, "has more than 150000 rows of 2000 columns"),
+    ],
+    ids=["30 GiB", "4 GiB in one line", "short rows below a wide header"],
+)
+def test_a_table_that_fits_in_no_memory_is_refused_within_3_gib(tmp_path: Path, begin: bytes, size: int | None, words: str) -> None:
+    path = tmp_path / "big.csv"
+    path.write_bytes(begin)
+    if size:
+        os.truncate(path, size)  # zeros that take no disk
+    done = subprocess.run(
+        [sys.executable, "-c", IN_3_GIB, str(path)],
+        capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.stderr == ""
+    assert done.stdout.startswith(f"{path}: {words}")
+    assert done.stdout.count("\n") == 1
+
+
+def test_a_row_that_goes_on_over_many_lines_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "row.csv"
+    path.write_text('image,label\n"' + '\n","' * 1_500_000 + '"\n', encoding="utf-8")
+    with pytest.raises(CaseError, match=f"a row of more than {LONGEST_ROW} characters"):
+        read_table(path, "a table", error=CaseError)
+
+
+def test_rows_up_to_the_longest_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    cell = "x" * 130_000
+    path.write_text("a,b\n" + f"{cell},{cell}\n" * 40, encoding="utf-8")
+    assert read_table(path, "a table", error=CaseError).to_numpy().tolist() == [[cell, cell]] * 40

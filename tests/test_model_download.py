@@ -1,86 +1,26 @@
 """Downloading, against a real server on this machine that can cut, be slow, refuse ranges and answer 404."""
 
-import hashlib
 import os
 import re
 import subprocess
 import sys
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from mammo.errors import WeightsError
 from mammo.model.download import TRIES, default_cache, fetch
+from tests.weight_server import CONTENT, SHA256, left_in, serving
 
 ROOT = Path(__file__).resolve().parent.parent
-CONTENT = bytes(i * 7 % 251 for i in range(3_000_000))
-SHA256 = hashlib.sha256(CONTENT).hexdigest()
-
-
-class Handler(BaseHTTPRequestHandler):
-    """Serves CONTENT at /w.pdparams; the server object says how badly."""
-
-    def do_GET(self):
-        server = self.server
-        server.asked.append(self.headers.get("Range"))
-        if not self.path.startswith("/w.pdparams"):
-            self.send_error(404)
-            return
-        start = self._start()
-        if start is not None and start >= len(CONTENT):
-            self.send_response(416)
-            self.send_header("Content-Range", f"bytes */{len(CONTENT)}")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
-        self._send(start)
-
-    def _start(self):
-        wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "")
-        return int(wanted[1]) if wanted and self.server.ranges else None
-
-    def _send(self, start):
-        body = CONTENT[start or 0 :]
-        self.send_response(200 if start is None else 206)
-        if start is not None:
-            self.send_header("Content-Range", f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.server.cuts > 0:
-            self.server.cuts -= 1
-            body = body[:1_200_000]
-        for start in range(0, len(body), 100_000):
-            self.wfile.write(body[start : start + 100_000])
-            time.sleep(self.server.delay_s)
-        self.close_connection = True
-
-    def log_message(self, *_):
-        pass
 
 
 @pytest.fixture
-def server():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.asked, server.cuts, server.ranges, server.delay_s = [], 0, True, 0
-    server.url = f"http://127.0.0.1:{server.server_port}/w.pdparams"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-
-
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch):
+def server(monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-
-
-def left_in(folder):
-    """What a download leaves; the lock file stays, empty."""
-    return [entry.name for entry in folder.iterdir() if not entry.name.endswith(".lock")]
+    with serving() as server:
+        yield server
 
 
 def fetch_in_child(url, cache, before=""):
@@ -179,6 +119,17 @@ def test_the_cache_is_where_the_environment_says(monkeypatch, tmp_path):
     monkeypatch.delenv("MAMMO_CACHE")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert default_cache() == tmp_path / ".cache" / "mammo" / "weights"
+
+
+@pytest.mark.skipif(not hasattr(os, "setuid") or os.getuid() != 0, reason="only root can become a user without a name")
+def test_a_user_without_a_home_is_told_of_the_variable():
+    code = "import os, pwd, mammo.model.download as it; os.setuid(54321); del os.environ['HOME']; print(it.default_cache())"
+    environment = {key: value for key, value in os.environ.items() if key != "MAMMO_CACHE"} | {"PYTHONPATH": str(ROOT), "HOME": "/"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+    told = "WeightsError: this user has no home folder to keep weights in; set MAMMO_CACHE to a folder for them, or HOME"
+    assert done.stderr.splitlines()[-1].endswith(told)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment | {"MAMMO_CACHE": "c"}, check=True)
+    assert done.stdout == "c\n"
 
 
 def test_two_processes_that_want_the_same_file_fetch_it_once(server, tmp_path):

@@ -142,6 +142,51 @@ BOMBS = {
     "a schedule of 2^60 values": lambda: LAUGHS + b"}U\x0cLR_Scheduler}U\1ah\x3bss.",
     "a schedule nested two hundred thousand deep": lambda: b"\x80\x02}U\x0cLR_Scheduler}U\1a)" + b"\x85" * 200_000 + b"ss.",
 }
+# numpy reads the first of these by Python's own parser, and takes others for records, sub-arrays and text
+CODES = [
+    ",|i2",
+    "f,(",
+    "f4,",
+    "(2)f",
+    "2f4",
+    "()f4",
+    "f",
+    "?",
+    "<",
+    "",
+    "1f",
+    "O",
+    "V8",
+    "U2",
+    "S8",
+    "M8",
+    "c8",
+    "i3",
+    "f1",
+    "f16",
+    "f4 ",
+    "F4",
+    "ｆ4",
+]
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_a_type_code_that_names_no_number_is_refused(tmp_path, code):
+    said = b"X" + len(code.encode()).to_bytes(4, "little") + code.encode()
+    content = b"\x80\x02}U\1acnumpy.core.multiarray\nscalar\n(cnumpy\ndtype\n(" + said + b"K\0K\1tRU\x08" + bytes(8) + b"tRs."
+    with pytest.raises(WeightsError, match=r"w\.pdparams: refused: an array of type .*; only numbers are weights"):
+        load_pdparams(written(tmp_path, content))
+
+
+@pytest.mark.parametrize("code", [*"?bBhHiIlLqQefd", ">f4", "<f2", ">i8", "|u1", "=u2"])
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_every_kind_of_number_is_read(tmp_path, code, protocol):
+    array = np.array([0, 1, 1, 0]).astype(code).reshape(2, 2)
+    loaded = load_pdparams(written(tmp_path, pickle.dumps({"a": array}, protocol)))["a"]
+    assert loaded.dtype == array.dtype.newbyteorder("=")
+    assert loaded.tolist() == array.tolist()
+
+
 GUARDED = """
 import resource, sys
 from pathlib import Path

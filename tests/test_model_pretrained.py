@@ -216,6 +216,11 @@ def test_unpacked_weights_that_changed_since_are_named(tmp_path):
     load_pretrained(build_features("ResNet18_vd"), "ResNet18_vd", str(archive), sha256=sha256_of(archive), cache=cache)
 
 
+def test_the_home_of_a_user_who_is_not_there_is_one_line():
+    with pytest.raises(WeightsError, match=r"~nobody_of_that_name/w\.pdparams: there is no such home folder"):
+        load_pretrained(build_features("ResNet18_vd"), "ResNet18_vd", "~nobody_of_that_name/w.pdparams")
+
+
 def test_an_archive_with_another_hash_is_not_unpacked(tmp_path):
     archive = archived(tmp_path / "w.zip", {"a.pdparams": b"1"})
     with pytest.raises(WeightsError, match=rf"w\.zip: expected SHA-256 {'0' * 64}, got {sha256_of(archive)}"):

@@ -7,6 +7,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from mammo.errors import DataMissingError
+from mammo.files import read_json
+from mammo.report.curves import read_log, write_curves
+from mammo.report.run_list import list_runs
+from mammo.report.summary import summarise
 from tests.evaluation.tables import drawn_table
 from tests.test_tools import assert_refused, call, write_config
 from tests.tiny import write_films
@@ -21,6 +26,11 @@ def two_seeds(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Path
         done = call("train", "-c", "tiny.yaml", "-o", "training.epochs=2", "-o", f"seed={seed}", folder=folder)
         assert done.returncode == 0, done.stderr
     return folder, sorted((folder / "output" / "tiny").iterdir())
+
+
+def copy_without_networks(run: Path, to: Path) -> Path:
+    """Copy a run but for its tensors and pictures, which take hundreds of megabytes."""
+    return shutil.copytree(run, to, ignore=shutil.ignore_patterns("*.safetensors", "visualdl"))
 
 
 def test_training_leaves_a_report_and_its_figures_in_visualdl(two_seeds: tuple[Path, list[Path]]) -> None:
@@ -108,10 +118,88 @@ def test_one_run_is_named_once(two_seeds: tuple[Path, list[Path]]) -> None:
 )
 def test_damaged_decision_is_one_line(two_seeds: tuple[Path, list[Path]], tmp_path: Path, change: dict, words: str) -> None:
     folder, runs = two_seeds
-    run = shutil.copytree(runs[0], tmp_path / "run")
+    run = copy_without_networks(runs[0], tmp_path / "run")
     decision = json.loads((run / "decision.json").read_text(encoding="utf-8")) | change
     (run / "decision.json").write_text(json.dumps(decision), encoding="utf-8")
     assert_refused(call("eval", "--run", run, folder=folder), words)
+
+
+DEEP = "[" * 100_000
+ODD_REPORTS = [
+    DEEP, "[]", "3", '{"levels": ', '{"task": "lesion", "levels": 3}', '{"task": ["a"], "levels": {}}', '{"levels": {"lesion": []}}',
+    '{"task": "lesion", "levels": {"lesion": {"auc": 3}}}', '{"task": "lesion", "levels": {"lesion": {"auc": {"value": [1]}}}}',
+    '{"task": "lesion", "levels": {"lesion": {"auc": {"value": 1' + "0" * 400 + "}}}}", '{"task": "lesion", "levels": {"lesion": "auc"}}',
+    '{"n": ' + "9" * 5000 + "}", "\ufeff{}", "",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("content", ODD_REPORTS, ids=lambda content: content[:60])
+def test_a_damaged_report_is_told(two_seeds: tuple[Path, list[Path]], tmp_path: Path, content: str) -> None:
+    run = copy_without_networks(two_seeds[1][0], tmp_path / "output" / "tiny" / "run")
+    (run / "report" / "metrics.json").write_text(content, encoding="utf-8")
+    assert list_runs(tmp_path / "output") == [("tiny/\nrun", "damaged", "-", "-", "-", "-")]
+    with pytest.raises(DataMissingError, match=r"metrics\.json: (is damaged \(.*\); judge again|holds no ')") as caught:
+        summarise([run], "lesion")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("point", ["[]", "3", "null", '"x"'])
+def test_a_report_with_an_odd_operating_point_is_listed_as_damaged(two_seeds: tuple[Path, list[Path]], tmp_path: Path, point: str) -> None:
+    run = copy_without_networks(two_seeds[1][0], tmp_path / "output" / "tiny" / "run")
+    report = read_json(run / "report" / "metrics.json")
+    assert [row[1] for row in list_runs(tmp_path / "output")] == ["8 (4)\nlesion"]
+    (run / "report" / "metrics.json").write_text(json.dumps(report | {"operating_point": json.loads(point)}), encoding="utf-8")
+    assert [row[1] for row in list_runs(tmp_path / "output")] == ["damaged"]
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "words"),
+    [
+        ("checkpoints/best/state.json", DEEP, r"state\.json: is damaged \(nested too deep\)"),
+        ("checkpoints/best/state.json", '{"epoch": [1]}', r"state\.json: is damaged"),
+        ("checkpoints/best/state.json", "{}", r"state\.json: holds no 'epoch'"),
+        ("checkpoints/best/state.json", '{"epoch": 77}', r"log\.jsonl: holds no 77; expected a line for the epoch kept, 77"),
+        ("log.jsonl", '{"epoch": 1, "train/auc": 0.5}\n{"epoch": 2}\n', r"log\.jsonl: holds no 'validation/auc'; expected a line"),
+        ("log.jsonl", DEEP, r"log\.jsonl: the log has no whole line"),
+        ("log.jsonl", '{"epoch": 1, "train/auc": {"a": 1}}\n{"epoch": "x"}\n{"epoch": [1]}\n', r"log\.jsonl: the log has no whole line"),
+    ],
+    ids=lambda value: value[:40],
+)
+def test_a_damaged_state_or_log_is_told(two_seeds: tuple[Path, list[Path]], tmp_path: Path, file: str, content: str, words: str) -> None:
+    run = copy_without_networks(two_seeds[1][0], tmp_path / "run")
+    (run / file).write_text(content, encoding="utf-8")
+    with pytest.raises(DataMissingError, match=words):
+        summarise([run], "lesion")
+
+
+def test_of_a_damaged_log_the_whole_lines_are_drawn(two_seeds: tuple[Path, list[Path]], tmp_path: Path) -> None:
+    run = copy_without_networks(two_seeds[1][0], tmp_path / "run")
+    whole = (run / "log.jsonl").read_text(encoding="utf-8")
+    odd = [
+        DEEP,
+        "[1]",
+        '{"epoch": 3, "train/auc": {}}',
+        '{"epoch": 4, "time": {}}',
+        '{"epoch": true}',
+        f'{{"epoch": 5, "x/y": 1{"0" * 400}}}',
+    ]
+    (run / "log.jsonl").write_text(whole + "\n".join(odd), encoding="utf-8")
+    log = read_log(run / "log.jsonl")
+    assert log["epoch"].tolist() == [1, 2]
+    assert log["train/auc"].tolist() == [json.loads(line)["train/auc"] for line in whole.splitlines()]
+    (run / "log.jsonl").write_text('{"epoch": 1, "train/auc": null}\n{"epoch": 2, "train/auc": 0.5}\n', encoding="utf-8")
+    write_curves({"run": run}, tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_commands_tell_damaged_files_of_a_run_in_one_line(two_seeds: tuple[Path, list[Path]], tmp_path: Path) -> None:
+    folder, runs = two_seeds
+    run = shutil.copytree(runs[0], tmp_path / "run", ignore=shutil.ignore_patterns("*last*", "visualdl"))
+    (run / "environment.json").write_text(DEEP, encoding="utf-8")
+    assert_refused(call("eval", "--run", run, folder=folder), "environment.json: is ")
+    (run / "report" / "metrics.json").write_text("[]", encoding="utf-8")
+    told = "metrics.json: is damaged (expected a table of names and values, got a list)"
+    assert_refused(call("eval", "--summary", run, runs[1], folder=folder), told)
 
 
 def test_option_faults_are_one_line(tmp_path: Path) -> None:
@@ -132,7 +220,7 @@ def test_chinese_names_of_groups_and_files_are_drawn_without_a_warning(tmp_path:
 
 def test_runs_of_different_cases_are_not_compared(two_seeds: tuple[Path, list[Path]], tmp_path: Path) -> None:
     folder, runs = two_seeds
-    other = shutil.copytree(runs[1], tmp_path / "other")
+    other = copy_without_networks(runs[1], tmp_path / "other")
     table = pd.read_csv(other / "scores_test.csv", dtype=str)
     table.iloc[1:].to_csv(other / "scores_test.csv", index=False)
     assert_refused(call("compare", runs[0], other / "scores_test.csv", folder=folder), "judged on other cases: 1 of the first are missing")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from mammo.cases.splits import SPLIT_COLUMNS
 from mammo.config import load_settings
 from mammo.errors import DataMissingError, ScoreError
 from mammo.evaluation.judge import How, Judgement, judge
@@ -97,7 +98,7 @@ def _check_folds(folder: Path, tables: list[pd.DataFrame], decisions: dict[int, 
     everyone: set[tuple[str, str]] = set()
     for fold, table in enumerate(tables):
         part = fold_folder(folder, fold)
-        split = read_table(part / "split.csv", "a fold's list of cases", error=DataMissingError)
+        split = _read_split(part, folder)
         cases = set(zip(split["case_id"], split["label"], strict=True))
         everyone = everyone or cases
         if fold and (other := unlike(load_settings(part / CONFIG_FILE), load_settings(fold_folder(folder, 0) / CONFIG_FILE))):
@@ -114,6 +115,15 @@ def _check_folds(folder: Path, tables: list[pd.DataFrame], decisions: dict[int, 
     rules = {tuple(point.rule for point in decision.points) for decision in decisions.values()}
     if len(rules) > 1:
         raise ScoreError(f"{folder}: the folds have different operating points: {rules}; judge them anew with tools/eval.py --run {folder}")
+
+
+def _read_split(part: Path, folder: Path) -> pd.DataFrame:
+    split = read_table(part / "split.csv", "a fold's list of cases", error=DataMissingError)
+    if missing := [name for name in SPLIT_COLUMNS if name not in split]:
+        raise DataMissingError(
+            f"{part / 'split.csv'}: has no column {', '.join(missing)}, which this run wrote; {ANEW.format(part=part, folder=folder)}"
+        )
+    return split
 
 
 def _plain(over: dict[str, dict[str, OverFolds]]) -> dict[str, object]:

@@ -2,17 +2,19 @@
 
 import errno
 import http.client
+import json
 import os
 import re
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
+from email.message import Message
 from pathlib import Path
 from typing import IO
 
 from mammo.errors import WeightsError
-from mammo.files import flush_folder, locked
+from mammo.files import flush_folder, locked, read_json, write_text
 from mammo.model.tensors import sha256_of
 from mammo.progress import track
 
@@ -23,14 +25,25 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def default_cache() -> Path:
-    """Return the folder of downloaded weights: the environment's MAMMO_CACHE, else `~/.cache/mammo/weights`."""
-    return Path(os.environ.get("MAMMO_CACHE") or Path.home() / ".cache" / "mammo" / "weights")
+    """Return the folder of downloaded weights: the environment's MAMMO_CACHE, else `~/.cache/mammo/weights`.
+
+    Raises:
+        WeightsError: This user has no home, as some in containers.
+    """
+    if named := os.environ.get("MAMMO_CACHE"):
+        return Path(named)
+    try:
+        return Path.home() / ".cache" / "mammo" / "weights"
+    except RuntimeError:
+        raise WeightsError("this user has no home folder to keep weights in; set MAMMO_CACHE to a folder for them, or HOME") from None
 
 
 def fetch(url: str, *, cache: Path | None = None, sha256: str | None = None) -> Path:
     """Download a file once; later calls find it in the cache, and another process that is at it is waited for.
 
-    What came of a download that did not end is kept beside, as `.part`, and the next goes on from there.
+    What came of a download that did not end is kept beside, as `.part`, and the next goes on from there, unless the server has
+    another file by now: it is asked by the ETag or date that it gave before, kept as `.part.of`. Where it gave none, only a hash
+    could tell: without `sha256`, the download begins anew.
 
     Args:
         url: An http or https address.
@@ -56,9 +69,10 @@ def _download(url: str, target: Path, sha256: str | None) -> bool:
             if target.exists():
                 return False
             part = target.with_name(target.name + ".part")
-            _complete(url, part, target)
+            _complete(url, part, target, checked=sha256 is not None)
             _check(part, sha256, url, remove=True)
             os.replace(part, target)
+            _note(part).unlink(missing_ok=True)
             flush_folder(target.parent)
             return True
     except OSError as error:
@@ -66,11 +80,11 @@ def _download(url: str, target: Path, sha256: str | None) -> bool:
         raise WeightsError(_sorry(url, target, kept)) from error
 
 
-def _complete(url: str, part: Path, target: Path) -> None:
+def _complete(url: str, part: Path, target: Path, *, checked: bool) -> None:
     """Bring the partial file to its full length, in as many tries as the connection needs."""
     try:
         for _ in range(TRIES):
-            if _go_on(url, part):
+            if _go_on(url, part, checked=checked):
                 return
     except urllib.error.HTTPError as error:
         raise WeightsError(_sorry(url, target, f"the server answered {error.code} {error.reason}")) from error
@@ -79,31 +93,61 @@ def _complete(url: str, part: Path, target: Path) -> None:
     raise WeightsError(_sorry(url, target, f"the connection was cut {TRIES} times; what came is kept, run again to go on"))
 
 
-def _go_on(url: str, part: Path) -> bool:
+def _go_on(url: str, part: Path, *, checked: bool) -> bool:
     """Ask for what is missing and append it; True when the file is whole."""
-    have = part.stat().st_size if part.exists() else 0
-    headers = {"Range": f"bytes={have}-"} if have else {}
+    version = _noted(part, url)
+    have = part.stat().st_size if part.exists() and (version or checked) else 0
+    headers = ({"Range": f"bytes={have}-"} | ({"If-Range": version} if version else {})) if have else {}
     try:
         answer = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT_S)
     except urllib.error.HTTPError as error:
         if error.code != 416 or not have:
             raise
-        return _is_whole(error.headers.get("Content-Range"), have, part)
+        return _is_whole(error.headers.get("Content-Range"), have, part, same=_is_same(error.headers, version))
     with answer:
-        resumed = answer.status == 206 and _start(answer.headers.get("Content-Range")) == have
-        if have and answer.status == 206 and not resumed:
-            part.unlink()  # another stretch than asked for: begin anew
+        continued = have > 0 and answer.status == 206
+        resumed = continued and _start(answer.headers.get("Content-Range")) == have and _is_same(answer.headers, version)
+        if continued and not resumed:
+            part.unlink()  # another stretch than asked for, or of another file: begin anew
             return False
         total = _total(answer.headers.get("Content-Length"), have if resumed else 0)
-        with part.open("ab" if resumed else "wb") as file:
+        if not resumed:
+            part.unlink(missing_ok=True)
+            write_text(_note(part), json.dumps({"url": url, "version": _version(answer.headers)}))
+        with part.open("ab") as file:
             _save(answer, file, total, part.name.removesuffix(".part"))
     return total is None or part.stat().st_size == total
 
 
-def _is_whole(content_range: str | None, have: int, part: Path) -> bool:
+def _note(part: Path) -> Path:
+    return part.with_name(f"{part.name}.of")
+
+
+def _noted(part: Path, url: str) -> str | None:
+    """What the server named the file's version when the part was begun; None where that is not known."""
+    try:
+        found = read_json(_note(part))
+    except (OSError, ValueError):
+        return None
+    version = found.get("version")
+    return version if found.get("url") == url and isinstance(version, str) and version.isascii() and version.isprintable() else None
+
+
+def _version(headers: Message) -> str | None:
+    """What If-Range may hold (RFC 9110, 13.1.5): an ETag that is not weak, or else a date."""
+    etag = headers.get("ETag", "")
+    return etag if etag.startswith('"') else headers.get("Last-Modified")
+
+
+def _is_same(headers: Message, version: str | None) -> bool:
+    """Whether an answer is of the file that the part was begun of, as far as either tells."""
+    return version is None or _version(headers) in (version, None)
+
+
+def _is_whole(content_range: str | None, have: int, part: Path, *, same: bool) -> bool:
     """Judge a 416 answer (RFC 9110, 15.5.17: `bytes */length`): nothing is left to send, or the partial file is not of this one."""
     length = re.fullmatch(r"bytes \*/(\d+)", content_range or "")
-    if length and int(length[1]) == have:
+    if same and length and int(length[1]) == have:
         return True
     part.unlink()
     return False
@@ -141,6 +185,7 @@ def _check(path: Path, sha256: str | None, url: str, *, remove: bool) -> None:
         return
     if remove:
         path.unlink()
+        _note(path).unlink(missing_ok=True)
     todo = "it was removed; try again or correct the hash" if remove else "remove it, or correct the hash"
     raise WeightsError(f"{path}: expected SHA-256 {sha256}, got {got}, for {url}; {todo}")
 

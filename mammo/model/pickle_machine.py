@@ -7,6 +7,7 @@ of its own; whatever else a file asks is refused. The work and the memory it may
 
 import math
 import pickletools
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ HIGHEST_KEY = 2**31  # smaller ones are their own hashes, so they cannot be made
 MOST_DIMENSIONS = 32
 TABLE_ITEM_BYTES = 100
 OTHER_ORDER = ">" if sys.byteorder == "little" else "<"
-PLAIN_KINDS = "fiub"  # floats, integers, booleans: no objects, no text
+NUMBER = re.compile("[<>=|]?(f[248]|[iu][1248]|b1)")  # floats, integers, booleans: no objects, no text; numpy evaluates the rest
 
 
 def read_pickle(content: bytes) -> object:
@@ -70,17 +71,16 @@ class _Name:
 class DType:
     """What the file says of a type: its code, then the byte order."""
 
-    def __init__(self, code: str) -> None:
-        self.code, self.swapped = code, False
+    def __init__(self, code: object) -> None:
+        self.code, self.swapped = code if isinstance(code, str) else kind_of(code), False
 
     def set_state(self, machine: "Machine", state: tuple) -> None:
         self.swapped = state[1] == OTHER_ORDER
 
     def build(self) -> np.dtype:
-        dtype = np.dtype(self.code) if isinstance(self.code, str) and len(self.code) <= 4 else None
-        if dtype is None or dtype.kind not in PLAIN_KINDS:
-            shown = self.code[:40] if isinstance(self.code, str) else kind_of(self.code)
-            raise refused(f"an array of type {shown!r}; only numbers are weights")
+        if not NUMBER.fullmatch(self.code):
+            raise refused(f"an array of type {self.code[:40]!r}; only numbers are weights")
+        dtype = np.dtype(self.code)
         return dtype.newbyteorder("S") if self.swapped else dtype
 
 
@@ -251,7 +251,7 @@ def _scalar(machine: Machine, dtype: object, data: object) -> Array:
     return Array().fill(machine, (), dtype, data, "C")
 
 
-def _dtype(machine: Machine, code: str, *_: object) -> DType:
+def _dtype(machine: Machine, code: object, *_: object) -> DType:
     return DType(code)
 
 

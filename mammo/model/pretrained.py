@@ -82,7 +82,10 @@ def _weight_file(name: str, source: str, sha256: str | None, cache: Path | None)
                 "else give the path of a weight file, or none"
             )
         return fetch(SSLD_URLS[name], cache=cache, sha256=sha256)
-    path = Path(source).expanduser()
+    try:
+        path = Path(source).expanduser()
+    except RuntimeError as error:
+        raise WeightsError(f"{source}: there is no such home folder ({error}); give the path of the weight file without ~") from None
     if not path.is_file():
         raise WeightsError(f"{path}: the weight file is not there; put it there, or set pretrained to ssld, none or another path")
     if sha256 is not None and (got := sha256_of(path)) != sha256:

@@ -4,13 +4,13 @@ import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
 from mammo.errors import WeightsError
 from mammo.model.pickle_machine import Array, OtherError, is_shape, kind_of, read_pickle, refused
-from mammo.model.tensors import read_tensors
+from mammo.model.tensors import NO_MEMORY, bytes_of, read_tensors
 
 # paddle.save writes these beside the arrays (paddle/framework/io_utils.py, paddle/optimizer/optimizer.py): names of its
 # graph, how tensors over 1 GiB were cut for pickle protocols 2 and 3, float32 copies of half-precision parameters, and the
@@ -19,11 +19,9 @@ PARAMETER_NAMES_KEY = "StructuredToParameterName@@"
 CUT_TENSORS_KEY = "UnpackBigParamInfor@@"
 MASTER_WEIGHTS_KEY = "master_weights"
 SCHEDULE_KEY = "LR_Scheduler"
-LARGEST_FILE_BYTES = 16 << 30
 MOST_SCHEDULE_ITEMS = 10_000
 DAMAGED = (
-    ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, MemoryError, RecursionError, EOFError,
-    pickle.UnpicklingError,
+    ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError, EOFError, pickle.UnpicklingError,
 )  # fmt: skip
 Shaped = TypeVar("Shaped")
 
@@ -64,30 +62,23 @@ def load_pdopt(path: Path) -> OptimizerFile:
 
 
 def _read(path: Path, shape_up: Callable[[dict[Any, Any]], Shaped], what: str) -> Shaped:
-    content = _bytes_of(path, what)
-    if not content.startswith(b"\x80"):
-        raise WeightsError(f"{path}: expected {what}, a pickle of protocol 2 or later; its first bytes are {content[:8]!r}")
     try:
-        loaded = read_pickle(content)
+        loaded = read_pickle(bytes_of(path, what, lambda file, _: _begins_as_pickle(file, what)))
         if not isinstance(loaded, dict):
             raise OtherError(f"expected a table of named arrays, got {kind_of(loaded)}")
         return shape_up(loaded)
     except OtherError as error:
         raise WeightsError(f"{path}: {error}") from None
+    except MemoryError as error:
+        raise WeightsError(f"{path}: {NO_MEMORY}") from error
     except DAMAGED as error:
         why = " ".join(str(error).split())[:200]
         raise WeightsError(f"{path}: expected a whole {what[2:]}, got one that is cut off or damaged ({why}); fetch it again") from error
 
 
-def _bytes_of(path: Path, what: str) -> bytes:
-    try:
-        if path.exists() and not path.is_file():
-            raise WeightsError(f"{path}: is no file; expected {what} there")
-        if (size := path.stat().st_size) > LARGEST_FILE_BYTES:
-            raise WeightsError(f"{path}: refused: {size} bytes; expected a weight file, of at most {LARGEST_FILE_BYTES}")
-        return path.read_bytes()
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be read ({error.strerror or error}); expected {what} there") from error
+def _begins_as_pickle(file: BinaryIO, what: str) -> None:
+    if not (first := file.read(8)).startswith(b"\x80"):
+        raise OtherError(f"expected {what}, a pickle of protocol 2 or later; its first bytes are {first!r}")
 
 
 def _parameters(loaded: dict[Any, Any]) -> dict[str, np.ndarray]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mammo.cases.cbis_ddsm import CSV_FILES
 from mammo.errors import SettingsError
-from mammo.files import locked
+from mammo.files import locked, read_json
 from mammo.prepare.phantom_plan import plan_patients
 from mammo.prepare.phantom_rows import Row, write_patient
 from mammo.progress import track
@@ -73,10 +73,10 @@ def _write_anew(folder: Path, settings: PhantomSettings, progress: bool) -> None
 def is_complete(folder: Path, settings: PhantomSettings) -> bool:
     """Tell whether the folder holds a whole, undamaged phantom of these settings (every byte is read: about 0.5 s per GB)."""
     try:
-        marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        marker = read_json(folder / MARKER)
     except (OSError, ValueError):
         return False
-    same = isinstance(marker, dict) and marker.get("generator") == GENERATOR_VERSION and marker.get("settings") == _as_json(settings)
+    same = marker.get("generator") == GENERATOR_VERSION and marker.get("settings") == _as_json(settings)
     return same and marker.get("sha256") == hash_files(folder)
 
 

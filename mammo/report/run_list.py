@@ -1,10 +1,10 @@
 """A folder of runs in, one row for each out: what it was, and what it reached on its test part."""
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from mammo.files import read_json
 from mammo.runs import CONFIG_FILE
 
 NOT_RUNS = {"store", "checkpoints", "visualdl", "report"}
@@ -30,7 +30,7 @@ def _row(folder: Path, output: Path) -> tuple[str, ...]:
     name = "/\n".join(folder.relative_to(output).parts)
     path = folder / "report" / "metrics.json"
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
         task = found["task"]
         level = found["levels"][task]
         auc = level["auc"]
@@ -39,7 +39,7 @@ def _row(folder: Path, output: Path) -> tuple[str, ...]:
         return (name, f"{level['n']} ({level['n_positive']})\n{task}", *values, _split_of(found))
     except FileNotFoundError:
         return (name, "not judged", "-", "-", "-", "-")
-    except (ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return (name, "damaged", "-", "-", "-", "-")
 
 

@@ -1,6 +1,5 @@
 """A run folder and its judgement in, all that a report tells out, in one piece: pages and cards read nothing else."""
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import pandas as pd
 from mammo.cases.table import no_exclusions
 from mammo.errors import DataMissingError
 from mammo.evaluation.judge import Judgement
+from mammo.files import read_json
 from mammo.report.curves import read_log
 from mammo.runs import CONFIG_FILE, ENVIRONMENT_FILE, fold_folder, is_cross_validation, read_folds
 
@@ -71,6 +71,6 @@ def read_run_files(folder: Path) -> dict[str, Any]:
 
 def _read_environment(path: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
+        return read_json(path)
+    except ValueError as error:
         raise DataMissingError(f"{path}: is damaged ({error}); use another run") from error

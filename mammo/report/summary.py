@@ -1,15 +1,18 @@
 """Several runs of one recipe in, the mean and spread of what they measured out: what a results table quotes."""
 
-import json
 import statistics
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from mammo.errors import DataMissingError
+from mammo.files import read_json
 from mammo.report.curves import read_log
 from mammo.runs import find_run, fold_folder, is_cross_validation, is_trained, read_folds, refuse_doubles
 
 AT_POINT = ("recall", "specificity", "accuracy")
+CHOSEN = {"training AUC": "train/auc", "validation AUC (used for selection)": "validation/auc", "gap": "gap/auc"}
 
 
 @dataclass(frozen=True)
@@ -50,24 +53,33 @@ def _runs_in(folder: Path) -> list[Path]:
 
 
 def _measured(folder: Path, level: str) -> dict[str, float]:
-    path = folder / "report" / "metrics.json"
+    report, best = folder / "report" / "metrics.json", folder / "checkpoints" / "best" / "state.json"
+    again = f"judge again: python tools/eval.py --run {folder}"
+    with _told(report, f"expected a report with the level {level}, which the run's task may not have", again):
+        found = read_json(report)["levels"][level]
+        values = {"test AUC": found["auc"]["value"]}
+        values |= {f"test {name} at the operating point": found[name]["value"] for name in AT_POINT}
+        values |= {f"test {name} at 0.5": found["at_half"][name]["value"] for name in AT_POINT}
+        measured = {name: float(value) for name, value in values.items() if value is not None}
+    with _told(best, "expected the state of a checkpoint", "use another run"):
+        kept = int(read_json(best)["epoch"])
+    log = read_log(folder / "log.jsonl").set_index("epoch")
+    with _told(folder / "log.jsonl", f"expected a line for the epoch kept, {kept}, with its AUCs", "use another run"):
+        chosen = {name: float(log[column].loc[kept]) for name, column in CHOSEN.items()}
+    return measured | chosen | {"epoch kept": float(kept)}
+
+
+@contextmanager
+def _told(path: Path, expected: str, advice: str) -> Iterator[None]:
+    """Tell in words what a run's file lacks."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))["levels"][level]
-        kept = json.loads((folder / "checkpoints" / "best" / "state.json").read_text(encoding="utf-8"))["epoch"]
+        yield
     except FileNotFoundError as error:
-        raise DataMissingError(f"{error.filename}: is missing; let the run end, or judge it: python tools/eval.py --run {folder}") from None
+        raise DataMissingError(f"{path}: is missing; let the run end, or {advice}") from error
     except KeyError as error:
-        raise DataMissingError(
-            f"{path}: holds no {error}; expected a report with the level {level}, which the run's task may not have"
-        ) from None
-    except (ValueError, TypeError) as error:
-        raise DataMissingError(f"{path}: is damaged ({error}); judge again: python tools/eval.py --run {folder}") from error
-    log = read_log(folder / "log.jsonl").set_index("epoch").loc[kept]
-    test = {"test AUC": found["auc"]["value"]}
-    test |= {f"test {name} at the operating point": found[name]["value"] for name in AT_POINT}
-    test |= {f"test {name} at 0.5": found["at_half"][name]["value"] for name in AT_POINT}
-    chosen = {"training AUC": log["train/auc"], "validation AUC (used for selection)": log["validation/auc"], "gap": log["gap/auc"]}
-    return {name: float(value) for name, value in (test | chosen | {"epoch kept": kept}).items() if value is not None}
+        raise DataMissingError(f"{path}: holds no {error}; {expected}") from None
+    except (ValueError, TypeError, OverflowError) as error:
+        raise DataMissingError(f"{path}: is damaged ({error}); {advice}") from error
 
 
 def _mean_and_spread(values: list[float]) -> str:
