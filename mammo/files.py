@@ -92,6 +92,25 @@ def flush_folder(folder: Path) -> None:
             os.close(handle)
 
 
+def walk_files(path: Path) -> Iterator[Path]:
+    """Give a file, or all files below a folder, sorted; hidden ones are passed by, links to folders are given and not followed.
+
+    Raises:
+        OSError: A folder cannot be read.
+    """
+    if not path.is_dir():
+        yield path
+        return
+    for folder, subfolders, names in os.walk(path, onerror=_raise):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        links = [name for name in subfolders if (Path(folder) / name).is_symlink()]  # so that they are told
+        yield from (Path(folder) / name for name in sorted([*names, *links]) if not name.startswith("."))
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
 class Lock:
     """A lock file that this process holds."""
 

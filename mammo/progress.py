@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeVar
+from typing import TextIO, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -13,31 +13,33 @@ Item = TypeVar("Item")
 SECONDS_BETWEEN_LINES = 10.0
 
 
-def track(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
+def track(items: Iterable[Item], total: int, what: str, *, beside: bool = False) -> Iterator[Item]:
     """Pass the items through and show how far they are.
 
     Args:
         items: What is worked through.
         total: How many there are.
         what: The words before the bar.
+        beside: Show it on stderr, where stdout is for results.
     """
-    return _with_bar(items, total, what) if sys.stdout.isatty() else _with_lines(items, total, what)
+    stream = sys.stderr if beside else sys.stdout
+    return _with_bar(items, total, what, stream) if stream.isatty() else _with_lines(items, total, what, stream)
 
 
-def _with_bar(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
+def _with_bar(items: Iterable[Item], total: int, what: str, stream: TextIO) -> Iterator[Item]:
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, transient=True) as progress:
+    with Progress(*columns, transient=True, console=Console(file=stream)) as progress:
         yield from progress.track(items, total=total, description=what)
 
 
-def _with_lines(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
+def _with_lines(items: Iterable[Item], total: int, what: str, stream: TextIO) -> Iterator[Item]:
     start = last = time.monotonic()
     for number, item in enumerate(items, 1):
         yield item
         now = time.monotonic()
         if now - last >= SECONDS_BETWEEN_LINES:
             left = (now - start) / number * (total - number)
-            print(f"{what}: {number} of {total}, about {left:.0f} s left", flush=True)
+            print(f"{what}: {number} of {total}, about {left:.0f} s left", file=stream, flush=True)
             last = now
 
 

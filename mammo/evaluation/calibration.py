@@ -29,7 +29,7 @@ class Calibrator:
     logits: tuple[float, ...] = ()
     probabilities: tuple[float, ...] = ()
 
-    def apply(self, logit: np.ndarray) -> np.ndarray:
+    def apply(self, logit: np.ndarray | np.float64) -> np.ndarray:
         """Probability of malignancy, 0-1, float64; never falls where the logit rises."""
         plain = to_probability(np.asarray(logit, float) / self.temperature)
         if self.method != "isotonic":

@@ -12,6 +12,7 @@ from mammo.images.guards import check_file_size
 from mammo.images.raster import RASTER_MAGIC, read_raster
 
 SUPPORTED = "DICOM, PNG (8 or 16 bit), JPEG (8 bit) or PGM"
+SUFFIXES = (".dcm", ".dicom", ".png", ".jpg", ".jpeg", ".pgm")
 UNSUPPORTED_MAGIC = {
     b"II*\0": "TIFF",
     b"MM\0*": "TIFF",
@@ -74,6 +75,18 @@ def mask_from(pixels: np.ndarray) -> np.ndarray:
     """Turn stored values into a bool mask: above the middle between lowest and highest; a constant image by > 0."""
     low, high = int(pixels.min()), int(pixels.max())
     return pixels > (low + high) / 2 if low < high else pixels > 0
+
+
+def looks_like_image(path: Path) -> bool:
+    """Tell whether a file is one that `read_film` would try, by content or else by its ending (so that damaged ones are told).
+
+    Raises:
+        ImageError: It is empty, too large or may not be read.
+    """
+    if path.suffix.lower() in SUFFIXES:
+        return True
+    start = start_of(path)
+    return start.startswith(RASTER_MAGIC) or looks_like_dicom(start)
 
 
 def _is_dicom(path: Path) -> bool:

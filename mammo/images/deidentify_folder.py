@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mammo.errors import DataMissingError, SettingsError
-from mammo.files import flush_folder, locked
+from mammo.files import flush_folder, locked, walk_files
 from mammo.images.deidentify import Copied, Refused, deidentify
 from mammo.images.dicom import looks_like_dicom
 from mammo.images.pseudonyms import Pseudonyms, open_private
@@ -52,7 +52,7 @@ def find_files(inputs: Sequence[Path], out: Path, *, key: Path | None = None, ma
         if secret is not None and secret.resolve().is_relative_to(out.resolve()):
             raise SettingsError(f"{secret}: lies inside --out {out} and would leave the house with the copies; choose another place")
     _refuse_content(out)
-    files = list(dict.fromkeys(file for path in inputs for file in _walk(path)))
+    files = list(dict.fromkeys(file for path in inputs for file in walk_files(path)))
     dicom = [file for file in files if _is_dicom(file)]
     if not dicom:
         raise DataMissingError(f"{', '.join(map(str, inputs))}: expected DICOM files, found none among {len(files)} files")
@@ -108,20 +108,6 @@ def _opened(mapping: Path | None) -> Iterator[Callable[[Copied], None]]:
 def _refuse_content(out: Path) -> None:
     if out.exists() and (not out.is_dir() or any(not path.name.startswith(LOCK_FILE) for path in out.iterdir())):
         raise SettingsError(f"--out {out}: expected an empty folder, or none yet; copies are not mixed with other files")
-
-
-def _walk(path: Path) -> Iterator[Path]:
-    if not path.is_dir():
-        yield path
-        return
-    for folder, subfolders, names in os.walk(path, onerror=_raise):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        links = [name for name in subfolders if (Path(folder) / name).is_symlink()]  # not followed, so told
-        yield from (Path(folder) / name for name in sorted([*names, *links]) if not name.startswith("."))
-
-
-def _raise(error: OSError) -> None:
-    raise error
 
 
 def _is_dicom(path: Path) -> bool:

@@ -11,10 +11,9 @@ from mammo.config import differences, load_settings
 from mammo.errors import DataMissingError, ImageError, SettingsError, WeightsError, in_one_line
 from mammo.evaluation.operating_point import Decision
 from mammo.images.geometry import Box
-from mammo.images.normalise import to_network, to_unit
-from mammo.images.preprocess import PreprocessSettings, prepare_film, prepare_lesions
+from mammo.images.network_input import InputForm, network_input
+from mammo.images.preprocess import PreprocessSettings
 from mammo.images.readers import readers
-from mammo.images.test_time import look, variants
 from mammo.inference.decisions import DECISION_FILE, is_of_its_network, read_decision
 from mammo.model.checkpoint import read_checkpoint, set_network
 from mammo.model.network import MammogramNet, build_network, input_channels
@@ -87,27 +86,21 @@ def predict_file(run: LoadedRun, path: Path, *, box: Box | None = None) -> float
     Raises:
         ImageError: The file cannot be read, or a lesion model has no box.
     """
-    settings = run.settings
-    preprocess = PreprocessSettings.from_data(settings.data)
-    film = readers(untrusted=settings.data.untrusted).film(path)
-    if settings.data.task == "lesion":
-        if box is None:
-            advice = "give --box x,y,width,height, or use a model of data.task=image"
-            raise ImageError(f"{path}: this is a lesion model and needs to know where to look; {advice}")
-        try:
-            pixels = prepare_lesions(film, [box], preprocess)[0].pixels
-        except ImageError as error:
-            raise ImageError(f"{path}: {error}") from error
-    else:
-        pixels = prepare_film(film, preprocess).pixels
-    views = 2 if settings.data.task == "breast" else 1
-    channels = input_channels(settings.model)
-    looks = variants(settings.evaluation.test_time)
-    image = np.zeros((len(looks), views, channels, *settings.data.image_size), np.float32)
-    for number, variant in enumerate(looks):
-        image[number, 0] = to_network(look(to_unit(pixels), settings.data.image_size, variant), channels)
-    present = np.zeros((len(looks), views), bool)
-    present[:, 0] = True
+    film = readers(untrusted=run.settings.data.untrusted).film(path)
+    try:
+        image, present = network_input(film, input_form(run.settings), box=box)
+    except ImageError as error:
+        raise ImageError(f"{path}: {error}") from error
     with paddle.no_grad():
         both = run.network(paddle.to_tensor(image), paddle.to_tensor(present)).astype("float32").numpy().astype(np.float64)
     return float(run.decision.calibrator.apply((both[:, 1] - both[:, 0]).mean()))
+
+
+def input_form(settings: Settings) -> InputForm:
+    """What the network of some settings wants to see."""
+    return InputForm(
+        preprocess=PreprocessSettings.from_data(settings.data),
+        channels=input_channels(settings.model),
+        views=2 if settings.data.task == "breast" else 1,
+        test_time=settings.evaluation.test_time,
+    )

@@ -34,12 +34,13 @@ class MammogramNet(paddle.nn.Layer):
     def forward(self, image: paddle.Tensor, present: paddle.Tensor) -> paddle.Tensor:
         """Classify: image float32 [N, V, C, H, W], present bool [N, V]; returns logits float32 [N, 2]."""
         if self._views == 1:
-            pooled = self._pool(self.backbone(image[:, 0]))
+            pooled = self.pool(self.backbone(image[:, 0]))
         else:
             pooled = self._fuse(image, present)
         return self.head(self.dropout(pooled))
 
-    def _pool(self, feature_map: paddle.Tensor) -> paddle.Tensor:
+    def pool(self, feature_map: paddle.Tensor) -> paddle.Tensor:
+        """Pool a feature map [N, C, H, W] to [N, C], or to [N, 2 C] with the maximum beside the mean."""
         mean = feature_map.mean(axis=[2, 3])
         return paddle.concat([mean, feature_map.max(axis=[2, 3])], axis=1) if self._with_max else mean
 
@@ -48,13 +49,17 @@ class MammogramNet(paddle.nn.Layer):
         cases, views = image.shape[:2]
         there = paddle.nonzero(present.reshape([-1]).astype("int64")).reshape([-1])
         films = paddle.gather(image.reshape([cases * views, *image.shape[2:]]), there)
-        pooled = self._pool(self.backbone(films))
+        pooled = self.pool(self.backbone(films))
         slots = paddle.scatter(paddle.zeros([cases * views, pooled.shape[1]], pooled.dtype), there, pooled)
-        slots = slots.reshape([cases, views, -1])
-        mask = present.astype(slots.dtype).unsqueeze(-1)
-        mean = (slots * mask).sum(axis=1) / mask.sum(axis=1)
-        most = (slots - (1 - mask) * 1e4).max(axis=1)
-        return paddle.concat([mean, most], axis=1)
+        return fuse_views(slots.reshape([cases, views, -1]), present)
+
+
+def fuse_views(slots: paddle.Tensor, present: paddle.Tensor) -> paddle.Tensor:
+    """Mean and maximum over the views that are present: [N, V, C] and bool [N, V] in, [N, 2 C] out."""
+    mask = present.astype(slots.dtype).unsqueeze(-1)
+    mean = (slots * mask).sum(axis=1) / mask.sum(axis=1)
+    most = (slots - (1 - mask) * 1e4).max(axis=1)
+    return paddle.concat([mean, most], axis=1)
 
 
 def input_channels(settings: ModelSettings) -> int:

@@ -23,8 +23,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def spread(job: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
-    """Do a job on each item in processes of joblib's.
+def spread(job: Callable[[Item], Result], items: Iterable[Item], workers: int, *, ordered: bool = False) -> Iterator[Result]:
+    """Do a job on each item in processes of joblib's; results come as they are made, or `ordered` as the items are.
 
     A result must be small, a few kilobytes: results share one pipe, and a worker that is killed while it writes a large one
     leaves half of it there, for the rest of which joblib waits for ever. What fits the pipe is written in one go (pipe(7)).
@@ -35,7 +35,7 @@ def spread(job: Callable[[Item], Result], items: Iterable[Item], workers: int) -
     """
     warnings.filterwarnings("ignore", message=r"\d+ tasks (have|which) ")  # an error that ends the work is told by itself
     ahead = workers + min(workers, 4)
-    how = {"return_as": "generator_unordered", "batch_size": 1, "pre_dispatch": ahead}
+    how = {"return_as": "generator" if ordered else "generator_unordered", "batch_size": 1, "pre_dispatch": ahead}
     pool = joblib.Parallel(workers, "loky", **how, initializer=end_with, initargs=(os.getpid(),))
     try:
         with _silent_tidier(), _deaf():

@@ -115,7 +115,10 @@ def refuse_other_data(folder: Path, prepared: PreparedSplit, state: dict[str, An
         TrainingError: What has changed is told.
     """
     split = prepared.split
-    of_split, of_data = (state[name] if state else read_hash(folder, name) for name in ("split_sha256", "data_sha256"))
+    try:
+        of_split, of_data = (state[name] if state else read_hash(folder, name) for name in ("split_sha256", "data_sha256"))
+    except KeyError as error:
+        raise WeightsError(f"{folder}: its checkpoint's state lacks {error}, as those of other versions may; start a new run") from None
     if of_split == split.sha256:
         if of_data != prepared.data_sha256:
             raise TrainingError(f"{folder}: films have other pixels than when this run began; bring the old ones back, or start a new run")

@@ -1,0 +1,132 @@
+"""An exported folder and an engine's name enter; a function from images to logits leaves. Each engine is loaded only where asked for."""
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from mammo.errors import SettingsError, WeightsError
+
+NETWORK = "network"
+ONNX_FILE = f"{NETWORK}.onnx"
+PARAMETERS_FILE = f"{NETWORK}.pdiparams"
+PROGRAM_FILES = (f"{NETWORK}.json", f"{NETWORK}.pdmodel")  # paddle 3 writes the first, paddle 2 the second
+AUTO = "auto"
+
+
+class Engine(Protocol):
+    """Runs an exported network."""
+
+    name: str
+
+    def __call__(self, image: np.ndarray, present: np.ndarray) -> np.ndarray:
+        """Classify: image float32 [N, V, C, H, W] and present bool [N, V] in, log-odds of malignancy float64 [N] out."""
+
+
+class OnnxEngine:
+    """onnxruntime, on the CPU."""
+
+    name = "onnxruntime"
+
+    def __init__(self, folder: Path, threads: int) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        options.log_severity_level = 3  # errors; its warnings are of initializers that paddle2onnx left unused
+        self._session = onnxruntime.InferenceSession(str(folder / ONNX_FILE), options, providers=["CPUExecutionProvider"])
+        self._names = [value.name for value in self._session.get_inputs()]
+
+    def __call__(self, image: np.ndarray, present: np.ndarray) -> np.ndarray:
+        return log_odds(self._session.run(None, dict(zip(self._names, (image, present), strict=False)))[0])
+
+
+class OpenVinoEngine:
+    """OpenVINO, on the CPU, in full precision: where it can, it takes bfloat16, which moves logits by hundredths."""
+
+    name = "openvino"
+
+    def __init__(self, folder: Path, threads: int) -> None:
+        import openvino
+
+        how = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
+        self._compiled = openvino.Core().compile_model(str(folder / ONNX_FILE), "CPU", how)
+        self._request = self._compiled.create_infer_request()
+        self._inputs = len(self._compiled.inputs)
+
+    def __call__(self, image: np.ndarray, present: np.ndarray) -> np.ndarray:
+        return log_odds(self._request.infer(dict(enumerate((image, present)[: self._inputs])))[0])
+
+
+class PaddleEngine:
+    """Paddle Inference, on the CPU, with oneDNN."""
+
+    name = "paddle"
+
+    def __init__(self, folder: Path, threads: int) -> None:
+        from mammo.runtime import paddle
+
+        program = next(folder / name for name in PROGRAM_FILES if (folder / name).is_file())
+        config = paddle.inference.Config(str(program), str(folder / PARAMETERS_FILE))
+        config.disable_gpu()
+        config.set_cpu_math_library_num_threads(threads)
+        config.enable_mkldnn()
+        config.disable_glog_info()
+        self._predictor = paddle.inference.create_predictor(config)
+        self._names = self._predictor.get_input_names()
+
+    def __call__(self, image: np.ndarray, present: np.ndarray) -> np.ndarray:
+        for name, value in zip(self._names, (image, present), strict=False):
+            self._predictor.get_input_handle(name).copy_from_cpu(value)
+        self._predictor.run()
+        return log_odds(self._predictor.get_output_handle(self._predictor.get_output_names()[0]).copy_to_cpu())
+
+
+# In the order of preference: the first that is installed is taken. See docs/experiments.md for what each measured.
+ENGINES: dict[str, tuple[str, Callable[[Path, int], Engine]]] = {
+    "onnxruntime": ("onnxruntime", OnnxEngine),
+    "openvino": ("openvino", OpenVinoEngine),
+    "paddle": ("paddle", PaddleEngine),
+}
+
+
+def installed_engines() -> list[str]:
+    """The engines whose package is here, the preferred one first."""
+    return [name for name, (package, _) in ENGINES.items() if importlib.util.find_spec(package) is not None]
+
+
+def open_engine(folder: Path, name: str = AUTO, *, threads: int) -> Engine:
+    """Load an exported network.
+
+    Args:
+        folder: The export.
+        name: One of `ENGINES`, or `auto` for the first that is installed.
+        threads: On which it computes.
+
+    Raises:
+        SettingsError: The engine is unknown or not installed.
+        WeightsError: It cannot read the network.
+    """
+    installed = installed_engines()
+    if name != AUTO and name not in ENGINES:
+        raise SettingsError(f"engine {name}: expected {AUTO}, {', '.join(ENGINES)}")
+    if name != AUTO and name not in installed:
+        raise SettingsError(f"engine {name}: is not installed; pip install {ENGINES[name][0]}, or take one of {', '.join(installed)}")
+    chosen = installed[0] if name == AUTO else name
+    try:
+        return ENGINES[chosen][1](folder, threads)
+    except Exception as error:  # each engine has a tree of its own
+        raise WeightsError(f"{folder}: {chosen} cannot read the network ({first_line(error)}); export the run again") from error
+
+
+def log_odds(both: Any) -> np.ndarray:
+    """Logits [N, 2] of benign and malignant in, log-odds float64 [N] out."""
+    both = np.asarray(both, np.float64)
+    return np.asarray(both[:, 1] - both[:, 0])
+
+
+def first_line(error: Exception) -> str:
+    """An error of a library's in a few words."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
