@@ -72,7 +72,10 @@ def configure_environment() -> None:
     """
     if os.environ.get(PLAIN_VARIABLE) == "1":
         return
-    os.environ.setdefault("OMP_NUM_THREADS", str(available_cores()))
+    together = int(os.environ.get("PADDLE_LOCAL_SIZE", "1"))  # processes that paddle.distributed.launch started on this machine
+    if together > 1 and os.environ.get("OMP_NUM_THREADS") == "1":
+        del os.environ["OMP_NUM_THREADS"]  # as the launcher's own paddle has set it
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, available_cores() // together)))
     path = amd_blas_path()
     if path:
         os.environ.setdefault("MKL_DEBUG_CPU_TYPE", path)
@@ -138,7 +141,8 @@ def select_device(wanted: str = "auto") -> str:
         raise TrainingError(
             "device: gpu was asked for, but this paddle finds none; install paddlepaddle-gpu for your CUDA or set device=cpu"
         )
-    paddle.device.set_device("gpu:0" if has_gpu and wanted != "cpu" else "cpu")
+    own = f"gpu:{os.environ.get('FLAGS_selected_gpus', '0').split(',')[0]}"  # the first, where no launcher has shared them out
+    paddle.device.set_device(own if has_gpu and wanted != "cpu" else "cpu")
     return str(paddle.get_device())
 
 

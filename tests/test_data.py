@@ -8,7 +8,7 @@ import pytest
 
 from mammo.data.augment import STEPS, Augmentation
 from mammo.data.dataset import MammogramDataset
-from mammo.data.loader import Mixup, collate, evaluation_loader, training_loader
+from mammo.data.loader import collate, evaluation_loader, training_loader
 from mammo.data.sampler import EpochSampler
 from mammo.images.decode import read_film
 from mammo.images.normalise import to_network, to_unit
@@ -31,6 +31,11 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, Prepar
 def dataset_of(prepared: tuple[Settings, PreparedSplit], steps: tuple[AugmentationStep, ...] = ()) -> MammogramDataset:
     settings, split = prepared
     return MammogramDataset(split, split.split.rows("train"), settings=settings, channels=3, augmentation=steps)
+
+
+def sampler_of(dataset: MammogramDataset, **how: object) -> EpochSampler:
+    labels, patients = np.arange(len(dataset)) % 2, np.arange(len(dataset)).astype(str)
+    return EpochSampler(labels, patients, batch_size=8, seed=1, rows=dataset.rows, **how)
 
 
 def test_item_has_the_contracts_shapes_and_its_own_row(prepared: tuple[Settings, PreparedSplit]) -> None:
@@ -68,7 +73,7 @@ def test_augmentation_depends_on_seed_epoch_and_sample_only(prepared: tuple[Sett
     labels, patients = np.arange(len(dataset)) % 2, np.arange(len(dataset)).astype(str)
     sampler = EpochSampler(labels, patients, batch_size=5, seed=1)
     seen = 0
-    for image, _, _, _, index in training_loader(dataset, sampler, workers=workers, mixup_alpha=0.0, seed=1):
+    for image, _, _, _, index in training_loader(dataset, sampler, workers=workers):
         for one, row in zip(image.numpy(), index.numpy(), strict=True):
             assert np.array_equal(one, expected[int(row)])
             seen += 1
@@ -108,9 +113,10 @@ def test_patient_balanced_draws_every_patient_equally_often() -> None:
 
 def test_mixup_blends_images_and_targets_by_the_same_share(prepared: tuple[Settings, PreparedSplit]) -> None:
     dataset = dataset_of(prepared)
-    items = [dataset[number] for number in range(8)]
-    plain, mixed = collate(items), Mixup(0.4, seed=1, dataset=dataset)(items)
-    again = Mixup(0.4, seed=1, dataset=dataset)(items)
+    sampler = sampler_of(dataset, mixup_alpha=0.4)
+    draws = next(iter(sampler))
+    items = [dataset[blend.draw] for blend in draws]
+    plain, mixed, again = collate(items), collate([dataset[blend] for blend in draws]), collate([dataset[blend] for blend in draws])
     assert np.array_equal(mixed[0], again[0])
     assert mixed[2].sum(axis=1) == pytest.approx(np.ones(8))
     assert np.array_equal(mixed[4], plain[4])
@@ -120,6 +126,16 @@ def test_mixup_blends_images_and_targets_by_the_same_share(prepared: tuple[Setti
     share = mixed[2][row, plain[2][row].argmax()]
     others = [k for k in range(8) if np.allclose(mixed[0][row], share * plain[0][row] + (1 - share) * plain[0][k], atol=1e-4)]
     assert len(others) == 1
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.4])
+def test_shares_of_several_processes_are_the_batches_of_one(prepared: tuple[Settings, PreparedSplit], alpha: float) -> None:
+    dataset = dataset_of(prepared)
+    whole = list(sampler_of(dataset, mixup_alpha=alpha))
+    shares = [list(sampler_of(dataset, mixup_alpha=alpha, own=slice(rank, None, 2))) for rank in range(2)]
+    for batch, first, second in zip(whole, *shares, strict=True):
+        assert len(first) == len(second) == 4
+        assert [draw for pair in zip(first, second, strict=True) for draw in pair] == batch
 
 
 def test_evaluation_loader_gives_every_case_once_in_order(prepared: tuple[Settings, PreparedSplit]) -> None:

@@ -29,6 +29,8 @@ def main() -> None:
     from mammo.training.folds import train
 
     judged = train(settings, arguments.config.stem if arguments.config else "defaults", folds=arguments.folds or 0, resume=folder)
+    if judged is None:  # of several processes, the first one tells
+        return
     show_judged(judged)
     print(f"written: {write_report(judged)}")
     print(f"see the curves: visualdl --logdir {settings.output}; judge again: python tools/eval.py --run {judged.run}")

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from mammo.data.augment import Augmentation
+from mammo.data.sampler import Blend
 from mammo.images.normalise import to_network, to_unit
 from mammo.images.test_time import PLAIN, Variant, look
 from mammo.prepare.arrays import read_checked
@@ -31,7 +32,11 @@ class Item:
 
 
 class MammogramDataset(paddle.io.Dataset):
-    """Cases of a split, by their row numbers; a draw beyond `len` is the same case drawn again in one epoch."""
+    """Cases of a split, by their row numbers; a draw beyond `len` is the same case drawn again in one epoch.
+
+    Of a `Blend`, image, target and weight are blended alike, and the index is the first case's. Only cases with the same views
+    present are blended, so that no picture is mixed with a missing view's zeros.
+    """
 
     def __init__(
         self,
@@ -71,12 +76,38 @@ class MammogramDataset(paddle.io.Dataset):
         views = samples.views
         self._bounds = np.searchsorted(views["case"].to_numpy(), np.arange(len(samples) + 1))
         self._slot_of_view = views["slot"].to_numpy(int)
+        self._kept: dict[tuple[int, int], Item] = {}
+        self._most_kept = settings.training.batch_size
         self._files = [(prepared.store.path(entry), entry.crc32) for entry in prepared.entries]
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, draw: int) -> Item:
+    def __getitem__(self, draw: int | Blend) -> Item:
+        return self._blended(draw) if isinstance(draw, Blend) else self._case(draw)
+
+    def _blended(self, blend: Blend) -> Item:
+        first, other = self._kept_case(blend.draw), self._kept_case(blend.other)
+        if (first.present != other.present).any():
+            return first
+        share = np.float32(blend.share)
+        image = share * first.image + (1 - share) * other.image
+        target = share * first.target + (1 - share) * other.target
+        weight = share * np.float32(first.weight) + (1 - share) * np.float32(other.weight)
+        return Item(image, first.present, target, float(weight), first.index)
+
+    def _kept_case(self, draw: int) -> Item:
+        """A case that is wanted twice in its batch, loaded once and kept between."""
+        key = self.epoch, draw
+        kept = self._kept.pop(key, None)
+        if kept is not None:
+            return kept
+        if len(self._kept) >= self._most_kept:
+            del self._kept[next(iter(self._kept))]
+        self._kept[key] = self._case(draw)
+        return self._kept[key]
+
+    def _case(self, draw: int) -> Item:
         again, number = divmod(int(draw), len(self.rows))
         row = int(self.rows[number])
         image = np.zeros((self._slots, self._channels, *self._size), np.float32)

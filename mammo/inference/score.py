@@ -60,7 +60,7 @@ def score_logits(network: MammogramNet, loader: Loader, *, what: str = "") -> tu
     """
     was_training = network.training
     network.eval()
-    rows, logits = [], []
+    rows, logits = [np.zeros(0, np.int64)], [np.zeros(0)]
     batches = track(loader, len(loader), what) if what else loader
     with paddle.no_grad():
         for image, present, _, _, index in batches:

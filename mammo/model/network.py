@@ -24,7 +24,7 @@ class MammogramNet(paddle.nn.Layer):
         self._views = views
         self._with_max = settings.pooling == "avg_max"
         features = backbone.channels * (2 if self._with_max else 1) * (2 if views > 1 else 1)
-        self.dropout = paddle.nn.Dropout(settings.dropout)
+        self.dropout = SharedDropout(settings.dropout)
         # Small weights: published backbones' features are large, and Xavier's start gave a first loss of 5 instead of ln 2.
         small = paddle.nn.initializer.Normal(0.0, HEAD_DEVIATION)
         self.head = paddle.nn.Linear(features, 2, weight_attr=paddle.ParamAttr(initializer=small))
@@ -52,6 +52,21 @@ class MammogramNet(paddle.nn.Layer):
         pooled = self.pool(self.backbone(films))
         slots = paddle.scatter(paddle.zeros([cases * views, pooled.shape[1]], pooled.dtype), there, pooled)
         return fuse_views(slots.reshape([cases, views, -1]), present)
+
+
+class SharedDropout(paddle.nn.Layer):
+    """Dropout of a process's share of a batch (`rank`, `ranks`): together they drop what one process with all of it would."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p, self.rank, self.ranks = p, 0, 1
+
+    def forward(self, features: paddle.Tensor) -> paddle.Tensor:
+        """Drop features [N, C] of the cases rank, rank + ranks, … of N * ranks."""
+        if self.ranks == 1 or not self.training:
+            return paddle.nn.functional.dropout(features, self.p, training=self.training)
+        everyone = paddle.ones([features.shape[0] * self.ranks, features.shape[1]], features.dtype)
+        return features * paddle.nn.functional.dropout(everyone, self.p)[self.rank :: self.ranks]
 
 
 def fuse_views(slots: paddle.Tensor, present: paddle.Tensor) -> paddle.Tensor:

@@ -9,6 +9,7 @@ from mammo.cases.splits import Split
 from mammo.data.dataset import MammogramDataset
 from mammo.data.loader import Loader, training_loader
 from mammo.data.sampler import EpochSampler
+from mammo.distributed import World
 from mammo.errors import SettingsError, TrainingError
 from mammo.inference.score import part_loader
 from mammo.model.backbone import Backbone
@@ -30,15 +31,23 @@ class Loaders:
     scored: dict[str, Loader]
 
 
-def make_network(settings: Settings) -> tuple[MammogramNet, Backbone]:
-    """Build the network with random weights drawn from the seed."""
+def make_network(settings: Settings, world: World | None = None) -> tuple[MammogramNet, Backbone]:
+    """Build the network with random weights drawn from the seed; on several GPUs with batch-norms that see the whole batch."""
     check_precision(settings)
     seed_everything(settings.seed)
-    return build_network(settings.model, task=settings.data.task)
+    network, backbone = build_network(settings.model, task=settings.data.task)
+    if world and world.size > 1 and paddle.get_device().startswith("gpu"):  # paddle has no such kernel for CPUs
+        network = paddle.nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    return network, backbone
 
 
-def make_tuner(settings: Settings, network: MammogramNet) -> FineTuner:
+def make_tuner(settings: Settings, network: MammogramNet, world: World | None = None) -> FineTuner:
     """Give a network its optimizer and training step.
+
+    Args:
+        settings: All of them.
+        network: Of `make_network`.
+        world: The processes that train it together; none for one alone.
 
     Raises:
         SettingsError: A list by stage is longer than the network has stages.
@@ -50,12 +59,21 @@ def make_tuner(settings: Settings, network: MammogramNet) -> FineTuner:
         if len(values) > len(network.stages):
             raise SettingsError(f"training.{key}: {settings.model.backbone} has {len(network.stages)} stages, got {len(values)} values")
     optimizer = build_optimizer(network, settings.training.optimizer, stage_lr_factors=settings.training.stage_lr_factors)
-    return FineTuner(network, optimizer, settings.training)
+    return FineTuner(network, optimizer, settings.training, world=world)
 
 
-def make_loaders(settings: Settings, prepared: PreparedSplit) -> Loaders:
-    """Make the loaders of training and of the parts scored each epoch."""
+def make_loaders(settings: Settings, prepared: PreparedSplit, world: World | None = None) -> Loaders:
+    """Make the loaders of training and of the parts scored each epoch: this process's share of them.
+
+    Raises:
+        SettingsError: Batches cannot be shared evenly.
+    """
     training, split = settings.training, prepared.split
+    world = world or World()
+    if training.batch_size % world.size:
+        raise SettingsError(
+            f"training.batch_size: {training.batch_size} cases cannot be shared evenly by {world.size} processes; set a multiple"
+        )
     rows = split.rows("train")
     cases = split.samples.cases.iloc[rows]
     labels, channels = cases["label"].to_numpy(int), input_channels(settings.model)
@@ -68,13 +86,20 @@ def make_loaders(settings: Settings, prepared: PreparedSplit) -> Loaders:
         class_weights=class_weights(labels, training.loss.class_weights),
     )
     sampler = EpochSampler(
-        labels, cases["patient_id"].to_numpy(str), batch_size=training.batch_size, seed=settings.seed, kind=training.sampler
+        labels,
+        cases["patient_id"].to_numpy(str),
+        batch_size=training.batch_size,
+        seed=settings.seed,
+        kind=training.sampler,
+        mixup_alpha=training.mixup_alpha,
+        rows=rows,
+        own=world.own,
     )
-    train = training_loader(dataset, sampler, workers=training.workers, mixup_alpha=training.mixup_alpha, seed=settings.seed)
+    train = training_loader(dataset, sampler, workers=training.workers)
     scored_rows = {"validation": split.rows("validation")}
     if training.score_train_patients:
         scored_rows = {"train": fixed_sample(split, training.score_train_patients, settings.seed), **scored_rows}
-    scored = {part: part_loader(settings, prepared, rows) for part, rows in scored_rows.items()}
+    scored = {part: part_loader(settings, prepared, rows[world.own]) for part, rows in scored_rows.items()}
     return Loaders(train, dataset, sampler, scored)
 
 

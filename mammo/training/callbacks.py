@@ -43,7 +43,7 @@ class StepStart(paddle.callbacks.Callback):
         epochs: int,
         schedule: ScheduleSettings,
         plateau: Plateau,
-        lock: Lock,
+        lock: Lock | None,
     ) -> None:
         super().__init__()
         self._lock = lock
@@ -63,7 +63,8 @@ class StepStart(paddle.callbacks.Callback):
         Raises:
             InUseError: The run is no longer this process's own.
         """
-        self._lock.check()
+        if self._lock:
+            self._lock.check()
         seed_everything(derived_seed(self._seed, self.model.epoch, self.model.batch))
         settings = self.model.settings
         per_epoch = -(-self._sampler.batches // settings.accumulate)
@@ -82,7 +83,8 @@ class FiniteCheck(paddle.callbacks.Callback):
         """Check the step's loss."""
         loss = _loss_of(logs)
         if not math.isfinite(loss):
-            cases = ", ".join(self._case_ids.iloc[self.model.last_index])
+            index, _ = self.model.world.gather(self.model.last_index, np.zeros(len(self.model.last_index)))
+            cases = ", ".join(self._case_ids.iloc[index])
             raise TrainingError(
                 f"loss is {loss} at epoch {self.model.epoch + 1}, step {self.model.batch}, on the cases {cases}; "
                 f"lower training.optimizer.learning_rate or look at these images{kept(self.model)}"
@@ -150,7 +152,7 @@ class RecallMetric(paddle.callbacks.Callback):
                 logs[f"gap/{name}"] = logs[f"train/{name}"] - logs[f"validation/{name}"]
 
     def _score(self, part: str, loader: Loader) -> tuple[np.ndarray, np.ndarray]:
-        rows, logits = score_logits(self.model.network, loader)
+        rows, logits = self.model.world.gather(*score_logits(self.model.network, loader))
         bad = ~np.isfinite(logits)
         if bad.any():
             cases = few_of(self._case_ids.iloc[rows[bad]].tolist(), most=12)

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from mammo.distributed import World
 from mammo.errors import TrainingError
 from mammo.model.checkpoint import write_checkpoint
 from mammo.runtime import paddle
 from mammo.settings import CheckpointSettings
 from mammo.training.callbacks import EarlyStopping
 from mammo.training.run_state import Keeper, collect, scored_network
-from mammo.training.signals import StopSignals
+from mammo.training.signals import NUMBERS, StopSignals
 from mammo.training.trainer import FineTuner
 
 
@@ -29,6 +30,7 @@ class Checkpointer(paddle.callbacks.Callback):
         *,
         signals: StopSignals,
         about: dict[str, Any],
+        world: World,
     ) -> None:
         """Keep what is saved.
 
@@ -39,10 +41,11 @@ class Checkpointer(paddle.callbacks.Callback):
             keepers: Who remembers what, by the names under which it is saved.
             signals: Tell whether to stop.
             about: Config, split hash, versions and machine, copied to each checkpoint.
+            world: The processes that train together; the first saves, and all stop after the same step.
         """
         super().__init__()
         self._folder, self._settings, self._stopping, self._keepers = folder, settings, stopping, keepers
-        self._signals, self._about = signals, about
+        self._signals, self._about, self._world = signals, about, world
         self._saved_at: tuple[int, int] | None = None
         self._saved_when = time.monotonic()
 
@@ -58,7 +61,7 @@ class Checkpointer(paddle.callbacks.Callback):
         passed = minutes > 0 and time.monotonic() - self._saved_when >= 60 * minutes
         if passed or (every > 0 and self.model.step % every == 0):
             self.save()
-        self._signals.check()
+        self._stop_together()
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Save the best network as it is scored (averaged where settings say so), then all that going on needs.
@@ -67,12 +70,20 @@ class Checkpointer(paddle.callbacks.Callback):
             Stopped: A signal asked for it.
         """
         tuner: FineTuner = self.model
-        if self._stopping.improved:
+        if self._stopping.improved and self._world.is_first:
             metrics = {name: value for name, value in (logs or {}).items() if "/" in name}
             about = {"epoch": tuner.epoch + 1, "step": tuner.step, "metrics": metrics, **self._about}
             write_checkpoint(self._folder / "best", {"network": scored_network(tuner)}, about)
         tuner.epoch, tuner.batch = tuner.epoch + 1, 0
         self.save()
+        self._stop_together()
+
+    def _stop_together(self) -> None:
+        """Stop where a signal has asked any of the processes for it."""
+        asked = self._world.add([float(self._signals.asked == number) for number in NUMBERS])
+        for number, times in zip(NUMBERS, asked, strict=True):
+            if times and self._signals.asked is None:
+                self._signals.asked = number
         self._signals.check()
 
     def save(self) -> None:
@@ -83,7 +94,7 @@ class Checkpointer(paddle.callbacks.Callback):
             WeightsError: It cannot be written.
         """
         tuner: FineTuner = self.model
-        if not tuner.between_updates or self._saved_at == (tuner.epoch, tuner.batch):
+        if not self._world.is_first or not tuner.between_updates or self._saved_at == (tuner.epoch, tuner.batch):
             return
         tensors, state = collect(tuner, self._keepers)
         broken = [name for arrays in tensors.values() for name, array in arrays.items() if not np.isfinite(array).all()]

@@ -7,7 +7,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,6 +17,7 @@ from mammo.cases.audit import audit_split
 from mammo.cases.splits import Split, check_trainable
 from mammo.cases.table import exclusion_lines
 from mammo.config import dump_settings
+from mammo.distributed import World
 from mammo.errors import LoaderError, Stopped
 from mammo.files import Lock, write_text, written_beside
 from mammo.images.preprocess import PreprocessSettings
@@ -53,7 +54,14 @@ class RunResult:
     judged: Judged
 
 
-def fit(settings: Settings, name: str, *, resume: Path | None = None, into: Callable[[PreparedSplit], Path] | None = None) -> RunResult:
+def fit(
+    settings: Settings,
+    name: str,
+    *,
+    resume: Path | None = None,
+    into: Callable[[PreparedSplit], Path] | None = None,
+    world: World | None = None,
+) -> RunResult | None:
     """Train, keep the best, choose the threshold on validation, judge on test.
 
     Args:
@@ -61,34 +69,42 @@ def fit(settings: Settings, name: str, *, resume: Path | None = None, into: Call
         name: Of the configuration; a new run's folder is `output/<name>/<time>`.
         resume: A run folder to go on with, from its `checkpoints/last`.
         into: Makes the folder of a new run instead, once all is ready to train.
+        world: The processes that train it together; none for one alone.
+
+    Returns:
+        What came of it, in the first of the processes; None in the others.
 
     Raises:
         MammoError: Anything a user can mend, in one line.
     """
+    world = world or World()
     with ExitStack() as stack:
         about = describe_run(settings)
-        begun = None
-        if resume:
-            lock = stack.enter_context(writing(resume))
-            begun = open_run(resume, settings, about=about)
+        lock = stack.enter_context(writing(resume)) if resume and world.is_first else None
+        begun = open_in_turn(resume, settings, about, world) if resume else None
         prepared = prepare(settings)
-        loaders = make_loaders(settings, prepared)
-        network, backbone = make_network(settings)
+        loaders = make_loaders(settings, prepared, world)
+        network, backbone = make_network(settings, world)
         if not begun:
             report = start_from_pretrained(backbone, settings.model)
             logger.info("weights: %s", report.summary() if report else "none, random start")
-        tuner = make_tuner(settings, network)
+        tuner = make_tuner(settings, network, world)
 
-        folder = resume or (into(prepared) if into else make_run_folder(settings.output, name))
-        if not resume:
+        folder = resume
+        if not folder and world.is_first:
+            folder = into(prepared) if into else make_run_folder(settings.output, name)
             lock = stack.enter_context(writing(folder))
+        folder = Path(world.from_first(str(folder)))
         stack.enter_context(saying_how_to_go_on(folder))
         logger.info("run folder: %s", folder)
-        write_run_files(settings, folder, prepared, begun=begun)
-        if not resume and not into:
-            point_latest_at(settings.output, folder)
+        if world.is_first:
+            write_run_files(settings, folder, prepared, begun=begun)
+            if not resume and not into:
+                point_latest_at(settings.output, folder)
         about |= {"split_sha256": prepared.split.sha256, "data_sha256": prepared.data_sha256}
         stopping = train(settings, tuner, loaders, prepared, folder, lock=lock, about=about, begun=begun)
+        if not world.is_first:
+            return None
 
         load_network(network, folder / "checkpoints" / "best")
         decision = decide(settings, prepared, network, folder)
@@ -96,6 +112,13 @@ def fit(settings: Settings, name: str, *, resume: Path | None = None, into: Call
     told = f"{folder.parent.name}, {folder.name}: test part"
     judged = Judged(folder, told, judgement, scores, folder, settings, prepared, prepared.split.samples.excluded)
     return RunResult(folder, stopping.best_epoch + 1, float(stopping.best or 0.0), judged)
+
+
+def open_in_turn(folder: Path, settings: Settings, about: dict[str, Any], world: World) -> Checkpoint | None:
+    """Read the checkpoint to go on from: the first process before the others, since it puts a damaged one right."""
+    begun = open_run(folder, settings, about=about) if world.is_first else None
+    world.from_first(None)
+    return begun if world.is_first else open_run(folder, settings, about=about)
 
 
 def prepare(settings: Settings) -> PreparedSplit:
@@ -134,7 +157,7 @@ def train(
     prepared: PreparedSplit,
     folder: Path,
     *,
-    lock: Lock,
+    lock: Lock | None,
     about: dict[str, Any],
     begun: Checkpoint | None = None,
 ) -> EarlyStopping:
@@ -149,39 +172,51 @@ def train(
     signals = StopSignals()
     rule, labels = settings.evaluation.operating_point, cases["label"].to_numpy(int)
     metric = RecallMetric(loaders.scored, labels, cases["case_id"], rule=rule, signals=signals)
-    log = JsonLog(folder / "log.jsonl")
-    pictures = VisualDLLog(folder / "visualdl", metric, loaders.dataset, histograms=training.log_histograms)
-    keepers: dict[str, Keeper] = {"stopping": stopping, "plateau": plateau, "losses": metric, "log": log, "visualdl": pictures}
+    keepers: dict[str, Keeper] = {"stopping": stopping, "plateau": plateau, "losses": metric}
+    writers = Writers(settings, folder, metric, loaders) if tuner.world.is_first else None
+    keepers |= writers.keepers if writers else {}
     if begun:
         put_back(tuner, keepers, begun)
         tuner.stop_training = stopping.waited >= training.early_stopping.patience  # which may be another now
-        mend_best(begun, tuner, stopping, training.early_stopping.monitor)
+        if writers:
+            mend_best(begun, tuner, stopping, training.early_stopping.monitor)
+        stopping.restore(tuner.world.from_first(stopping.state()))
         logger.info("resuming at epoch %d, after step %d of it", tuner.epoch + 1, tuner.batch)
-    else:
-        log.restore({"bytes": 0})  # of a run that was stopped before it saved anything
-        pictures.restore({"bytes": 0})
+    elif writers:
+        writers.begin_anew()
     left = training.epochs - tuner.epoch
     if left <= 0 or tuner.stop_training:
         return stopping
     start = StepStart(
         loaders.dataset, loaders.sampler, seed=settings.seed, epochs=training.epochs, schedule=training.schedule, plateau=plateau, lock=lock
     )
-    display = ProgressDisplay(training.epochs, loaders.sampler.batches)
-    saver = Checkpointer(folder / "checkpoints", training.checkpoint, stopping, keepers, signals=signals, about=about)
-    callbacks = [
-        start,
-        FiniteCheck(cases["case_id"]),
-        metric,
-        stopping,
-        PlateauOnMetric(plateau, training.early_stopping.monitor),
-        log,
-        pictures,
-        display,
-        saver,
-    ]
-    with signals, closing(display), closing(pictures), saved_when_stopped(saver, signals):
+    saver = Checkpointer(folder / "checkpoints", training.checkpoint, stopping, keepers, signals=signals, about=about, world=tuner.world)
+    callbacks = [start, FiniteCheck(cases["case_id"]), metric, stopping, PlateauOnMetric(plateau, training.early_stopping.monitor)]
+    callbacks += [*(writers.callbacks if writers else ()), saver]
+    with signals, writers or nullcontext(), saved_when_stopped(saver, signals):
         tuner.fit(loaders.train, epochs=left, accumulate_grad_batches=training.accumulate, callbacks=callbacks, verbose=0)
     return stopping
+
+
+class Writers(AbstractContextManager):
+    """What the first of the processes writes and shows of each epoch: the log, VisualDL's files and the progress display."""
+
+    def __init__(self, settings: Settings, folder: Path, metric: RecallMetric, loaders: Loaders) -> None:
+        training = settings.training
+        self._log = JsonLog(folder / "log.jsonl")
+        self._pictures = VisualDLLog(folder / "visualdl", metric, loaders.dataset, histograms=training.log_histograms)
+        self._display = ProgressDisplay(training.epochs, loaders.sampler.batches)
+        self.keepers: dict[str, Keeper] = {"log": self._log, "visualdl": self._pictures}
+        self.callbacks = (self._log, self._pictures, self._display)
+
+    def begin_anew(self) -> None:
+        """Drop what a run that was stopped before it saved anything has written."""
+        self._log.restore({"bytes": 0})
+        self._pictures.restore({"bytes": 0})
+
+    def __exit__(self, *_: object) -> None:
+        with closing(self._display), closing(self._pictures):
+            pass
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from mammo.config import check_settings, dump_settings, load_settings
+from mammo.distributed import join_world
 from mammo.errors import DataMissingError, SettingsError, SplitError
 from mammo.files import write_text
 from mammo.inference.cross_validation import is_judged, judge_folds
@@ -33,8 +34,11 @@ from mammo.training.resuming import SAME_IN_ALL_FOLDS, has_begun, refuse_other_s
 logger = logging.getLogger(__name__)
 
 
-def train(settings: Settings, name: str, *, folds: int = 0, resume: Path | None = None) -> Judged:
+def train(settings: Settings, name: str, *, folds: int = 0, resume: Path | None = None) -> Judged | None:
     """Train one run, or with `folds` (or when a cross-validation is resumed) one for each fold.
+
+    Returns:
+        Its judgement; of several processes that train it together, in the first one only.
 
     Raises:
         SettingsError: A run is resumed with another number of folds than it has.
@@ -42,9 +46,16 @@ def train(settings: Settings, name: str, *, folds: int = 0, resume: Path | None 
     has = read_folds(resume) if resume and is_cross_validation(resume) else 0
     if resume and folds and folds != has:
         raise SettingsError(f"{resume}: has {has or 'no'} folds, got --folds {folds}; resume it without --folds, or start a new run")
+    world = join_world()
+    if (folds or has) and world.size > 1:
+        raise SettingsError(
+            f"--folds: folds are trained one by one, by one process each, got {world.size}; start them without the launcher"
+        )
     if folds or has:
         return cross_validate(settings, name, folds=folds, resume=resume)
-    result = fit(settings, name, resume=resume)
+    result = fit(settings, name, resume=resume, world=world)
+    if result is None:
+        return None
     monitor = settings.training.early_stopping.monitor
     logger.info("best epoch %d: %s %.3f (used for selection)", result.best_epoch, monitor, result.best_value)
     return result.judged

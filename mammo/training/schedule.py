@@ -71,6 +71,11 @@ def set_train_mode(network: MammogramNet, settings: FreezeSettings, epoch: int) 
             layer.eval()
 
 
+def moving_statistics(network: MammogramNet) -> list[paddle.Tensor]:
+    """Running means and variances of the batch-norms that move with each batch."""
+    return [statistic for _, layer in _norms(network) if layer.training for statistic in (layer._mean, layer._variance)]
+
+
 def is_frozen(stage: int | None, settings: FreezeSettings, epoch: int) -> bool:
     """Tell whether a stage stands still at an epoch; the head never does."""
     return stage is not None and stage < len(settings.until_epoch) and epoch < settings.until_epoch[stage]

@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 
+from mammo.distributed import World
 from mammo.model.network import MammogramNet
 from mammo.runtime import paddle
 from mammo.settings import TrainingSettings
 from mammo.training.ema import WeightAverage
 from mammo.training.loss import CaseLoss
-from mammo.training.schedule import set_train_mode
+from mammo.training.schedule import moving_statistics, set_train_mode
 
 
 class FineTuner(paddle.Model):
@@ -18,9 +19,13 @@ class FineTuner(paddle.Model):
 
     paddle's step adds up the gradients of accumulated batches (four batches, four times the update) and steps on a loss
     that is no number; this one divides by the whole window's weight and leaves such a step out (`FiniteCheck` then stops).
+    Of several processes each learns from its share of a batch; losses and gradients are added up, so that all take the step
+    that one alone would take with the whole batch, and stay equal.
     """
 
-    def __init__(self, network: MammogramNet, optimizer: paddle.optimizer.Optimizer, settings: TrainingSettings) -> None:
+    def __init__(
+        self, network: MammogramNet, optimizer: paddle.optimizer.Optimizer, settings: TrainingSettings, *, world: World | None = None
+    ) -> None:
         image = paddle.static.InputSpec([None, None, None, None, None], "float32", "image")
         present = paddle.static.InputSpec([None, None], "bool", "present")
         labels = [
@@ -31,6 +36,8 @@ class FineTuner(paddle.Model):
         super().__init__(network, [image, present], labels)
         self.prepare(optimizer, CaseLoss(settings.loss))
         self.settings = settings
+        self.world = world or World()
+        network.dropout.rank, network.dropout.ranks = self.world.rank, self.world.size
         self.epoch = 0  # whole epochs behind it
         self.batch = 0  # batches of this epoch behind it
         self.step = 0  # updates behind it
@@ -68,9 +75,9 @@ class FineTuner(paddle.Model):
             logits = self.network(*inputs)
         losses = self._loss(logits, target)
         total = (losses * weight).sum()
-        weight_sum = float(weight.sum())
+        loss_sum, weight_sum = self.world.add([float(total), float(weight.sum())])
         self.last_index = index.numpy()
-        loss = float(total) / max(weight_sum, 1e-12)
+        loss = loss_sum / max(weight_sum, 1e-12)
         if math.isfinite(loss):
             (self._scaler.scale(total) if self._scaler else total).backward()
             self._window_weight += weight_sum
@@ -80,10 +87,12 @@ class FineTuner(paddle.Model):
         return [loss]
 
     def _update(self) -> None:
+        gradients = [parameter.grad for parameter in self.network.parameters() if parameter.grad is not None]
+        self.world.add_tensors(gradients)
         with paddle.no_grad():
-            for parameter in self.network.parameters():
-                if parameter.grad is not None:
-                    parameter.grad.scale_(1.0 / self._window_weight)
+            for gradient in gradients:
+                gradient.scale_(1.0 / self._window_weight)
+        self._share_statistics()
         if self._scaler:
             self._scaler.step(self._optimizer)
             self._scaler.update()
@@ -93,3 +102,13 @@ class FineTuner(paddle.Model):
         self._window_weight = 0.0
         self.step += 1
         self.average.update()
+
+    def _share_statistics(self) -> None:
+        """Give all processes the mean of their batch-norms' running statistics."""
+        if self.world.size == 1:
+            return
+        statistics = moving_statistics(self.network)
+        self.world.add_tensors(statistics)
+        with paddle.no_grad():
+            for statistic in statistics:
+                statistic.scale_(1.0 / self.world.size)
