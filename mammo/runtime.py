@@ -141,7 +141,8 @@ def select_device(wanted: str = "auto") -> str:
         raise TrainingError(
             "device: gpu was asked for, but this paddle finds none; install paddlepaddle-gpu for your CUDA or set device=cpu"
         )
-    own = f"gpu:{os.environ.get('FLAGS_selected_gpus', '0').split(',')[0]}"  # the first, where no launcher has shared them out
+    shared_out = os.environ.get("FLAGS_selected_gpus", "0")  # noqa: SIM112 (paddle.distributed.launch names it so)
+    own = f"gpu:{shared_out.split(',')[0]}"
     paddle.device.set_device(own if has_gpu and wanted != "cpu" else "cpu")
     return str(paddle.get_device())
 
