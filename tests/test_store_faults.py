@@ -57,7 +57,9 @@ def test_reading_finds_a_flipped_bit_wherever_it_is(tmp_path: Path, place: int) 
     entry = next(iter(entries.values()))
     assert np.array_equal(store.read(entry), np.load(store.path(entry)))
     flip(store.path(entry), place)
-    with pytest.raises(StoreError, match=rf"{entry.file}: prepared image is missing or damaged .*run the command again, which rebuilds it"):
+    with pytest.raises(
+        StoreError, match=rf"{entry.file}: prepared image is missing or damaged .*tools/prepare.py with the same settings makes it anew"
+    ):
         store.read(entry)
 
 
@@ -291,3 +293,16 @@ def test_whole_store_of_another_user_is_read_without_writing() -> None:
         assert told.endswith("prepared 12\n")
     finally:
         shutil.rmtree(folder)
+
+
+def test_a_large_store_is_looked_at_by_size_at_the_start_and_read_whole_by_prepare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, entries = filled(tmp_path)
+    first, second = list(entries)[:2]
+    flip(store.path(entries[first]), 500)
+    store.path(entries[second]).write_bytes(store.path(entries[second]).read_bytes()[:-1])
+    assert set(store.usable(entries)) == set(entries) - {first, second}
+    monkeypatch.setattr("mammo.prepare.store.READ_AT_START_BYTES", 0)
+    assert set(store_of(tmp_path).usable(entries, thorough=False)) == set(entries) - {second}
+    with pytest.raises(StoreError, match="prepared image is missing or damaged"):
+        store.read(entries[first])
+    assert set(store_of(tmp_path).usable(entries, thorough=True)) == set(entries) - {first, second}

@@ -20,7 +20,7 @@ def main() -> None:
     from mammo.prepare.gather import gather_split, prepare_split
     from mammo.report.text import show_exclusions
 
-    prepared = prepare_split(settings, gather_split(settings))
+    prepared = prepare_split(settings, gather_split(settings), thorough=True)
     print(f"prepared: {len(prepared.entries)} views of {len(prepared.split.samples)} cases in {prepared.store.folder}")
     show_exclusions(prepared.split.samples.excluded)
     if arguments.preview:

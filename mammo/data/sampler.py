@@ -59,8 +59,7 @@ class EpochSampler(paddle.io.BatchSampler):
         self.start = 0
         self._seed = seed
         self._kind = kind
-        key = labels if kind == CLASS_BALANCED else patients
-        self._groups = [np.flatnonzero(key == value) for value in np.unique(key)]
+        self._groups = [] if kind == SHUFFLE else groups_of(labels if kind == CLASS_BALANCED else patients)
         self._cases = len(labels)
         self._alpha, self._own = mixup_alpha, own
         self._rows = np.arange(len(labels)) if rows is None else rows
@@ -99,6 +98,12 @@ class EpochSampler(paddle.io.BatchSampler):
     def _endless(group: np.ndarray, generator: np.random.Generator) -> Iterator[int]:
         while True:
             yield from generator.permutation(group)
+
+
+def groups_of(key: np.ndarray) -> list[np.ndarray]:
+    """Row numbers of each value, values and rows rising."""
+    order = np.argsort(key, kind="stable")
+    return np.split(order, np.flatnonzero(key[order][1:] != key[order][:-1]) + 1)
 
 
 def _times_before(cases: np.ndarray) -> np.ndarray:

@@ -75,8 +75,8 @@ def _refuse_nothing(settings: Settings, samples: SampleTable) -> None:
         raise CaseError(f"{source}: no case of task {settings.data.task} is left: " + "; ".join(exclusion_lines(samples.excluded)))
 
 
-def prepare_split(settings: Settings, split: Split) -> PreparedSplit:
-    """Fill the store with a split's films.
+def prepare_split(settings: Settings, split: Split, *, thorough: bool = False) -> PreparedSplit:
+    """Fill the store with a split's films; `thorough` as for `Store.fill`.
 
     Raises:
         ImageError: Films or masks cannot be read, and `data.bad_images` is `refuse`; all are named. A mask that can be read
@@ -87,7 +87,7 @@ def prepare_split(settings: Settings, split: Split) -> PreparedSplit:
     """
     store = Store(settings.store_folder, PreprocessSettings.from_data(settings.data))
     wishes = wishes_of(split.samples)
-    entries, faults = store.fill(wishes, workers=settings.data.prepare_workers, untrusted=settings.data.untrusted)
+    entries, faults = store.fill(wishes, workers=settings.data.prepare_workers, untrusted=settings.data.untrusted, thorough=thorough)
     broken = [fault.text for fault in faults.values() if not fault.is_mask]
     if broken and settings.data.bad_images == "refuse":
         advice = "; data.bad_images=exclude lists them and goes on"

@@ -33,6 +33,8 @@ from mammo.runtime import available_cores
 logger = logging.getLogger(__name__)
 LOCK_FILE = ".lock"
 MOST_NAMED = 5
+READ_AT_START_BYTES = 1 << 30  # a second or two, from a slow disk ten
+HEADER_BYTES = 128  # of a .npy file of two axes
 FEW = 8  # below this many films, starting workers takes longer than they save
 
 
@@ -45,13 +47,17 @@ class Store:
         self._index = self.folder / "index.jsonl"
         self._entries = dict(read_index(self._index))
 
-    def fill(self, wishes: Sequence[Wish], *, workers: int = 0, untrusted: bool = False) -> tuple[dict[Wish, Entry], dict[Wish, Fault]]:
+    def fill(
+        self, wishes: Sequence[Wish], *, workers: int = 0, untrusted: bool = False, thorough: bool = False
+    ) -> tuple[dict[Wish, Entry], dict[Wish, Fault]]:
         """Prepare what is not there yet, or is stale or damaged.
 
         Args:
             wishes: What is wanted; repeats are fine.
             workers: Processes; 0 for one per core.
             untrusted: Decode each film in a process of its own, with limits.
+            thorough: Read every byte of what is there, however much it is; else of more than `READ_AT_START_BYTES` only the sizes
+                are looked at, and a damaged array is told when it is read.
 
         Returns:
             The entry of each wish, and for those that could not be fulfilled, the fault.
@@ -61,14 +67,14 @@ class Store:
             LoaderError: A worker ended before its time; what was made until then is kept.
         """
         unique = list(dict.fromkeys(wishes))
-        good = self.usable(unique)
+        good = self.usable(unique, thorough=thorough)
         faults: dict[Wish, Fault] = {}
         if len(good) == len(unique):
             self._note_times(good)
             return good, faults
         with self._alone():
             self._entries |= dict(read_index(self._index))  # another process may have been at work until now
-            good |= self.usable([wish for wish in unique if wish not in good], say=False)
+            good |= self.usable([wish for wish in unique if wish not in good], say=False, thorough=thorough)
             todo = [wish for wish in unique if wish not in good]
             if not todo:
                 return good, faults
@@ -131,13 +137,14 @@ class Store:
                     write_all(index, b"\n", self._index)
             yield index
 
-    def usable(self, wishes: Iterable[Wish], *, say: bool = True) -> dict[Wish, Entry]:
+    def usable(self, wishes: Iterable[Wish], *, say: bool = True, thorough: bool = True) -> dict[Wish, Entry]:
         """Those wishes whose entry is there, whole, and of the file as it is now, with its times; `say` how many are damaged."""
         seen: dict[FileStamp, FileStamp | None] = {}
         known = [(wish, self._entries[wish]) for wish in wishes if wish in self._entries]
         good, damaged = {}, {}
+        is_whole = self._is_whole if thorough or len(known) * self._array_bytes <= READ_AT_START_BYTES else self._is_there
         for wish, entry in track(known, len(known), "checking prepared images"):
-            if not self._is_whole(entry):
+            if not is_whole(entry):
                 damaged[entry.file] = True
             elif (stamps := _current(entry.stamps, seen)) is not None:
                 good[wish] = replace(entry, stamps=stamps)
@@ -163,6 +170,17 @@ class Store:
             return zlib.crc32(self.path(entry).read_bytes()) == entry.crc32
         except OSError:
             return False
+
+    def _is_there(self, entry: Entry) -> bool:
+        try:
+            return self.path(entry).stat().st_size == self._array_bytes
+        except OSError:
+            return False
+
+    @property
+    def _array_bytes(self) -> int:
+        height, width = self.settings.stored_size
+        return HEADER_BYTES + 2 * height * width
 
     def _work(self, todo: list[Wish], workers: int, untrusted: bool, stop: Sized) -> Iterator[Made | Fault | StoreError]:
         """Make all, each film's wishes in one job; begin none once `stop` holds something."""
