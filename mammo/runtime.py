@@ -147,6 +147,18 @@ def select_device(wanted: str = "auto") -> str:
     return str(paddle.get_device())
 
 
+def thread_count() -> int:
+    """How many threads paddle computes on, as the environment says."""
+    return int(os.environ.get("OMP_NUM_THREADS", "1"))
+
+
+def restore_threads() -> None:
+    """Give paddle its threads back: Paddle Inference leaves it one (measured, 2.6.2 and 3.3.1), and sums then differ in their last bits."""
+    from mammo.runtime import paddle
+
+    paddle.base.core.set_num_threads(thread_count())
+
+
 def describe() -> str:
     """Tell device, threads and BLAS path in one line."""
     from mammo.runtime import paddle

@@ -1,26 +1,30 @@
 """Measure: `python tools/bench.py train -c configs/quickstart.yaml` compares training steps with paddle as it comes."""
 
 import os
+from pathlib import Path
 
 from mammo.command import at_least, read_settings, run, say_where, settings_parser
 
 WHAT = """train: speed beside plain paddle; learn: the loss over some steps; yardstick: frozen features; evaluation: judgement, on
-one core; soak: a training killed at random and resumed beside one left alone"""
+one core; soak: a training killed at random and resumed beside one left alone; prepare, loader, infer, growth, start: speed and
+memory of each, with JSON and a plot below the output folder; all: these together"""
+CHOICES = ("train", "learn", "yardstick", "evaluation", "soak", "prepare", "loader", "infer", "growth", "start", "all")
 
 
 def main() -> None:
     """Measure what is named."""
     parser = settings_parser(__doc__)
-    parser.add_argument("what", choices=("train", "learn", "yardstick", "evaluation", "soak"), help=WHAT)
+    parser.add_argument("what", choices=CHOICES, help=WHAT)
     parser.add_argument(
         "--steps", type=at_least(3), default=8, metavar="N", help="training steps a measurement (default 8; learn: 50 is usual)"
     )
     parser.add_argument("--rounds", type=at_least(1), default=3, metavar="N", help="measurements of each (default 3)")
     parser.add_argument(
-        "--cases", type=at_least(0), default=0, metavar="N", help="learn: from the first N training cases, over and over (default: all)"
+        "--cases", type=at_least(0), default=0, metavar="N", help="learn: from the first N training cases; growth: up to N (default: all)"
     )
     parser.add_argument("--kills", type=at_least(1), default=40, metavar="N", help="soak: how many (default 40)")
     parser.add_argument("--minutes", type=at_least(1), default=30, metavar="N", help="soak: spread over about so many (default 30)")
+    parser.add_argument("--run", type=Path, metavar="RUN", help="infer: a run with its export/")
     arguments = parser.parse_args()
     settings = read_settings(arguments)
     if arguments.what == "evaluation":  # before NumPy and paddle load: what is measured is one core

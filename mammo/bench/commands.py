@@ -4,10 +4,12 @@ import argparse
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 
-from mammo.errors import TrainingError
+from mammo.bench.measure import Finding, keep, show
+from mammo.errors import SettingsError, TrainingError
 from mammo.progress import print_table
 from mammo.settings import Settings
 
@@ -75,10 +77,83 @@ def bench_soak(settings: Settings, arguments: argparse.Namespace) -> None:
         )
 
 
+def bench_infer(settings: Settings, arguments: argparse.Namespace) -> None:
+    """Engines beside each other, on an export of a run."""
+    _finish([*_engines(arguments)], settings)
+
+
+def bench_prepare(settings: Settings, arguments: argparse.Namespace) -> None:
+    """Preparing full films, and many small ones."""
+    from mammo.bench.prepare import bench_many, bench_prepare
+
+    _finish([bench_prepare(arguments.rounds), bench_many()], settings)
+
+
+def bench_loader(settings: Settings, arguments: argparse.Namespace) -> None:
+    """Augmented images from the store."""
+    from mammo.bench.loading import bench_loader
+
+    _finish([bench_loader(arguments.rounds)], settings)
+
+
+def bench_growth(settings: Settings, arguments: argparse.Namespace) -> None:
+    """All that looks at every case, for 1,000 to 1,000,000 of them."""
+    from mammo.bench.growth import bench_growth
+
+    _finish(bench_growth(arguments.cases or 1_000_000), settings)
+
+
+def bench_start(settings: Settings, arguments: argparse.Namespace) -> None:
+    """How long commands take to begin."""
+    from mammo.bench.start import bench_start
+
+    _finish([bench_start(settings, arguments.rounds)], settings)
+
+
+def bench_all(settings: Settings, arguments: argparse.Namespace) -> None:
+    """Everything of the speed table, one after the other."""
+    from mammo.bench.growth import bench_growth
+    from mammo.bench.limits import bench_limits
+    from mammo.bench.loading import bench_loader
+    from mammo.bench.prepare import bench_prepare
+    from mammo.bench.start import bench_start
+
+    findings = [
+        bench_limits(arguments.rounds),
+        bench_start(settings, arguments.rounds),
+        bench_prepare(arguments.rounds),
+        bench_loader(arguments.rounds),
+        *_engines(arguments),
+        *bench_growth(arguments.cases or 100_000),
+    ]
+    _finish(findings, settings)
+
+
+def _engines(arguments: argparse.Namespace) -> list[Finding]:
+    from mammo.bench.inference import bench_engines
+
+    if arguments.run is None:
+        raise SettingsError("infer: expected --run RUN, an export of which lies in RUN/export (tools/export.py RUN)")
+    return bench_engines(arguments.run, arguments.run / "export", arguments.rounds)
+
+
+def _finish(findings: Sequence[Finding], settings: Settings) -> None:
+    for finding in findings:
+        show(finding)
+    folder = settings.output / "bench" / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    print("written: " + ", ".join(map(str, keep(findings, folder))))
+
+
 BENCHMARKS: dict[str, Callable[[Settings, argparse.Namespace], None]] = {
     "train": bench_train,
     "learn": bench_learn,
     "yardstick": bench_yardstick,
     "evaluation": bench_evaluation,
     "soak": bench_soak,
+    "infer": bench_infer,
+    "prepare": bench_prepare,
+    "loader": bench_loader,
+    "growth": bench_growth,
+    "start": bench_start,
+    "all": bench_all,
 }

@@ -14,13 +14,15 @@ import numpy as np
 from mammo.cases.splits import Split
 from mammo.command import say_where
 from mammo.config import dump_settings, load_settings
+from mammo.data.loader import Batches
 from mammo.errors import TrainingError
 from mammo.model.network import start_from_pretrained
 from mammo.prepare.gather import gather_split, prepare_split
 from mammo.runtime import PLAIN_VARIABLE
 from mammo.settings import Settings
-from mammo.training.assemble import make_loaders, make_network, make_tuner
+from mammo.training.assemble import Loaders, make_loaders, make_network, make_tuner
 from mammo.training.schedule import factor_at, freeze_stages
+from mammo.training.trainer import FineTuner
 
 logger = logging.getLogger(__name__)
 WARM_STEPS = 2
@@ -45,15 +47,7 @@ def run_steps(settings: Settings, steps: int, *, cases: int = 0) -> Steps:
     Raises:
         MammoError: As training would.
     """
-    split = gather_split(settings)
-    prepared = prepare_split(settings, _fewer(split, cases) if cases else split)
-    loaders = make_loaders(settings, prepared)
-    network, backbone = make_network(settings)
-    report = start_from_pretrained(backbone, settings.model)
-    logger.info("weights: %s", report.summary() if report else "none, random start")
-    tuner = make_tuner(settings, network)
-    freeze_stages(network, settings.training.freeze, max(settings.training.freeze.until_epoch, default=0))
-    tuner.epoch = max(settings.training.freeze.until_epoch, default=0)
+    tuner, loaders = _assembled(settings, cases)
     losses: list[float] = []
     start = time.perf_counter()
     while len(losses) < steps:
@@ -68,6 +62,25 @@ def run_steps(settings: Settings, steps: int, *, cases: int = 0) -> Steps:
                 break
     took = time.perf_counter() - start
     return Steps(tuple(losses), (steps - WARM_STEPS) * settings.training.batch_size / took)
+
+
+def first_batches(settings: Settings) -> tuple[FineTuner, Batches]:
+    """Assemble a training as `fit` does; its step, and its batches."""
+    tuner, loaders = _assembled(settings, 0)
+    return tuner, loaders.train
+
+
+def _assembled(settings: Settings, cases: int) -> tuple[FineTuner, Loaders]:
+    split = gather_split(settings)
+    prepared = prepare_split(settings, _fewer(split, cases) if cases else split)
+    network, backbone = make_network(settings)
+    loaders = make_loaders(settings, prepared, network)
+    report = start_from_pretrained(backbone, settings.model)
+    logger.info("weights: %s", report.summary() if report else "none, random start")
+    tuner = make_tuner(settings, network)
+    freeze_stages(network, settings.training.freeze, max(settings.training.freeze.until_epoch, default=0))
+    tuner.epoch = max(settings.training.freeze.until_epoch, default=0)
+    return tuner, loaders
 
 
 def run_in_process(settings: Settings, steps: int, *, folder: Path, plain: bool) -> Steps:

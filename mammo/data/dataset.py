@@ -120,6 +120,19 @@ class MammogramDataset(paddle.io.Dataset):
         target = np.eye(2, dtype=np.float32)[label]
         return Item(image, present, target, self._weights[label], row)
 
+    @property
+    def look(self) -> int:
+        """What two draws of a case have in common when they look the same: the epoch where films are augmented, else nothing."""
+        return self.epoch if self._augment else 0
+
+    def without_film(self, draw: int) -> Item:
+        """A case as `dataset[draw]` gives it, but for an empty image; nothing is read."""
+        row = int(self.rows[draw % len(self.rows)])
+        present = np.zeros(self._slots, bool)
+        present[self._slot_of_view[self._bounds[row] : self._bounds[row + 1]]] = True
+        label = self._labels[row]
+        return Item(np.zeros(0, np.float32), present, np.eye(2, dtype=np.float32)[label], self._weights[label], row)
+
     def blank(self) -> Item:
         """No case, in the form of one: index -1."""
         image = np.zeros((self._slots, self._channels, *self._size), np.float32)

@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from multiprocessing import SimpleQueue, active_children
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from mammo.data.dataset import Item, MammogramDataset
-from mammo.data.sampler import EpochSampler
+from mammo.data.sampler import Blend, EpochSampler
 from mammo.errors import LoaderError, MammoError
 from mammo.runtime import paddle
 
@@ -38,6 +38,16 @@ def collate(items: Sequence[Item]) -> Batch:
     )
 
 
+class Batches(Protocol):
+    """Gives batches, as often as it is gone through."""
+
+    def __len__(self) -> int:
+        """How many."""
+
+    def __iter__(self) -> Iterator[list[paddle.Tensor]]:
+        """Image, present, target, weight, index."""
+
+
 class Loader:
     """`paddle.io.DataLoader` whose faults are told in one line: of a worker process, they end the main one in obscure words."""
 
@@ -50,6 +60,7 @@ class Loader:
             collate_fn: Makes a batch of cases.
             how: `batch_sampler`, or `batch_size` and its kin, as paddle takes them.
         """
+        self._dataset = dataset
         with _telling_no_space():
             self._told: SimpleQueue[MammoError] | None = SimpleQueue() if workers else None
         source = _Telling(dataset, self._told) if self._told else dataset
@@ -57,6 +68,15 @@ class Loader:
 
     def __len__(self) -> int:
         return len(self._loader)
+
+    @property
+    def dataset(self) -> MammogramDataset:
+        """Where its cases come from."""
+        return self._dataset
+
+    def draws(self) -> Iterator[list[int] | list[Blend]]:
+        """What each batch is drawn of, in the order of the batches."""
+        yield from self._loader.batch_sampler
 
     def __iter__(self) -> Iterator[list[paddle.Tensor]]:
         """Give the batches.

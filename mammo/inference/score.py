@@ -6,7 +6,7 @@ import pandas as pd
 from mammo.cases.samples import SUBGROUPS
 from mammo.cases.splits import Split
 from mammo.data.dataset import MammogramDataset
-from mammo.data.loader import Loader, evaluation_loader
+from mammo.data.loader import Batches, Loader, evaluation_loader
 from mammo.errors import SplitError, WeightsError
 from mammo.evaluation.calibration import Calibrator
 from mammo.images.test_time import PLAIN, Variant, variants
@@ -47,7 +47,7 @@ def part_loader(settings: Settings, prepared: PreparedSplit, rows: np.ndarray, *
     return evaluation_loader(dataset, batch_size=settings.evaluation.batch_size, workers=settings.training.workers)
 
 
-def score_logits(network: MammogramNet, loader: Loader, *, what: str = "") -> tuple[np.ndarray, np.ndarray]:
+def score_logits(network: MammogramNet, loader: Batches, *, what: str = "") -> tuple[np.ndarray, np.ndarray]:
     """Score a loader's cases.
 
     Args:

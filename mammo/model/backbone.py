@@ -112,6 +112,18 @@ class ChildrenInOrder(paddle.nn.Layer):
         return image
 
 
+def pieces_of(network: paddle.nn.Layer) -> list[tuple[str, paddle.nn.Layer]]:
+    """The layers that a feature extractor runs one after the other, by the names that their parameters begin with."""
+    children = dict(network.named_children())
+    order = network.order if isinstance(network, ChildrenInOrder) else tuple(children)
+    pieces: list[tuple[str, paddle.nn.Layer]] = []
+    for name in order:
+        inner = children[name]
+        several = isinstance(inner, paddle.nn.LayerList | paddle.nn.Sequential)
+        pieces += [(f"{name}.{key}.", layer) for key, layer in inner.named_children()] if several else [(f"{name}.", inner)]
+    return pieces
+
+
 def _cut(network: paddle.nn.Layer, name: str, stages: Stages, in_channels: int) -> Backbone:
     """Cut a classifier before its global pooling, and prove on a small image that the part computes what the whole did."""
     children = dict(network.named_children())

@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
-from mammo.model.backbone import Backbone, build_features
+from mammo.model.backbone import Backbone, build_features, pieces_of
+from mammo.model.frozen import FrozenPart
 from mammo.model.pretrained import LoadReport, load_pretrained
 from mammo.runtime import paddle
 from mammo.settings import ModelSettings
 
 HEAD_DEVIATION = 0.001
+EMBEDDED_AXES = 3  # [N, V, F]
 
 
 class MammogramNet(paddle.nn.Layer):
@@ -21,6 +23,9 @@ class MammogramNet(paddle.nn.Layer):
         super().__init__()
         self.backbone = backbone.network
         self.stages = backbone.stages
+        self._channels = input_channels(settings)
+        self._held: FrozenPart | None = None  # of so many of the backbone's layers
+        self._held_layers = 0
         self._views = views
         self._with_max = settings.pooling == "avg_max"
         features = backbone.channels * (2 if self._with_max else 1) * (2 if views > 1 else 1)
@@ -32,12 +37,45 @@ class MammogramNet(paddle.nn.Layer):
         self.learnable = frozenset(name for name, parameter in self.named_parameters() if not parameter.stop_gradient)
 
     def forward(self, image: paddle.Tensor, present: paddle.Tensor) -> paddle.Tensor:
-        """Classify: image float32 [N, V, C, H, W], present bool [N, V]; returns logits float32 [N, 2]."""
-        if self._views == 1:
-            pooled = self.pool(self.backbone(image[:, 0]))
+        """Classify: image float32 [N, V, C, H, W], or what `embed` made of it, and present bool [N, V]; returns logits float32 [N, 2]."""
+        if len(image.shape) == EMBEDDED_AXES:
+            pooled = image[:, 0] if self._views == 1 else fuse_views(image, present)
+        elif self._views == 1:
+            pooled = self.pool(self._features(image[:, 0]))
         else:
             pooled = self._fuse(image, present)
         return self.head(self.dropout(pooled))
+
+    def hold(self, layers: int) -> None:
+        """Run so many of the backbone's first layers, which stand still, as a program, until told otherwise; 0 for none."""
+        if layers == self._held_layers:
+            return
+        self._held, self._held_layers = None, layers
+        if layers and not paddle.get_device().startswith("gpu"):  # there, leaving out gradients is all that is gained
+            self._held = FrozenPart([layer for _, layer in pieces_of(self.backbone)[:layers]], self._channels)
+
+    @property
+    def held(self) -> object:
+        """What stands for the held layers, to be compared by identity: another one, other features."""
+        return self._held
+
+    @property
+    def is_held_whole(self) -> bool:
+        """Whether only the head learns."""
+        return self._held_layers == len(pieces_of(self.backbone))
+
+    def embed(self, image: paddle.Tensor) -> paddle.Tensor:
+        """Pool films [N, V, C, H, W] to float32 [N, V, F], each by itself, without gradients; what is absent is embedded too."""
+        with paddle.no_grad():
+            return self.pool(self._features(image.flatten(0, 1))).reshape([*image.shape[:2], -1])
+
+    def _features(self, films: paddle.Tensor) -> paddle.Tensor:
+        if self._held is None:
+            return self.backbone(films)
+        features = self._held(films)
+        for _, layer in pieces_of(self.backbone)[self._held_layers :]:
+            features = layer(features)
+        return features
 
     def pool(self, feature_map: paddle.Tensor) -> paddle.Tensor:
         """Pool a feature map [N, C, H, W] to [N, C], or to [N, 2 C] with the maximum beside the mean."""
@@ -49,7 +87,7 @@ class MammogramNet(paddle.nn.Layer):
         cases, views = image.shape[:2]
         there = paddle.nonzero(present.reshape([-1]).astype("int64")).reshape([-1])
         films = paddle.gather(image.reshape([cases * views, *image.shape[2:]]), there)
-        pooled = self.pool(self.backbone(films))
+        pooled = self.pool(self._features(films))
         slots = paddle.scatter(paddle.zeros([cases * views, pooled.shape[1]], pooled.dtype), there, pooled)
         return fuse_views(slots.reshape([cases, views, -1]), present)
 

@@ -11,8 +11,6 @@ from mammo.errors import SettingsError, WeightsError
 
 NETWORK = "network"
 ONNX_FILE = f"{NETWORK}.onnx"
-PARAMETERS_FILE = f"{NETWORK}.pdiparams"
-PROGRAM_FILES = (f"{NETWORK}.json", f"{NETWORK}.pdmodel")  # paddle 3 writes the first, paddle 2 the second
 AUTO = "auto"
 
 
@@ -66,22 +64,12 @@ class PaddleEngine:
     name = "paddle"
 
     def __init__(self, folder: Path, threads: int) -> None:
-        from mammo.runtime import paddle
+        from mammo.model.frozen import open_program, run_program
 
-        program = next(folder / name for name in PROGRAM_FILES if (folder / name).is_file())
-        config = paddle.inference.Config(str(program), str(folder / PARAMETERS_FILE))
-        config.disable_gpu()
-        config.set_cpu_math_library_num_threads(threads)
-        config.enable_mkldnn()
-        config.disable_glog_info()
-        self._predictor = paddle.inference.create_predictor(config)
-        self._names = self._predictor.get_input_names()
+        self._predictor, self._run = open_program(folder / NETWORK, threads=threads), run_program
 
     def __call__(self, image: np.ndarray, present: np.ndarray) -> np.ndarray:
-        for name, value in zip(self._names, (image, present), strict=False):
-            self._predictor.get_input_handle(name).copy_from_cpu(value)
-        self._predictor.run()
-        return log_odds(self._predictor.get_output_handle(self._predictor.get_output_names()[0]).copy_to_cpu())
+        return log_odds(self._run(self._predictor, image, present))
 
 
 # In the order of preference: the first that is installed is taken. See docs/experiments.md for what each measured.

@@ -1,10 +1,7 @@
 """A run folder enters; a folder that answers without paddle's training code leaves: programs, manifest, and proof of equal scores."""
 
-import contextlib
-import io
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,11 +19,12 @@ from mammo.inference.load import LoadedRun, input_form, load_run
 from mammo.inference.run_split import read_split
 from mammo.inference.score import part_loader
 from mammo.model.deployed import DeployedNet
+from mammo.model.frozen import PARAMETERS_ENDING, PROGRAM_ENDINGS, silent
 from mammo.prepare.gather import PreparedSplit, gather_split, prepare_split
 from mammo.progress import track
 from mammo.runs import network_sha256, read_hash
 from mammo.runtime import available_cores, paddle
-from mammo.serving.engines import NETWORK, ONNX_FILE, PARAMETERS_FILE, PROGRAM_FILES, first_line, installed_engines, log_odds, open_engine
+from mammo.serving.engines import NETWORK, ONNX_FILE, first_line, installed_engines, log_odds, open_engine
 from mammo.serving.manifest import MANIFEST_FILE, Manifest, Origin, Parity, hash_file
 
 CLOSE_ENOUGH = 1e-4  # of logits up to 1, and of larger ones as a share: scores then differ by less than a third of it
@@ -118,37 +116,20 @@ def _write_programs(run: LoadedRun, folder: Path, converter: Any) -> None:
     spec = [paddle.static.InputSpec([None, *form.shape], "float32", "image")]
     if form.views > 1:
         spec.append(paddle.static.InputSpec([None, form.views], "bool", "present"))
-    with _silent():
+    with silent():
         paddle.jit.save(DeployedNet(run.network, views=form.views), str(folder / NETWORK), input_spec=spec)
-    program = next(folder / name for name in PROGRAM_FILES if (folder / name).is_file())
+    program = next(folder / f"{NETWORK}{ending}" for ending in PROGRAM_ENDINGS if (folder / f"{NETWORK}{ending}").is_file())
+    parameters = folder / f"{NETWORK}{PARAMETERS_ENDING}"
     # From 2.0 its optimizer may install packages by itself, and its default opset is below what pooling needs.
     how = {"optimize_tool": None} if int(version("paddle2onnx").split(".")[0]) >= 2 else {}
     try:
-        with _silent():
-            converter.export(str(program), str(folder / PARAMETERS_FILE), save_file=str(folder / ONNX_FILE), opset_version=OPSET, **how)
+        with silent():
+            converter.export(str(program), str(parameters), save_file=str(folder / ONNX_FILE), opset_version=OPSET, **how)
     except Exception as error:  # its C++ throws what it likes
         raise WeightsError(f"{run.folder}: paddle2onnx cannot convert {run.settings.model.backbone} ({first_line(error)})") from error
     if not (folder / ONNX_FILE).is_file():
         raise WeightsError(f"{run.folder}: paddle2onnx cannot convert {run.settings.model.backbone}; it wrote nothing")
-    (folder / f"{PARAMETERS_FILE}.info").unlink(missing_ok=True)  # paddle 2's notes for its own training
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Keep from the user what paddle and its converter say, in Python and in C++."""
-    sys.stdout.flush()
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        kept = os.dup(1), os.dup(2)
-        nothing = os.open(os.devnull, os.O_WRONLY)
-        try:
-            os.dup2(nothing, 1)
-            os.dup2(nothing, 2)
-            yield
-        finally:
-            os.dup2(kept[0], 1)
-            os.dup2(kept[1], 2)
-            for descriptor in (*kept, nothing):
-                os.close(descriptor)
+    parameters.with_name(f"{parameters.name}.info").unlink(missing_ok=True)  # paddle 2's notes for its own training
 
 
 def compare(folder: Path, name: str, proof: Proof) -> Parity:

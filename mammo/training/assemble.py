@@ -1,13 +1,13 @@
 """Settings and prepared cases in, everything that `fit` needs out: network with weights, optimizer, loaders, callbacks."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from mammo.cases.splits import Split
 from mammo.data.dataset import MammogramDataset
-from mammo.data.loader import Loader, training_loader
+from mammo.data.loader import Batches, training_loader
 from mammo.data.sampler import EpochSampler
 from mammo.distributed import World
 from mammo.errors import SettingsError, TrainingError
@@ -17,6 +17,7 @@ from mammo.model.network import MammogramNet, build_network, input_channels
 from mammo.prepare.gather import PreparedSplit
 from mammo.runtime import paddle, seed_everything
 from mammo.settings import Settings
+from mammo.training.kept_features import KeptFeatures
 from mammo.training.optimizer import build_optimizer
 from mammo.training.trainer import FineTuner
 
@@ -25,10 +26,10 @@ from mammo.training.trainer import FineTuner
 class Loaders:
     """Training's loader with the two things an epoch is set on, and the loaders of what is scored each epoch."""
 
-    train: Loader
+    train: Batches
     dataset: MammogramDataset
     sampler: EpochSampler
-    scored: dict[str, Loader]
+    scored: Mapping[str, Batches]
 
 
 def make_network(settings: Settings, world: World | None = None) -> tuple[MammogramNet, Backbone]:
@@ -62,8 +63,14 @@ def make_tuner(settings: Settings, network: MammogramNet, world: World | None = 
     return FineTuner(network, optimizer, settings.training, world=world)
 
 
-def make_loaders(settings: Settings, prepared: PreparedSplit, world: World | None = None) -> Loaders:
+def make_loaders(settings: Settings, prepared: PreparedSplit, network: MammogramNet, world: World | None = None) -> Loaders:
     """Make the loaders of training and of the parts scored each epoch: this process's share of them.
+
+    Args:
+        settings: All of them.
+        prepared: The cases.
+        network: Whose features are kept while only its head learns.
+        world: The processes that train together; none for one alone.
 
     Raises:
         SettingsError: Batches cannot be shared evenly.
@@ -99,8 +106,8 @@ def make_loaders(settings: Settings, prepared: PreparedSplit, world: World | Non
     scored_rows = {"validation": split.rows("validation")}
     if training.score_train_patients:
         scored_rows = {"train": fixed_sample(split, training.score_train_patients, settings.seed), **scored_rows}
-    scored = {part: part_loader(settings, prepared, rows[world.own]) for part, rows in scored_rows.items()}
-    return Loaders(train, dataset, sampler, scored)
+    scored = {part: KeptFeatures(part_loader(settings, prepared, rows[world.own]), network) for part, rows in scored_rows.items()}
+    return Loaders(KeptFeatures(train, network), dataset, sampler, scored)
 
 
 def class_weights(labels: np.ndarray, wanted: str | tuple[float, float]) -> tuple[float, float]:

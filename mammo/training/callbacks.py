@@ -15,7 +15,7 @@ import pandas as pd
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mammo.data.dataset import MammogramDataset
-from mammo.data.loader import Loader
+from mammo.data.loader import Batches
 from mammo.data.sampler import EpochSampler
 from mammo.errors import TrainingError, few_of
 from mammo.evaluation.calibration import to_probability
@@ -53,9 +53,11 @@ class StepStart(paddle.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         """Say which epoch it is, and thaw what is due. `fit` counts from 0 after a resume too; the model knows better."""
         number = self.model.epoch
-        self._dataset.epoch = self._sampler.epoch = number
+        self._sampler.epoch = number
         self._sampler.start = self.model.batch
         freeze_stages(self.model.network, self.model.settings.freeze, number)
+        looks = self.model.settings.freeze.looks if self.model.network.is_held_whole else 0
+        self._dataset.epoch = number % looks if looks else number
 
     def on_train_batch_begin(self, step: int, logs: dict | None = None) -> None:
         """Seed what chance draws in this step, and set the learning rate of the update that it belongs to.
@@ -98,7 +100,7 @@ class RecallMetric(paddle.callbacks.Callback):
     would choose at that epoch. `gap/auc` and `gap/loss` are training's minus validation's: over-fitting as it starts.
     """
 
-    def __init__(self, loaders: Mapping[str, Loader], labels: np.ndarray, case_ids: pd.Series, *, rule: str, signals: StopSignals) -> None:
+    def __init__(self, loaders: Mapping[str, Batches], labels: np.ndarray, case_ids: pd.Series, *, rule: str, signals: StopSignals) -> None:
         """Keep what is scored.
 
         Args:
@@ -151,7 +153,7 @@ class RecallMetric(paddle.callbacks.Callback):
             for name in ("auc", "loss"):
                 logs[f"gap/{name}"] = logs[f"train/{name}"] - logs[f"validation/{name}"]
 
-    def _score(self, part: str, loader: Loader) -> tuple[np.ndarray, np.ndarray]:
+    def _score(self, part: str, loader: Batches) -> tuple[np.ndarray, np.ndarray]:
         rows, logits = self.model.world.gather(*score_logits(self.model.network, loader))
         bad = ~np.isfinite(logits)
         if bad.any():

@@ -52,8 +52,8 @@ def _try(settings: Settings) -> DryRun:
     start = time.perf_counter()
     prepared = prepare_split(settings, _one_batch(split, settings.training.batch_size))
     prepare_s = (time.perf_counter() - start) / len(prepared.entries)
-    loaders = make_loaders(settings, prepared)
     network, backbone = make_network(settings)
+    loaders = make_loaders(settings, prepared, network)
     weights = _weights_line(settings)
     if not weights:
         report = start_from_pretrained(backbone, settings.model)

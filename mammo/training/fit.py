@@ -83,8 +83,8 @@ def fit(
         lock = stack.enter_context(writing(resume)) if resume and world.is_first else None
         begun = open_in_turn(resume, settings, about, world) if resume else None
         prepared = prepare(settings)
-        loaders = make_loaders(settings, prepared, world)
         network, backbone = make_network(settings, world)
+        loaders = make_loaders(settings, prepared, network, world)
         if not begun:
             report = start_from_pretrained(backbone, settings.model)
             logger.info("weights: %s", report.summary() if report else "none, random start")

@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+from mammo.model.backbone import pieces_of
 from mammo.model.network import MammogramNet
 from mammo.runtime import paddle
 from mammo.settings import FreezeSettings, ScheduleSettings
@@ -61,6 +62,14 @@ def freeze_stages(network: MammogramNet, settings: FreezeSettings, epoch: int) -
         for _, layer in _norms(network):
             for parameter in layer.parameters(include_sublayers=False):
                 parameter.stop_gradient = True
+    network.hold(_standing_still(network, settings, epoch))
+
+
+def _standing_still(network: MammogramNet, settings: FreezeSettings, epoch: int) -> int:
+    """How many of the backbone's first layers learn nothing at an epoch."""
+    stages = [stage_of(f"backbone.{name}", network.stages) if layer.state_dict() else 0 for name, layer in pieces_of(network.backbone)]
+    moving = [number for number, stage in enumerate(stages) if not is_frozen(stage, settings, epoch)]
+    return moving[0] if moving else len(stages)
 
 
 def set_train_mode(network: MammogramNet, settings: FreezeSettings, epoch: int) -> None:

@@ -1,0 +1,95 @@
+"""Stages that stand still enter; the same function as an inference program leaves: batch-norms folded into convolutions, no gradients."""
+
+import contextlib
+import io
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mammo.runtime import paddle, restore_threads, thread_count
+
+PROGRAM_ENDINGS = (".json", ".pdmodel")  # paddle 3 writes the first, paddle 2 the second
+PARAMETERS_ENDING = ".pdiparams"
+
+
+class Chain(paddle.nn.Layer):
+    """Runs layers one after the other."""
+
+    def __init__(self, layers: Sequence[paddle.nn.Layer]) -> None:
+        super().__init__()
+        self.layers = paddle.nn.LayerList(layers)
+
+    def forward(self, films: paddle.Tensor) -> paddle.Tensor:
+        """Turn films [N, C, H, W] into a feature map."""
+        for layer in self.layers:
+            films = layer(films)
+        return films
+
+
+class FrozenPart:
+    """The first layers of a network as Paddle Inference runs them, with oneDNN: on a CPU twice as fast as layer by layer."""
+
+    def __init__(self, layers: Sequence[paddle.nn.Layer], channels: int) -> None:
+        """Take the layers as they are now.
+
+        Args:
+            layers: In their order, in eval mode while they are taken.
+            channels: Of the films.
+        """
+        chain = Chain(layers)
+        modes = [(layer, layer.training) for layer in chain.sublayers(include_self=True)]
+        chain.eval()
+        with tempfile.TemporaryDirectory() as folder, silent():
+            path = Path(folder) / "frozen"
+            paddle.jit.save(chain, str(path), input_spec=[paddle.static.InputSpec([None, channels, None, None], "float32", "films")])
+            self._predictor = open_program(path, threads=thread_count())
+        for layer, mode in modes:
+            layer.training = mode
+
+    def __call__(self, films: paddle.Tensor) -> paddle.Tensor:
+        """Turn films float32 [N, C, H, W] into a feature map; nothing is learnt through it."""
+        return paddle.to_tensor(run_program(self._predictor, films.numpy()))
+
+
+def open_program(path: Path, *, threads: int) -> Any:
+    """Open what `paddle.jit.save(…, path)` wrote, for a CPU."""
+    program = next(path.with_name(path.name + ending) for ending in PROGRAM_ENDINGS if path.with_name(path.name + ending).is_file())
+    config = paddle.inference.Config(str(program), str(path.with_name(path.name + PARAMETERS_ENDING)))
+    config.disable_gpu()
+    config.set_cpu_math_library_num_threads(threads)
+    config.enable_mkldnn()
+    config.disable_glog_info()
+    return paddle.inference.create_predictor(config)
+
+
+def run_program(predictor: Any, *inputs: np.ndarray) -> np.ndarray:
+    """Run a program on its inputs in their order; returns its first output."""
+    for name, value in zip(predictor.get_input_names(), inputs, strict=False):
+        predictor.get_input_handle(name).copy_from_cpu(value)
+    predictor.run()
+    restore_threads()
+    return np.asarray(predictor.get_output_handle(predictor.get_output_names()[0]).copy_to_cpu())
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Keep from the user what paddle says of its programs, in Python and in C++."""
+    sys.stdout.flush()
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        kept = os.dup(1), os.dup(2)
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(nothing, 1)
+            os.dup2(nothing, 2)
+            yield
+        finally:
+            os.dup2(kept[0], 1)
+            os.dup2(kept[1], 2)
+            for descriptor in (*kept, nothing):
+                os.close(descriptor)
