@@ -153,9 +153,9 @@ class LossSettings(Strict):
 class FreezeSettings(Strict):
     """Staged unfreezing: `until_epoch[i]` is the epoch (from 0) at which stage i, stem first, starts to move; none: at once.
 
-    `batch_norm` keeps all batch-norm statistics, and their scale and shift, as the weights brought them. While the whole backbone
-    stands still, what it makes of a case is kept if the case looks the same again: without augmentation, or with `looks` above 0,
-    the number of augmented looks that each case then has, instead of another in every epoch; never with mixup.
+    `batch_norm` keeps all batch-norm statistics, and their scale and shift, as the weights brought them. While stages
+    stand still, what they make of a case is kept (up to 2 GiB of it) if the case looks the same again: without augmentation, or with
+    `looks` above 0, the number of augmented looks that each case then has, instead of another in every epoch; never with mixup.
     """
 
     until_epoch: tuple[Annotated[int, Field(ge=0)], ...] = ()

@@ -73,7 +73,7 @@ def tuned(
         loaders.sampler.epoch = epoch
         loaders.dataset.epoch = epoch % looks if looks else epoch
         for batch in loaders.train:
-            assert (len(batch[0].shape) == 3) == (kept and frozen == STAGES)
+            assert (batch[0].shape[1:] != [1, 1, 32, 32]) == kept
             tuner.train_batch(batch[:2], batch[2:])
     return {name: value.numpy() for name, value in network.state_dict().items()}
 
@@ -100,10 +100,11 @@ def test_each_case_has_so_many_looks_and_no_more(data: tuple[Settings, PreparedS
 
     monkeypatch.setattr("mammo.model.network.MammogramNet.embed", counted)
     tuned(*data, frozen=STAGES, kept=True, epochs=12, looks=2, steps=steps)
-    assert sum(embedded) <= 2 * len(data[1].split.rows("train"))
+    tries = 12  # of one blank case, to see how large its features are
+    assert len(data[1].split.rows("train")) < sum(embedded) <= tries + 2 * len(data[1].split.rows("train"))
     embedded.clear()
-    tuned(*data, frozen=STAGES, kept=True, epochs=3, looks=0, steps=steps)
-    assert sum(embedded) >= 3 * (len(data[1].split.rows("train")) - data[0].training.batch_size)
+    tuned(*data, frozen=STAGES, kept=False, epochs=3, looks=0, steps=steps)
+    assert embedded == []
 
 
 def test_a_thawed_backbone_is_no_longer_held(data: tuple[Settings, PreparedSplit], tmp_path: Path) -> None:

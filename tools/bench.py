@@ -6,9 +6,9 @@ from pathlib import Path
 from mammo.command import at_least, read_settings, run, say_where, settings_parser
 
 WHAT = """train: speed beside plain paddle; learn: the loss over some steps; yardstick: frozen features; evaluation: judgement, on
-one core; soak: a training killed at random and resumed beside one left alone; prepare, loader, infer, growth, start: speed and
+one core; soak: a training killed at random and resumed beside one left alone; prepare, loader, finetune, infer, growth, start: speed and
 memory of each, with JSON and a plot below the output folder; all: these together"""
-CHOICES = ("train", "learn", "yardstick", "evaluation", "soak", "prepare", "loader", "infer", "growth", "start", "all")
+CHOICES = ("train", "learn", "yardstick", "evaluation", "soak", "prepare", "loader", "infer", "growth", "start", "finetune", "all")
 
 
 def main() -> None:

@@ -110,8 +110,16 @@ def bench_start(settings: Settings, arguments: argparse.Namespace) -> None:
     _finish([bench_start(settings, arguments.rounds)], settings)
 
 
+def bench_finetune(settings: Settings, arguments: argparse.Namespace) -> None:
+    """Frozen stages, the head alone, and PyTorch beside full steps."""
+    from mammo.bench.finetune import bench_finetune
+
+    _finish([bench_finetune(arguments.rounds)], settings)
+
+
 def bench_all(settings: Settings, arguments: argparse.Namespace) -> None:
     """Everything of the speed table, one after the other."""
+    from mammo.bench.finetune import bench_finetune
     from mammo.bench.growth import bench_growth
     from mammo.bench.limits import bench_limits
     from mammo.bench.loading import bench_loader
@@ -123,6 +131,7 @@ def bench_all(settings: Settings, arguments: argparse.Namespace) -> None:
         bench_start(settings, arguments.rounds),
         bench_prepare(arguments.rounds),
         bench_loader(arguments.rounds),
+        bench_finetune(arguments.rounds),
         *_engines(arguments),
         *bench_growth(arguments.cases or 100_000),
     ]
@@ -155,5 +164,6 @@ BENCHMARKS: dict[str, Callable[[Settings, argparse.Namespace], None]] = {
     "loader": bench_loader,
     "growth": bench_growth,
     "start": bench_start,
+    "finetune": bench_finetune,
     "all": bench_all,
 }

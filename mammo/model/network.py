@@ -65,14 +65,24 @@ class MammogramNet(paddle.nn.Layer):
         return self._held_layers == len(pieces_of(self.backbone))
 
     def embed(self, image: paddle.Tensor) -> paddle.Tensor:
-        """Pool films [N, V, C, H, W] to float32 [N, V, F], each by itself, without gradients; what is absent is embedded too."""
+        """What `forward` takes in the films' place, made without gradients of each film by itself, absent ones too.
+
+        Args:
+            image: float32 [N, V, C, H, W].
+
+        Returns:
+            Where the whole backbone is held, its pooled features float32 [N, V, F]; else what the held layers make, [N, V, F, h, w].
+        """
+        films = image.flatten(0, 1)
         with paddle.no_grad():
-            return self.pool(self._features(image.flatten(0, 1))).reshape([*image.shape[:2], -1])
+            made = self.pool(self._features(films)) if self.is_held_whole else self._held(films) if self._held else films
+        return made.reshape([*image.shape[:2], *made.shape[1:]])
 
     def _features(self, films: paddle.Tensor) -> paddle.Tensor:
+        """The backbone's feature map of films [N, C, H, W], or of what the held layers made of them."""
         if self._held is None:
             return self.backbone(films)
-        features = self._held(films)
+        features = self._held(films) if films.shape[1] == self._channels else films
         for _, layer in pieces_of(self.backbone)[self._held_layers :]:
             features = layer(features)
         return features

@@ -107,7 +107,8 @@ def make_loaders(settings: Settings, prepared: PreparedSplit, network: Mammogram
     if training.score_train_patients:
         scored_rows = {"train": fixed_sample(split, training.score_train_patients, settings.seed), **scored_rows}
     scored = {part: KeptFeatures(part_loader(settings, prepared, rows[world.own]), network) for part, rows in scored_rows.items()}
-    return Loaders(KeptFeatures(train, network), dataset, sampler, scored)
+    looks = training.freeze.looks if settings.augmentation else 1
+    return Loaders(KeptFeatures(train, network, looks=looks), dataset, sampler, scored)
 
 
 def class_weights(labels: np.ndarray, wanted: str | tuple[float, float]) -> tuple[float, float]:

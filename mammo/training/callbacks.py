@@ -56,7 +56,7 @@ class StepStart(paddle.callbacks.Callback):
         self._sampler.epoch = number
         self._sampler.start = self.model.batch
         freeze_stages(self.model.network, self.model.settings.freeze, number)
-        looks = self.model.settings.freeze.looks if self.model.network.is_held_whole else 0
+        looks = self.model.settings.freeze.looks if self.model.network.held is not None else 0
         self._dataset.epoch = number % looks if looks else number
 
     def on_train_batch_begin(self, step: int, logs: dict | None = None) -> None:

@@ -1,4 +1,4 @@
-"""A loader and a network of which only the head learns enter; batches of what its backbone made of each case leave, made once."""
+"""A loader and a network with stages that stand still enter; batches of what those stages made of each case leave, made once."""
 
 from collections.abc import Iterator
 
@@ -14,14 +14,21 @@ Key = tuple[int, int]
 
 
 class KeptFeatures:
-    """A loader's batches; while the whole backbone stands still, with `MammogramNet.embed`'s features in the images' place.
+    """A loader's batches; while stages stand still, with `MammogramNet.embed`'s features in the images' place, as far as they fit.
 
-    Features are kept by draw and look, so that of a case that looks the same again neither its film is read nor the backbone run:
+    They are kept by draw and look, so that of a case that looks the same again neither its film is read nor the frozen stages run:
     without augmentation, or with `training.freeze.looks`. What mixup blends is never the same again, and is not kept.
     """
 
-    def __init__(self, loader: Loader, network: MammogramNet) -> None:
-        self._loader, self._network = loader, network
+    def __init__(self, loader: Loader, network: MammogramNet, *, looks: int = 1) -> None:
+        """Watch a loader.
+
+        Args:
+            loader: The batches.
+            network: Whose stages may stand still.
+            looks: How many looks a case has in all; 0 for always another one, of which nothing is kept.
+        """
+        self._loader, self._network, self._looks = loader, network, looks
         self._kept: dict[Key, np.ndarray] = {}
         self._made_by: object = None
 
@@ -29,12 +36,11 @@ class KeptFeatures:
         return len(self._loader)
 
     def __iter__(self) -> Iterator[list[paddle.Tensor]]:
-        if not self._network.is_held_whole:
-            self._kept = {}
-            yield from self._loader
-            return
         if self._made_by is not self._network.held:
             self._kept, self._made_by = {}, self._network.held
+        if not self._looks or self._network.held is None or not self._fits():
+            yield from self._loader
+            return
         for draws in self._loader.draws():
             plain = [draw for draw in draws if not isinstance(draw, Blend)]
             if len(plain) < len(draws):
@@ -42,16 +48,18 @@ class KeptFeatures:
                 return
             yield self._batch(plain)
 
+    def _fits(self) -> bool:
+        dataset = self._loader.dataset
+        one = self._network.embed(paddle.to_tensor(dataset.blank().image[None]))
+        return int(np.prod(one.shape)) * np.dtype(np.float32).itemsize * len(dataset) * self._looks <= MOST_BYTES
+
     def _batch(self, draws: list[int]) -> list[paddle.Tensor]:
         dataset = self._loader.dataset
         keys = [(dataset.look, draw) for draw in draws]
         missing = [key for key in dict.fromkeys(keys) if key not in self._kept]
-        made: dict[Key, np.ndarray] = {}
         if missing:
             image, *_ = collate([dataset[draw] for _, draw in missing])
-            made = dict(zip(missing, self._network.embed(paddle.to_tensor(image)).numpy(), strict=True))
-            if (len(self._kept) + len(made)) * next(iter(made.values())).nbytes <= MOST_BYTES:
-                self._kept |= made
-        features = np.stack([self._kept[key] if key in self._kept else made[key] for key in keys])
+            self._kept |= zip(missing, self._network.embed(paddle.to_tensor(image)).numpy(), strict=True)
+        features = np.stack([self._kept[key] for key in keys])
         labels = collate([dataset.without_film(draw) for draw in draws])[1:]
         return [paddle.to_tensor(array) for array in (features, *labels)]
