@@ -1,6 +1,7 @@
 """Training: the step, the schedule, freezing, averaging, stopping, saving and going on."""
 
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from mammo.training.loss import CaseLoss
 from mammo.training.optimizer import build_optimizer, decaying_parameters, stage_of
 from mammo.training.schedule import Plateau, factor_at, freeze_stages, set_train_mode
 from mammo.training.trainer import FineTuner
+from mammo.training.wait_clock import WaitClock
 from tests.tiny import tiny_settings, write_films
 
 SMALL = ModelSettings(backbone="ResNet18_vd", pretrained="none", dropout=0.0, gray_input="sum")
@@ -301,6 +303,28 @@ def test_resumed_run_ends_where_an_unbroken_one_ends(tmp_path: Path) -> None:
     assert [line["epoch"] for line in logs["broken"]] == [1, 2, 3]
     assert logs["broken"][2]["step"] == logs["whole"][2]["step"]
     assert logs["broken"][2]["validation/loss"] == pytest.approx(logs["whole"][2]["validation/loss"], rel=1e-3)
+
+
+def test_clock_tells_waiting_from_steps() -> None:
+    clock = WaitClock()
+    clock.on_epoch_begin(0)
+    for step in range(3):
+        time.sleep(0.01)
+        clock.on_train_batch_begin(step)
+        time.sleep(0.03)
+        clock.on_train_batch_end(step)
+    time.sleep(0.2)  # scoring
+    assert 0.12 <= clock.seconds < 0.2
+    assert 0.15 < clock.share < 0.4
+    assert clock.advice() == f", {clock.share:.0%} of it waiting for images: raise training.workers"
+
+
+def test_log_tells_how_long_an_epoch_trained_and_waited(tmp_path: Path) -> None:
+    write_films(tmp_path)
+    run = fit(tiny_settings(tmp_path), "tiny").folder
+    for line in map(json.loads, (run / "log.jsonl").read_text(encoding="utf-8").splitlines()):
+        assert line["time_training_s"] > 0
+        assert 0 < line["time_waiting_share"] < 1
 
 
 def test_loss_that_is_no_number_stops_and_names_the_cases(tmp_path: Path) -> None:

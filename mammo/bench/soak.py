@@ -96,7 +96,7 @@ def what_a_run_is(run: Path) -> dict[str, str]:
     for name in ("scores_validation.csv", "scores_test.csv", "decision.json"):
         found[name] = hashlib.sha256((run / name).read_bytes().replace(run.name.encode(), b"")).hexdigest()
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines()]
-    found["log.jsonl"] = json.dumps([{key: value for key, value in line.items() if key != "time"} for line in lines])
+    found["log.jsonl"] = json.dumps([{key: value for key, value in line.items() if not key.startswith("time")} for line in lines])
     return found
 
 

@@ -29,6 +29,7 @@ from mammo.settings import EPOCH_METRICS, EarlyStoppingSettings, ScheduleSetting
 from mammo.training.schedule import Plateau, factor_at, freeze_stages
 from mammo.training.signals import StopSignals
 from mammo.training.trainer import FineTuner
+from mammo.training.wait_clock import WaitClock
 
 
 class StepStart(paddle.callbacks.Callback):
@@ -230,9 +231,9 @@ class PlateauOnMetric(paddle.callbacks.Callback):
 class ProgressDisplay(paddle.callbacks.Callback):
     """A bar on a terminal, plain lines elsewhere; one line of metrics per epoch on both."""
 
-    def __init__(self, epochs: int, steps: int) -> None:
+    def __init__(self, epochs: int, steps: int, clock: WaitClock) -> None:
         super().__init__()
-        self._epochs, self._steps = epochs, steps
+        self._epochs, self._steps, self._clock = epochs, steps, clock
         self._bar: Progress | None = None
         self._start = self._last = 0.0
 
@@ -268,7 +269,7 @@ class ProgressDisplay(paddle.callbacks.Callback):
         ]
         took = time.monotonic() - self._start
         head = f"epoch {self.model.epoch + 1}/{self._epochs}  loss {values['train/loss_augmented']:.3f}"
-        print(f"{head}  AUC/recall {', '.join(shown)}  {took:.0f} s", flush=True)
+        print(f"{head}  AUC/recall {', '.join(shown)}  {took:.0f} s{self._clock.advice()}", flush=True)
 
     def close(self) -> None:
         """Take the bar away."""

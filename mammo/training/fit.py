@@ -39,6 +39,7 @@ from mammo.training.run_state import Keeper, put_back
 from mammo.training.schedule import Plateau
 from mammo.training.signals import StopSignals
 from mammo.training.trainer import FineTuner
+from mammo.training.wait_clock import WaitClock
 
 logger = logging.getLogger(__name__)
 PACKAGES = ("paddlepaddle", "paddlepaddle-gpu", "paddleclas", "numpy", "albumentations", "scikit-learn", "pydicom", "visualdl", "mammo")
@@ -192,7 +193,7 @@ def train(
     )
     saver = Checkpointer(folder / "checkpoints", training.checkpoint, stopping, keepers, signals=signals, about=about, world=tuner.world)
     callbacks = [start, FiniteCheck(cases["case_id"]), metric, stopping, PlateauOnMetric(plateau, training.early_stopping.monitor)]
-    callbacks += [*(writers.callbacks if writers else ()), saver]
+    callbacks += [*writers.callbacks, saver, writers.clock] if writers else [saver]
     with signals, writers or nullcontext(), saved_when_stopped(saver, signals):
         tuner.fit(loaders.train, epochs=left, accumulate_grad_batches=training.accumulate, callbacks=callbacks, verbose=0)
     return stopping
@@ -203,9 +204,10 @@ class Writers(AbstractContextManager):
 
     def __init__(self, settings: Settings, folder: Path, metric: RecallMetric, loaders: Loaders) -> None:
         training = settings.training
-        self._log = JsonLog(folder / "log.jsonl")
+        self.clock = WaitClock()
+        self._log = JsonLog(folder / "log.jsonl", self.clock)
         self._pictures = VisualDLLog(folder / "visualdl", metric, loaders.dataset, histograms=training.log_histograms)
-        self._display = ProgressDisplay(training.epochs, loaders.sampler.batches)
+        self._display = ProgressDisplay(training.epochs, loaders.sampler.batches, self.clock)
         self.keepers: dict[str, Keeper] = {"log": self._log, "visualdl": self._pictures}
         self.callbacks = (self._log, self._pictures, self._display)
 

@@ -19,6 +19,7 @@ from mammo.evaluation.metrics import count_confusion
 from mammo.images.normalise import DEVIATION, MEAN
 from mammo.runtime import paddle
 from mammo.training.callbacks import RecallMetric
+from mammo.training.wait_clock import WaitClock
 
 logger = logging.getLogger(__name__)
 VISUALDL_FILE = "vdlrecords.run.log"  # VisualDL knows its files by the word vdlrecords
@@ -27,11 +28,11 @@ SAMPLES = 12
 
 
 class JsonLog(paddle.callbacks.Callback):
-    """Adds a line to `log.jsonl` per epoch: epoch, step, learning rate, every metric, and the time."""
+    """Adds a line to `log.jsonl` per epoch: epoch, step, learning rate, every metric, and times."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, clock: WaitClock) -> None:
         super().__init__()
-        self._path = path
+        self._path, self._clock = path, clock
 
     def state(self) -> dict[str, Any]:
         """How long the file is."""
@@ -48,7 +49,15 @@ class JsonLog(paddle.callbacks.Callback):
         """Add the epoch's line."""
         metrics = {name: value for name, value in (logs or {}).items() if "/" in name}
         head = {"epoch": self.model.epoch + 1, "step": self.model.step, "learning_rate": self.model.optimizer.get_lr()}
-        line = head | metrics | {"time": datetime.now(timezone.utc).isoformat(timespec="seconds")}
+        line = (
+            head
+            | metrics
+            | {
+                "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+                "time_training_s": round(self._clock.seconds, 2),
+                "time_waiting_share": round(self._clock.share, 4),
+            }
+        )
         try:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
