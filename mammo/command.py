@@ -164,6 +164,13 @@ def at_least(smallest: int) -> Callable[[str], int]:
     return parse
 
 
+def add_cluster(parser: argparse.ArgumentParser) -> None:
+    """Add `--cluster`."""
+    parser.add_argument(
+        "--cluster", default="", metavar="ADDRESS", help="spread the work on a running cluster: dask://HOST:PORT or ray://HOST:PORT"
+    )
+
+
 def parse_box(text: str) -> tuple[float, float, float, float]:
     """Read `x,y,width,height`, pixels."""
     try:

@@ -34,7 +34,7 @@ class DataSettings(Strict):
     With `folds` above 0, split holdout gives fold number `fold` (from 0) of so many as the test part, and takes validation
     out of the other patients. With `untrusted`, films from strangers are decoded in a process of their own with limits; that
     changes no pixels and is no part of the store's key. `root` may be an archive (.zip, .tar, .tar.gz, …): it is unpacked below
-    the store, once.
+    the store, once. `cluster` is the address of a Ray or Dask cluster that prepares films; the pixels are the same.
     """
 
     kind: Literal["cbis_ddsm", "manifest", "phantom"] = "phantom"
@@ -57,6 +57,7 @@ class DataSettings(Strict):
     store: Path | None = None
     prepare_workers: Annotated[int, Field(ge=0)] = 0
     untrusted: bool = False
+    cluster: str = ""
     phantom: PhantomSettings = PhantomSettings()
 
     @model_validator(mode="after")

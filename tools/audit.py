@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
-from mammo.command import read_settings, run, say_machine, settings_parser
+from mammo.command import add_cluster, read_settings, run, say_machine, settings_parser
 
 
 def main() -> None:
     """Print the audit; a leaking split ends with exit code 2 and the patients' names."""
     parser = settings_parser(__doc__)
     parser.add_argument("--csv", type=Path, metavar="DIR", help="audit the four official CSVs of CBIS-DDSM alone, without images")
+    add_cluster(parser)
     arguments = parser.parse_args()
     say_machine()
     from mammo.cases.audit import audit_split, audit_table, refuse_leaks, refuse_shared_films
@@ -28,7 +29,7 @@ def main() -> None:
     split = gather_split(settings)
     audit = audit_split(split)
     show_audit(audit, f"{settings.data.kind}, task {settings.data.task}, split {settings.data.split}")
-    alike, shared = find_duplicates(split)
+    alike, shared = find_duplicates(split, cluster=arguments.cluster)
     show_list("films with the very same content", alike)
     show_list("patients whose film stands in several parts", shared)
     show_exclusions(split.samples.excluded)

@@ -3,7 +3,7 @@
 
 from pathlib import Path
 
-from mammo.command import Parser, add_run_options, at_least, parse_box, run, say_where_run
+from mammo.command import Parser, add_cluster, add_run_options, at_least, parse_box, run, say_where_run
 
 
 def main() -> None:
@@ -19,6 +19,7 @@ def main() -> None:
     group.add_argument("--engine", default="auto", metavar="NAME", help="onnxruntime, openvino or paddle (default: the first installed)")
     group.add_argument("--workers", type=at_least(0), default=0, metavar="N", help="processes (default: one per core)")
     group.add_argument("--untrusted", action="store_true", help="decode in processes of their own, with limits")
+    add_cluster(parser)
     arguments = parser.parse_args()
     if arguments.export:
         from mammo.serving.predict_command import predict_with_export

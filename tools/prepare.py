@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mammo.command import at_least, read_settings, run, say_machine, settings_parser
+from mammo.command import add_cluster, at_least, read_settings, run, say_machine, settings_parser
 
 
 def main() -> None:
@@ -11,9 +11,12 @@ def main() -> None:
     parser.add_argument("--preview", type=at_least(1), metavar="N", help="write a contact sheet of N prepared views")
     parser.add_argument("--out", type=Path, metavar="PNG", help="where the contact sheet goes (default: OUTPUT/preview.png)")
     parser.add_argument("--untrusted", action="store_true", help="decode films in a process of their own, with limits of time and memory")
+    add_cluster(parser)
     arguments = parser.parse_args()
     if arguments.untrusted:
         arguments.override.append("data.untrusted=true")
+    if arguments.cluster:
+        arguments.override.append(f"data.cluster={arguments.cluster}")
     settings = read_settings(arguments)
     say_machine()
     from mammo.prepare.contact_sheet import write_contact_sheet

@@ -1,7 +1,7 @@
 """Film files in, groups of those with the very same content out; only files of equal size are read."""
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +9,16 @@ import numpy as np
 from mammo.cases.audit import leaks_by_content
 from mammo.cases.splits import Split
 from mammo.errors import ImageError
+from mammo.prepare.cluster import spread_on_cluster
 from mammo.prepare.stamps import looks_of, stamp_file
+from mammo.prepare.workers import spread
 from mammo.progress import track
+from mammo.runtime import available_cores
+
+FEW = 200  # below this many films, starting workers takes longer than reading them
 
 
-def content_of(films: Iterable[str]) -> dict[str, str]:
+def content_of(films: Iterable[str], *, cluster: str = "") -> dict[str, str]:
     """Name each film's content: its hash where another file has the same size, else its own name; what is no image's file too."""
     by_size: dict[int, list[str]] = {}
     content = {}
@@ -22,19 +27,30 @@ def content_of(films: Iterable[str]) -> dict[str, str]:
         with contextlib.suppress(OSError, ImageError):  # absent, or too large to be read: told where films are prepared
             by_size.setdefault(looks_of(Path(film))[0], []).append(film)
     alike = [film for group in by_size.values() if len(group) > 1 for film in group]
-    for film in track(alike, len(alike), "comparing films of equal size"):
-        content[film] = stamp_file(Path(film)).sha256
+    hashes: Iterator[str]
+    if cluster:
+        hashes = spread_on_cluster(hash_of, alike, cluster)
+    else:
+        workers = min(available_cores(), len(alike))
+        hashes = map(hash_of, alike) if len(alike) < FEW or workers == 1 else spread(hash_of, alike, workers, ordered=True)
+    for film, sha256 in zip(alike, track(hashes, len(alike), "comparing films of equal size"), strict=True):
+        content[film] = sha256
     return content
 
 
-def find_duplicates(split: Split) -> tuple[list[str], list[str]]:
-    """Find films that are in the data set twice, under other names.
+def hash_of(film: str) -> str:
+    """A film's content hash."""
+    return stamp_file(Path(film)).sha256
+
+
+def find_duplicates(split: Split, *, cluster: str = "") -> tuple[list[str], list[str]]:
+    """Find films that are in the data set twice, under other names; a cluster may read them.
 
     Returns:
         The names, joined by ` = `, of each group of equal films; and the patients that such films have in several parts.
     """
     views = split.samples.views
-    content = content_of(views["image"])
+    content = content_of(views["image"], cluster=cluster)
     groups: dict[str, list[str]] = {}
     for film, key in content.items():
         groups.setdefault(key, []).append(Path(film).name)

@@ -87,7 +87,8 @@ def prepare_split(settings: Settings, split: Split, *, thorough: bool = False) -
     """
     store = Store(settings.store_folder, PreprocessSettings.from_data(settings.data))
     wishes = wishes_of(split.samples)
-    entries, faults = store.fill(wishes, workers=settings.data.prepare_workers, untrusted=settings.data.untrusted, thorough=thorough)
+    data = settings.data
+    entries, faults = store.fill(wishes, workers=data.prepare_workers, untrusted=data.untrusted, cluster=data.cluster, thorough=thorough)
     broken = [fault.text for fault in faults.values() if not fault.is_mask]
     if broken and settings.data.bad_images == "refuse":
         advice = "; data.bad_images=exclude lists them and goes on"

@@ -23,6 +23,7 @@ from mammo.errors import InUseError, StoreError
 from mammo.files import locked, write_text
 from mammo.images.preprocess import PreprocessSettings
 from mammo.prepare.arrays import read_checked, writing
+from mammo.prepare.cluster import spread_on_cluster
 from mammo.prepare.film_job import Fault, Made, make_wishes
 from mammo.prepare.index import Entry, Wish, read_index, write_all, write_line
 from mammo.prepare.stamps import FileStamp, still_as
@@ -48,7 +49,7 @@ class Store:
         self._entries = dict(read_index(self._index))
 
     def fill(
-        self, wishes: Sequence[Wish], *, workers: int = 0, untrusted: bool = False, thorough: bool = False
+        self, wishes: Sequence[Wish], *, workers: int = 0, untrusted: bool = False, thorough: bool = False, cluster: str = ""
     ) -> tuple[dict[Wish, Entry], dict[Wish, Fault]]:
         """Prepare what is not there yet, or is stale or damaged.
 
@@ -58,6 +59,7 @@ class Store:
             untrusted: Decode each film in a process of its own, with limits.
             thorough: Read every byte of what is there, however much it is; else of more than `READ_AT_START_BYTES` only the sizes
                 are looked at, and a damaged array is told when it is read.
+            cluster: Of `cluster.spread_on_cluster`, whose workers see the films and the store; "" for this machine's processes.
 
         Returns:
             The entry of each wish, and for those that could not be fulfilled, the fault.
@@ -79,9 +81,10 @@ class Store:
             if not todo:
                 return good, faults
             logger.info("preparing %d views in %s, once; later runs find them there", len(todo), self.folder)
+            full: list[StoreError] = []
             with self._appending() as index:
                 self._keep(good, index)
-                self._make(todo, good, faults, index, workers=workers, untrusted=untrusted)
+                self._make(self._work(todo, workers, untrusted, cluster, full), good, faults, index, full)
         return good, faults
 
     def _note_times(self, good: dict[Wish, Entry]) -> None:
@@ -95,11 +98,15 @@ class Store:
             logger.debug("new times of %s are not noted: %s", self.folder, error)
 
     def _make(
-        self, todo: list[Wish], good: dict[Wish, Entry], faults: dict[Wish, Fault], index: BinaryIO, *, workers: int, untrusted: bool
+        self,
+        results: Iterable[Made | Fault | StoreError],
+        good: dict[Wish, Entry],
+        faults: dict[Wish, Fault],
+        index: BinaryIO,
+        full: list[StoreError],
     ) -> None:
-        """Make and keep each; where the disk is full, let the workers end by themselves: joblib has words of its own about killed ones."""
-        full: list[StoreError] = []
-        for made in self._work(todo, workers, untrusted, full):
+        """Keep each; where the disk is full, let the workers end by themselves: joblib has words of its own about killed ones."""
+        for made in results:
             if isinstance(made, Fault):
                 faults[made.wish] = made
             elif isinstance(made, StoreError):
@@ -182,7 +189,7 @@ class Store:
         height, width = self.settings.stored_size
         return HEADER_BYTES + 2 * height * width
 
-    def _work(self, todo: list[Wish], workers: int, untrusted: bool, stop: Sized) -> Iterator[Made | Fault | StoreError]:
+    def _work(self, todo: list[Wish], workers: int, untrusted: bool, cluster: str, stop: Sized) -> Iterator[Made | Fault | StoreError]:
         """Make all, each film's wishes in one job; begin none once `stop` holds something."""
         by_film: dict[str, list[Wish]] = {}
         for wish in todo:
@@ -190,7 +197,10 @@ class Store:
         workers = min(workers or available_cores(), len(by_film))
         groups = itertools.takewhile(lambda _: not stop, by_film.values())
         job = functools.partial(make_wishes, settings=self.settings, folder=self.folder, untrusted=untrusted)
-        results = map(job, groups) if workers == 1 or len(by_film) < FEW else spread(job, groups, workers)
+        if cluster:
+            results = spread_on_cluster(job, groups, cluster)
+        else:
+            results = map(job, groups) if workers == 1 or len(by_film) < FEW else spread(job, groups, workers)
         for made in track(results, len(by_film), "preparing films"):
             yield from made
 

@@ -9,6 +9,7 @@ from mammo.errors import CaseError, DataMissingError, ImageError, in_one_line
 from mammo.files import walk_files
 from mammo.images.decode import looks_like_image
 from mammo.images.geometry import Box
+from mammo.prepare.cluster import spread_on_cluster
 from mammo.prepare.workers import spread
 from mammo.serving.engines import AUTO
 from mammo.serving.predictor import Prediction, Predictor, open_export
@@ -62,7 +63,7 @@ def find_films(paths: Sequence[Path], boxes: Path | None = None) -> Found:
 
 
 def predict_films(
-    jobs: Sequence[Job], export: Path, *, engine: str = AUTO, workers: int, untrusted: bool = False
+    jobs: Sequence[Job], export: Path, *, engine: str = AUTO, workers: int, untrusted: bool = False, cluster: str = ""
 ) -> Iterator[list[Prediction]]:
     """Score films in their order, some at a time.
 
@@ -72,17 +73,21 @@ def predict_films(
         engine: Of `engines.ENGINES`, or `auto`.
         workers: Processes, each with one thread; a few films are scored in this one, with as many threads.
         untrusted: Decode each film in a process of its own, with limits.
+        cluster: Whose workers score instead; they see the films and the export under the same names.
 
     Raises:
         WeightsError: It is no whole export.
-        SettingsError: The engine is unknown or not installed.
+        SettingsError: The engine is unknown or not installed, or the cluster cannot be reached.
         LoaderError: A worker ended before its time.
     """
-    alone = workers == 1 or len(jobs) < FEW
+    alone = not cluster and (workers == 1 or len(jobs) < FEW)
     threads = workers if alone else 1
     _opened(export, engine, workers)  # here, so that what is wrong with it is told once
     job = functools.partial(score_job, export=export, engine=engine, threads=threads, untrusted=untrusted)
-    yield from map(job, jobs) if alone else spread(job, jobs, workers, ordered=True)
+    if cluster:
+        yield from spread_on_cluster(job, jobs, cluster)
+    else:
+        yield from map(job, jobs) if alone else spread(job, jobs, workers, ordered=True)
 
 
 def score_job(job: Job, *, export: Path, engine: str, threads: int, untrusted: bool) -> list[Prediction]:

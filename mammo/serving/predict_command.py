@@ -30,7 +30,9 @@ def predict_with_export(arguments: argparse.Namespace) -> None:
     if file and len(todo) < len(jobs):
         print(f"{len(jobs) - len(todo)} of {len(jobs)} films are scored already", file=sys.stderr)
     workers = min(arguments.workers or available_cores(), max(1, len(todo)))
-    made = predict_films(todo, arguments.export, engine=arguments.engine, workers=workers, untrusted=arguments.untrusted)
+    made = predict_films(
+        todo, arguments.export, engine=arguments.engine, workers=workers, untrusted=arguments.untrusted, cluster=arguments.cluster
+    )
     shown = track(made, len(todo), "scoring films", beside=True)
     bad = file.write(jobs, shown) if file else print_rows(shown)
     if found.others:

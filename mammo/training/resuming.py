@@ -34,6 +34,7 @@ CHANGEABLE = (
     "data.prepare_workers",
     "data.store",
     "data.untrusted",
+    "data.cluster",
     "device",
     "output",
 )
