@@ -88,6 +88,11 @@ def in_one_line(what: str, faults: Sequence[str]) -> str:
     return f"{what}: {len(faults)} faults: " + "; ".join(shown) + tail
 
 
+def first_line(error: Exception) -> str:
+    """A library's error in a few words: its first line, or its kind where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
 def few_of(names: Sequence[str], most: int = 6) -> str:
     """The first few of some names, and how many more there are."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -38,6 +38,12 @@ class Calibrator:
         return np.clip(steps, ISOTONIC_EDGE, 1 - ISOTONIC_EDGE) * (1 - ISOTONIC_EDGE) + ISOTONIC_EDGE * plain
 
 
+def log_odds(both: np.ndarray) -> np.ndarray:
+    """Logits [N, 2] of benign and malignant in, log-odds of malignancy float64 [N] out."""
+    both = np.asarray(both, np.float64)
+    return np.asarray(both[:, 1] - both[:, 0])
+
+
 def to_probability(logit: np.ndarray) -> np.ndarray:
     """The logistic function."""
     return 1.0 / (1.0 + np.exp(-np.clip(logit, -500, 500)))

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mammo.config import differences, load_settings
 from mammo.errors import DataMissingError, ImageError, SettingsError, WeightsError, in_one_line
+from mammo.evaluation.calibration import log_odds
 from mammo.evaluation.operating_point import Decision
 from mammo.images.geometry import Box
 from mammo.images.network_input import InputForm, network_input
@@ -92,8 +91,8 @@ def predict_file(run: LoadedRun, path: Path, *, box: Box | None = None) -> float
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from error
     with paddle.no_grad():
-        both = run.network(paddle.to_tensor(image), paddle.to_tensor(present)).astype("float32").numpy().astype(np.float64)
-    return float(run.decision.calibrator.apply((both[:, 1] - both[:, 0]).mean()))
+        logits = log_odds(run.network(paddle.to_tensor(image), paddle.to_tensor(present)).astype("float32").numpy())
+    return float(run.decision.calibrator.apply(logits.mean()))
 
 
 def input_form(settings: Settings) -> InputForm:

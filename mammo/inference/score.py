@@ -8,7 +8,7 @@ from mammo.cases.splits import Split
 from mammo.data.dataset import MammogramDataset
 from mammo.data.loader import Batches, Loader, evaluation_loader
 from mammo.errors import SplitError, WeightsError
-from mammo.evaluation.calibration import Calibrator
+from mammo.evaluation.calibration import Calibrator, log_odds
 from mammo.images.test_time import PLAIN, Variant, variants
 from mammo.model.network import MammogramNet, input_channels
 from mammo.prepare.gather import PreparedSplit
@@ -64,9 +64,8 @@ def score_logits(network: MammogramNet, loader: Batches, *, what: str = "") -> t
     batches = track(loader, len(loader), what) if what else loader
     with paddle.no_grad():
         for image, present, _, _, index in batches:
-            both = network(image, present).astype("float32").numpy().astype(np.float64)
             rows.append(index.numpy())
-            logits.append(both[:, 1] - both[:, 0])
+            logits.append(log_odds(network(image, present).astype("float32").numpy()))
     if was_training:
         network.train()
     return np.concatenate(rows), np.concatenate(logits)

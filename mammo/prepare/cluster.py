@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import joblib
 
-from mammo.errors import LoaderError, SettingsError
+from mammo.errors import LoaderError, SettingsError, first_line
 
 logger = logging.getLogger(__name__)
 EXPECTED = (
@@ -50,9 +50,9 @@ def _done(job: Callable[[Item], Result], items: list[Item], cores: int, address:
     try:
         return list(joblib.Parallel(cores, batch_size=1)(joblib.delayed(job)(item) for item in items))
     except Exception as error:  # each library has a tree of its own; what a job raises itself is no bad film, which is a result
-        said = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise LoaderError(
-            f"--cluster {address}: the work was cut off ({type(error).__name__}: {said}); what was made is kept: run the command again"
+            f"--cluster {address}: the work was cut off ({type(error).__name__}: {first_line(error)}); what was made is kept: "
+            "run the command again"
         ) from error
 
 

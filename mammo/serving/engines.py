@@ -3,11 +3,12 @@
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
-from mammo.errors import SettingsError, WeightsError
+from mammo.errors import SettingsError, WeightsError, first_line
+from mammo.evaluation.calibration import log_odds
 
 NETWORK = "network"
 ONNX_FILE = f"{NETWORK}.onnx"
@@ -107,14 +108,3 @@ def open_engine(folder: Path, name: str = AUTO, *, threads: int) -> Engine:
         return ENGINES[chosen][1](folder, threads)
     except Exception as error:  # each engine has a tree of its own
         raise WeightsError(f"{folder}: {chosen} cannot read the network ({first_line(error)}); export the run again") from error
-
-
-def log_odds(both: Any) -> np.ndarray:
-    """Logits [N, 2] of benign and malignant in, log-odds float64 [N] out."""
-    both = np.asarray(both, np.float64)
-    return np.asarray(both[:, 1] - both[:, 0])
-
-
-def first_line(error: Exception) -> str:
-    """An error of a library's in a few words."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -13,19 +13,21 @@ import numpy as np
 
 from mammo import __version__
 from mammo.cases.splits import PARTS
-from mammo.errors import SettingsError, WeightsError
+from mammo.errors import SettingsError, WeightsError, first_line
+from mammo.evaluation.calibration import log_odds
 from mammo.files import flush_folder, read_json, write_text
 from mammo.inference.load import LoadedRun, input_form, load_run
 from mammo.inference.run_split import read_split
 from mammo.inference.score import part_loader
 from mammo.model.deployed import DeployedNet
 from mammo.model.frozen import PARAMETERS_ENDING, PROGRAM_ENDINGS, silent
+from mammo.model.tensors import sha256_of
 from mammo.prepare.gather import PreparedSplit, gather_split, prepare_split
 from mammo.progress import track
 from mammo.runs import network_sha256, read_hash
 from mammo.runtime import available_cores, paddle
-from mammo.serving.engines import NETWORK, ONNX_FILE, first_line, installed_engines, log_odds, open_engine
-from mammo.serving.manifest import MANIFEST_FILE, Manifest, Origin, Parity, hash_file
+from mammo.serving.engines import NETWORK, ONNX_FILE, installed_engines, open_engine
+from mammo.serving.manifest import MANIFEST_FILE, Manifest, Origin, Parity
 
 CLOSE_ENOUGH = 1e-4  # of logits up to 1, and of larger ones as a share: scores then differ by less than a third of it
 OPSET = 17
@@ -168,7 +170,7 @@ def _manifest(run: LoadedRun, folder: Path, parity: dict[str, Parity]) -> Manife
         results=_results(run.folder),
         parity=parity,
         versions={"mammo": __version__} | {name: found for name in VERSIONS if (found := _version(name))},
-        files={path.name: hash_file(path) for path in sorted(folder.iterdir())},
+        files={path.name: sha256_of(path) for path in sorted(folder.iterdir())},
     )
 
 

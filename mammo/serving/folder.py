@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mammo.cases.table import BOX
 from mammo.errors import CaseError, DataMissingError, ImageError, in_one_line
 from mammo.files import walk_files
 from mammo.images.decode import looks_like_image
@@ -15,7 +16,6 @@ from mammo.serving.engines import AUTO
 from mammo.serving.predictor import Prediction, Predictor, open_export
 from mammo.tables import line_of, read_table, row_faults, to_numbers
 
-BOX = ("x", "y", "width", "height")
 FEW = 4  # below this many films, starting workers takes longer than they save
 
 

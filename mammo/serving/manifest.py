@@ -1,6 +1,5 @@
 """An exported folder enters; what it is and how to ask it leaves, every file of it checked. No paddle needed."""
 
-import hashlib
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,10 +9,10 @@ from mammo.errors import WeightsError, in_one_line
 from mammo.evaluation.operating_point import Decision
 from mammo.files import read_json
 from mammo.images.network_input import InputForm
+from mammo.model.tensors import sha256_of
 from mammo.settings import Strict, Task
 
 MANIFEST_FILE = "manifest.json"
-READ_BYTES = 1 << 20
 
 
 class Parity(Strict):
@@ -82,7 +81,8 @@ def read_manifest(folder: Path) -> Manifest:
         manifest = Manifest.model_validate(read_json(path))
         manifest.read_decision()
         for name, sha256 in manifest.files.items():
-            if "/" in name or hash_file(folder / name) != sha256:
+            (folder / name).stat()  # told as missing, where it is
+            if "/" in name or sha256_of(folder / name) != sha256:
                 raise WeightsError(f"{folder / name}: is damaged or of another export (its hash is not the manifest's); {again}")
     except FileNotFoundError as error:
         raise WeightsError(f"{error.filename}: is missing; expected a folder that tools/export.py made") from None
@@ -92,12 +92,3 @@ def read_manifest(folder: Path) -> Manifest:
     except ValueError as error:
         raise WeightsError(f"{path}: is no manifest of an export ({error}); {again}") from error
     return manifest
-
-
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file's content."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(READ_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()

@@ -8,12 +8,13 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from mammo.cases.table import BOX
 from mammo.errors import ScoreError, SettingsError
 from mammo.files import flush_folder, locked, read_json, written_beside
 from mammo.serving.folder import Job
 from mammo.serving.predictor import Prediction
 
-COLUMNS = ("file", "x", "y", "width", "height", "logit", "score", "called", "error")
+COLUMNS = ("file", *BOX, "logit", "score", "called", "error")
 
 
 class ScoreFile:
@@ -34,6 +35,7 @@ class ScoreFile:
             raise SettingsError(f"--out {path}: is there already; expected a name that is free")
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path, self._part, self._note = path, path.with_name(f"{path.name}.part"), path.with_name(f"{path.name}.part.of")
+        self._lock = path.with_name(f"{path.name}.part.lock")
         self._made_by = made_by
         self.rows = self._kept() if self._part.is_file() else {}
 
@@ -65,7 +67,7 @@ class ScoreFile:
             OSError: It cannot be written.
         """
         bad: list[Prediction] = []
-        with locked(self._part.with_name(f"{self._part.name}.lock"), doing=f"{self.path}: is being written", named=False):
+        with locked(self._lock, doing=f"{self.path}: is being written", named=False):
             with written_beside(self._note) as beside:
                 beside.write_text(json.dumps({"made_by": self._made_by}), encoding="utf-8")
             with written_beside(self._part) as beside:  # without a torn end
@@ -81,7 +83,7 @@ class ScoreFile:
             ordered = (self.rows[key] for job in jobs for key in keys_of(job))
             with written_beside(self.path) as beside:
                 beside.write_bytes(as_bytes([COLUMNS]) + as_bytes(ordered))
-        for left in (self._part, self._note, self._part.with_name(f"{self._part.name}.lock")):
+        for left in (self._part, self._note, self._lock):
             left.unlink(missing_ok=True)
         flush_folder(self.path.parent)
         return bad
