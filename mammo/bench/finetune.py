@@ -2,13 +2,12 @@
 
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from importlib.util import find_spec
 
 import numpy as np
 
-from mammo.bench.measure import Finding, in_turns, ratio
+from mammo.bench.measure import Finding, in_turns, per_second, ratio
 from mammo.errors import TrainingError
 from mammo.runtime import paddle, thread_count
 from mammo.settings import FreezeSettings, ModelSettings, Settings, TrainingSettings
@@ -64,12 +63,7 @@ def _per_second(tuner: FineTuner, image: np.ndarray) -> float:
         films = paddle.to_tensor(image)
         tuner.train_batch([films, present], labels)
 
-    step()
-    start, steps = time.perf_counter(), 0
-    while time.perf_counter() - start < LEAST_S:
-        step()
-        steps += 1
-    return BATCH * steps / (time.perf_counter() - start)
+    return per_second(step, BATCH, LEAST_S)
 
 
 def _torch_per_second() -> float:

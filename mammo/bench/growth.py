@@ -28,7 +28,6 @@ from mammo.data.dataset import MammogramDataset
 from mammo.data.sampler import EpochSampler
 from mammo.errors import TrainingError
 from mammo.evaluation.judge import How, judge
-from mammo.files import written_beside
 from mammo.images.preprocess import PreprocessSettings
 from mammo.prepare.arrays import write_array
 from mammo.prepare.gather import prepare_split, wishes_of
@@ -146,8 +145,7 @@ def _write_store(settings: Settings, split: Split) -> None:
     array = np.full(preprocess.stored_size, 7, np.uint16)
     crc32 = write_array(store / "first.npy", array)
     names = []
-    with (store / "index.jsonl").open("wb", buffering=0) as index, written_beside(store / "unused", durable=False) as beside:
-        beside.touch()
+    with (store / "index.jsonl").open("wb", buffering=0) as index:
         for wish in wishes_of(split.samples):
             name = hashlib.sha256(wish.film.encode()).hexdigest()[:40]
             entry = Entry(f"{name[:2]}/{name}.npy", crc32, name, wish.box, wish.box, (stamp_file(Path(wish.film)),))

@@ -1,13 +1,12 @@
 """An exported network on every engine, and the checkpoint in plain paddle: images a second, one by one and in batches."""
 
 import functools
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from mammo.bench.measure import Finding, Ratio, Series, in_turns
+from mammo.bench.measure import Finding, Ratio, Series, in_turns, per_second
 from mammo.inference.load import load_run
 from mammo.runtime import available_cores, paddle
 from mammo.serving.engines import Engine, installed_engines, open_engine
@@ -40,7 +39,9 @@ def _bench(engines: dict[str, Engine], network: paddle.nn.Layer, image: np.ndarr
     present = np.ones(image.shape[:2], bool)
     calls: dict[str, Callable[[], object]] = {name: functools.partial(engine, image, present) for name, engine in engines.items()}
     calls[PLAIN] = functools.partial(_plain, network, image, present)
-    measured = in_turns({name: functools.partial(_per_second, call, len(image)) for name, call in calls.items()}, rounds, "images/s")
+    measured = in_turns(
+        {name: functools.partial(per_second, call, len(image), LEAST_S) for name, call in calls.items()}, rounds, "images/s"
+    )
     title = f"inference, {image.shape[3]}×{image.shape[4]} px, batch {len(image)}"
     return Finding(title, tuple(measured.values()), _ratios(measured, next(iter(engines))))
 
@@ -58,12 +59,3 @@ def _ratios(measured: dict[str, Series], default: str) -> tuple[Ratio, ...]:
 def _plain(network: paddle.nn.Layer, image: np.ndarray, present: np.ndarray) -> np.ndarray:
     with paddle.no_grad():
         return np.asarray(network(paddle.to_tensor(image), paddle.to_tensor(present)).numpy())
-
-
-def _per_second(call: Callable[[], object], images: int) -> float:
-    call()
-    start, times = time.perf_counter(), 0
-    while time.perf_counter() - start < LEAST_S:
-        call()
-        times += 1
-    return times * images / (time.perf_counter() - start)

@@ -1,12 +1,13 @@
 """A prepared store enters; how many augmented images a second come from it leaves, of crops and of whole films."""
 
+import functools
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 
-from mammo.bench.measure import Finding, Ratio, Series
+from mammo.bench.measure import Finding, Ratio, in_turns
 from mammo.data.dataset import MammogramDataset
 from mammo.data.loader import training_loader
 from mammo.data.sampler import EpochSampler
@@ -34,12 +35,8 @@ def bench_loader(rounds: int) -> Finding:
             FILMS: {"task": "image", "image_size": (1152, 896), "phantom": PhantomSettings(patients=16, film_size=(1400, 1088))},
         }
         sets = {name: _prepared(Path(folder) / str(number), how) for number, (name, how) in enumerate(data.items())}
-        values: dict[str, list[float]] = {name: [] for name in sets}
-        for number in range(1, rounds + 1):
-            for name, (settings, prepared) in sets.items():
-                values[name].append(_per_second(settings, prepared))
-            print(f"round {number} of {rounds}: " + ", ".join(f"{name} {found[-1]:.0f}" for name, found in values.items()), flush=True)
-    series = tuple(Series(name, tuple(found), "images/s") for name, found in values.items())
+        what = {name: functools.partial(_per_second, *one) for name, one in sets.items()}
+        series = tuple(in_turns(what, rounds, "images/s").values())
     bars = tuple(Ratio(f"{one.name}, images/s", one.values, f">= {BARS[one.name]}") for one in series)
     return Finding(f"loader, {WORKERS} workers, flips, affine and intensity, batch {BATCH}", series, bars)
 

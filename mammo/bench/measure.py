@@ -4,7 +4,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -57,24 +57,22 @@ class Finding:
     title: str
     series: tuple[Series, ...]
     ratios: tuple[Ratio, ...] = ()
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
 
-def in_turns(what: Mapping[str, Callable[[], float]], rounds: int, unit: str, *, say: bool = True) -> dict[str, Series]:
+def in_turns(what: Mapping[str, Callable[[], float]], rounds: int, unit: str) -> dict[str, Series]:
     """Measure each thing once a round, in their order, so that whatever slows the machine slows all of them.
 
     Args:
         what: Functions that return a figure, by name.
         rounds: How often.
         unit: Of the figures.
-        say: Print each round.
     """
     values: dict[str, list[float]] = {name: [] for name in what}
     for number in range(1, rounds + 1):
         for name, measure in what.items():
             values[name].append(measure())
-        if say:
-            print(f"round {number} of {rounds}: " + ", ".join(f"{name} {found[-1]:.3g}" for name, found in values.items()), flush=True)
+        print(f"round {number} of {rounds}: " + ", ".join(f"{name} {found[-1]:.3g}" for name, found in values.items()), flush=True)
     return {name: Series(name, tuple(found), unit) for name, found in values.items()}
 
 
@@ -88,6 +86,16 @@ def seconds(work: Callable[[], object]) -> float:
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
+
+
+def per_second(work: Callable[[], object], images: int, least_s: float) -> float:
+    """How many images a second something does that does so many at a time, once it is warm."""
+    work()
+    start, times = time.perf_counter(), 0
+    while time.perf_counter() - start < least_s:
+        work()
+        times += 1
+    return times * images / (time.perf_counter() - start)
 
 
 def show(finding: Finding) -> None:
