@@ -1,6 +1,6 @@
 """Prepared cases in, one case's arrays out: the `paddle.io.Dataset` of training, evaluation and the web alike."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -111,14 +111,10 @@ class MammogramDataset(paddle.io.Dataset):
         again, number = divmod(int(draw), len(self.rows))
         row = int(self.rows[number])
         image = np.zeros((self._slots, self._channels, *self._size), np.float32)
-        present = np.zeros(self._slots, bool)
         for view in range(self._bounds[row], self._bounds[row + 1]):
             slot = self._slot_of_view[view]
             image[slot] = self._view(*self._files[view], row, slot, again)
-            present[slot] = True
-        label = self._labels[row]
-        target = np.eye(2, dtype=np.float32)[label]
-        return Item(image, present, target, self._weights[label], row)
+        return replace(self.without_film(draw), image=image)
 
     @property
     def look(self) -> int:
@@ -127,7 +123,7 @@ class MammogramDataset(paddle.io.Dataset):
 
     def without_film(self, draw: int) -> Item:
         """A case as `dataset[draw]` gives it, but for an empty image; nothing is read."""
-        row = int(self.rows[draw % len(self.rows)])
+        row = int(self.rows[int(draw) % len(self.rows)])
         present = np.zeros(self._slots, bool)
         present[self._slot_of_view[self._bounds[row] : self._bounds[row + 1]]] = True
         label = self._labels[row]

@@ -60,7 +60,7 @@ class Loader:
             collate_fn: Makes a batch of cases.
             how: `batch_sampler`, or `batch_size` and its kin, as paddle takes them.
         """
-        self._dataset = dataset
+        self.dataset = dataset
         with _telling_no_space():
             self._told: SimpleQueue[MammoError] | None = SimpleQueue() if workers else None
         source = _Telling(dataset, self._told) if self._told else dataset
@@ -68,11 +68,6 @@ class Loader:
 
     def __len__(self) -> int:
         return len(self._loader)
-
-    @property
-    def dataset(self) -> MammogramDataset:
-        """Where its cases come from."""
-        return self._dataset
 
     def draws(self) -> Iterator[list[int] | list[Blend]]:
         """What each batch is drawn of, in the order of the batches."""

@@ -33,7 +33,7 @@ class Chain(paddle.nn.Layer):
 
 
 class FrozenPart:
-    """The first layers of a network as Paddle Inference runs them, with oneDNN: on a CPU twice as fast as layer by layer."""
+    """The first layers of a network as Paddle Inference runs them on a CPU, with oneDNN."""
 
     def __init__(self, layers: Sequence[paddle.nn.Layer], channels: int) -> None:
         """Take the layers as they are now.

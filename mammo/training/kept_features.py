@@ -31,6 +31,7 @@ class KeptFeatures:
         self._loader, self._network, self._looks = loader, network, looks
         self._kept: dict[Key, np.ndarray] = {}
         self._made_by: object = None
+        self._keeps = False
 
     def __len__(self) -> int:
         return len(self._loader)
@@ -38,7 +39,8 @@ class KeptFeatures:
     def __iter__(self) -> Iterator[list[paddle.Tensor]]:
         if self._made_by is not self._network.held:
             self._kept, self._made_by = {}, self._network.held
-        if not self._looks or self._network.held is None or not self._fits():
+            self._keeps = bool(self._looks) and self._made_by is not None and self._fits()
+        if not self._keeps:
             yield from self._loader
             return
         for draws in self._loader.draws():
