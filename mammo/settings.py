@@ -3,21 +3,9 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Size = tuple[PositiveInt, PositiveInt]
-Task = Literal["lesion", "image", "breast"]
-LevelScore = Literal["max", "mean", "noisy_or"]
-CalibrationMethod = Literal["temperature", "isotonic", "none"]
-
-
-class Strict(BaseModel):
-    """A group of settings: unknown keys are faults, values cannot be changed after checking."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
+from mammo.setting_types import CalibrationMethod, Fraction, LevelScore, NotNegative, Positive, Rule, Size, Strict, Task
 
 
 class PhantomSettings(Strict):
@@ -164,6 +152,13 @@ class FreezeSettings(Strict):
     looks: Annotated[int, Field(ge=0)] = 0
 
 
+class SmallerSettings(Strict):
+    """Before `until_epoch` (from 0) training images have `factor` times the height and width of `data.image_size`."""
+
+    factor: Annotated[float, Field(ge=0.25, lt=1)]
+    until_epoch: PositiveInt
+
+
 # What each part is measured by at an epoch's end, over the whole part, at the threshold 0.5.
 EPOCH_METRICS = ("loss", "auc", "recall", "specificity", "precision", "f1", "balanced_accuracy", "accuracy")
 
@@ -198,7 +193,7 @@ class CheckpointSettings(Strict):
 
 
 class TrainingSettings(Strict):
-    """The training loop."""
+    """The training loop. `smaller` lets first epochs learn from smaller images; what is scored has the full size always."""
 
     epochs: PositiveInt = 30
     batch_size: PositiveInt = 16
@@ -210,6 +205,7 @@ class TrainingSettings(Strict):
     schedule: ScheduleSettings = ScheduleSettings()
     loss: LossSettings = LossSettings()
     freeze: FreezeSettings = FreezeSettings()
+    smaller: tuple[SmallerSettings, ...] = ()
     stage_lr_factors: tuple[NotNegative, ...] = ()
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     amp: Literal["off", "bf16", "fp16"] = "off"
@@ -218,22 +214,12 @@ class TrainingSettings(Strict):
     score_train_patients: Annotated[int, Field(ge=0)] = 150
     log_histograms: bool = False
 
-
-def _check_rule(value: object) -> str:
-    text = str(value).replace(" ", "") if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
-    rule, _, bound = text.partition(">=")
-    try:
-        bounded = rule in ("recall", "specificity")
-        number = bound if bounded else rule
-        known = (rule == "youden" and not bound) or ((bounded or not bound) and 0 <= float(number) <= 1)
-    except ValueError:
-        known = False
-    if not known:
-        raise ValueError(f"expected recall>=R, specificity>=S, youden or a threshold in 0-1, got {value!r}")
-    return text
-
-
-Rule = Annotated[str, BeforeValidator(_check_rule)]
+    @model_validator(mode="after")
+    def _grows_to_full_size(self) -> "TrainingSettings":
+        until = [0, *(step.until_epoch for step in self.smaller), self.epochs]
+        if self.smaller and until != sorted(set(until)):
+            raise ValueError(f"smaller: until_epoch must rise from step to step and stay below epochs, {self.epochs}, got {until[1:-1]}")
+        return self
 
 
 class TestTimeSettings(Strict):

@@ -16,13 +16,15 @@ from tests.tiny import tiny_settings
 ROOT = Path(__file__).resolve().parent.parent
 LONGEST_S = 240
 QUICK = {"resamples": 100}
-# All that draws or remembers: augmentation, mixup, dropout, accumulation, averaging, a schedule that looks at results.
+# All that draws, changes or remembers: augmentation, mixup, dropout, accumulation, averaging, smaller images first, a schedule
+# that looks at results.
 LIVELY = {
     "model__backbone": "vision:mobilenet_v3_small",
     "training__epochs": 3,
     "training__batch_size": 4,
     "training__accumulate": 2,
     "training__mixup_alpha": 0.3,
+    "training__smaller": [{"factor": 0.75, "until_epoch": 1}],
     "training__schedule": {"name": "plateau", "patience": 1, "factor": 0.5, "warmup_epochs": 0.5},
     "training__checkpoint": {"every_steps": 1},
     "augmentation": [{"name": "affine", "rotate_deg": 40, "p": 0.8}, {"name": "flip_horizontal"}],

@@ -82,6 +82,16 @@ def test_augmentation_depends_on_seed_epoch_and_sample_only(prepared: tuple[Sett
     assert not np.array_equal(dataset[0].image, expected[dataset[0].index])
 
 
+def test_smaller_images_show_the_same_lesion(prepared: tuple[Settings, PreparedSplit]) -> None:
+    dataset = dataset_of(prepared)
+    full = dataset[0].image
+    dataset.scale = 0.5
+    small = dataset[0].image
+    assert (dataset.size, small.shape, dataset.blank().image.shape) == ((16, 16), (1, 3, 16, 16), (1, 3, 16, 16))
+    shrunk = cv2.resize(full[0, 0], (16, 16), interpolation=cv2.INTER_AREA)
+    assert np.corrcoef(small[0, 0].ravel(), shrunk.ravel())[0, 1] > 0.9
+
+
 def test_case_drawn_twice_is_augmented_anew(prepared: tuple[Settings, PreparedSplit]) -> None:
     dataset = dataset_of(prepared, FULL)
     again = dataset[len(dataset)]

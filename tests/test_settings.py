@@ -78,6 +78,13 @@ def test_fractions_must_sum_to_one() -> None:
         check_settings({"data": {"fractions": [0.5, 0.1, 0.1]}}, "here")
 
 
+@pytest.mark.parametrize("until", [(3, 2), (2, 2), (2, 4), (2, 5)])
+def test_smaller_images_must_end_before_training_does(until: tuple[int, int]) -> None:
+    smaller = [{"factor": 0.5, "until_epoch": epoch} for epoch in until]
+    with pytest.raises(SettingsError, match="smaller: until_epoch must rise"):
+        check_settings({"training": {"epochs": 4, "smaller": smaller}}, "here")
+
+
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(max_size=8),

@@ -66,6 +66,20 @@ def test_accumulation_equals_the_large_batch_with_batch_norm_frozen(micro: int) 
     assert max(np.abs(large[name] - start[name]).max() for name in large) > 3e-3
 
 
+def test_first_epochs_learn_from_smaller_images_and_scoring_sees_full_ones(films: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[bool, int]] = []
+    step = type(network_of()).forward
+
+    def watched(network: paddle.nn.Layer, image: paddle.Tensor, present: paddle.Tensor) -> paddle.Tensor:
+        seen.append((network.training, image.shape[-1]))
+        return step(network, image, present)
+
+    monkeypatch.setattr(type(network_of()), "forward", watched)
+    smaller = [{"factor": 0.5, "until_epoch": 1}, {"factor": 0.75, "until_epoch": 2}]
+    fit(tiny_settings(films, output=str(films / "smaller"), training__epochs=3, training__smaller=smaller), "smaller")
+    assert list(dict.fromkeys(seen)) == [(True, 16), (False, 32), (True, 24), (True, 32)]
+
+
 def test_loss_equals_cross_entropy_by_hand() -> None:
     logits = paddle.to_tensor([[0.0, 2.0], [1.0, -1.0]])
     target = paddle.to_tensor([[0.0, 1.0], [0.0, 1.0]])
@@ -329,6 +343,6 @@ def test_log_tells_how_long_an_epoch_trained_and_waited(tmp_path: Path) -> None:
 
 def test_loss_that_is_no_number_stops_and_names_the_cases(tmp_path: Path) -> None:
     write_films(tmp_path)
-    settings = tiny_settings(tmp_path, training__optimizer={"name": "momentum", "learning_rate": 1e12}, training__epochs=5)
+    settings = tiny_settings(tmp_path, training__optimizer={"name": "momentum", "learning_rate": 1e38}, training__epochs=5)
     with pytest.raises(TrainingError, match=r"loss is (nan|inf) at epoch \d, step \d, on the cases L\d\d(CC|MLO), "):
         fit(settings, "tiny")

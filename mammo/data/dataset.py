@@ -8,6 +8,7 @@ import numpy as np
 
 from mammo.data.augment import Augmentation
 from mammo.data.sampler import Blend
+from mammo.images.geometry import Size
 from mammo.images.normalise import to_network, to_unit
 from mammo.images.test_time import PLAIN, Variant, look
 from mammo.prepare.arrays import read_checked
@@ -63,7 +64,8 @@ class MammogramDataset(paddle.io.Dataset):
         super().__init__()
         self.rows = np.asarray(rows)
         self.epoch = 0
-        self._size = settings.data.image_size
+        self.scale = 1.0
+        self._full = settings.data.image_size
         self._seed = settings.seed
         self._channels = channels
         self._weights = class_weights
@@ -110,11 +112,16 @@ class MammogramDataset(paddle.io.Dataset):
     def _case(self, draw: int) -> Item:
         again, number = divmod(int(draw), len(self.rows))
         row = int(self.rows[number])
-        image = np.zeros((self._slots, self._channels, *self._size), np.float32)
+        image = np.zeros((self._slots, self._channels, *self.size), np.float32)
         for view in range(self._bounds[row], self._bounds[row + 1]):
             slot = self._slot_of_view[view]
             image[slot] = self._view(*self._files[view], row, slot, again)
         return replace(self.without_film(draw), image=image)
+
+    @property
+    def size(self) -> Size:
+        """Height and width of an image, in pixels: of the settings, times `scale`, by which training's first epochs may be smaller."""
+        return round(self._full[0] * self.scale), round(self._full[1] * self.scale)
 
     @property
     def look(self) -> int:
@@ -131,11 +138,17 @@ class MammogramDataset(paddle.io.Dataset):
 
     def blank(self) -> Item:
         """No case, in the form of one: index -1."""
-        image = np.zeros((self._slots, self._channels, *self._size), np.float32)
+        image = np.zeros((self._slots, self._channels, *self.size), np.float32)
         return Item(image, np.zeros(self._slots, bool), np.zeros(2, np.float32), 0.0, -1)
 
     def _view(self, file: Path, crc32: int, row: int, slot: int, again: int) -> np.ndarray:
-        unit = to_unit(read_checked(file, crc32))
+        unit = self._scaled(to_unit(read_checked(file, crc32)))
         if self._augment:
             unit = self._augment(unit, self._seed, self.epoch, row, slot, again)
-        return to_network(look(unit, self._size, self._variant), self._channels)
+        return to_network(look(unit, self.size, self._variant), self._channels)
+
+    def _scaled(self, unit: np.ndarray) -> np.ndarray:
+        if self.scale == 1.0:
+            return unit
+        height, width = (max(least, round(side * self.scale)) for least, side in zip(self.size, unit.shape, strict=True))
+        return cv2.resize(unit, (width, height), interpolation=cv2.INTER_AREA)

@@ -11,7 +11,7 @@ from mammo.errors import ScoreError
 from mammo.evaluation.cases import Cases
 from mammo.evaluation.metrics import ECE_BINS, Metric, cross_entropy, ece_bin
 from mammo.evaluation.weighted import Calibration as CalibrationFit
-from mammo.settings import CalibrationMethod
+from mammo.setting_types import CalibrationMethod
 
 logger = logging.getLogger(__name__)
 TEMPERATURES = (0.05, 20.0)

@@ -9,7 +9,7 @@ from mammo.evaluation.calibration import fit_calibrator
 from mammo.evaluation.levels import gather_level, levels_of
 from mammo.evaluation.metrics import count_confusion, measure_at
 from mammo.evaluation.operating_point import Decision, Point, choose_threshold
-from mammo.settings import CalibrationMethod, LevelScore, Task
+from mammo.setting_types import CalibrationMethod, LevelScore, Task
 
 
 def make_decision(

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 from mammo.errors import ScoreError
 from mammo.evaluation.calibration import Calibrator
 from mammo.evaluation.levels import levels_of
-from mammo.settings import LevelScore, Task
+from mammo.setting_types import LevelScore, Task
 
 FRONT = ("rule", "threshold", "temperature")
 

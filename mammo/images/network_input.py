@@ -8,7 +8,8 @@ from mammo.images.geometry import Box
 from mammo.images.normalise import to_network, to_unit
 from mammo.images.preprocess import PreprocessSettings, prepare_film, prepare_lesions
 from mammo.images.test_time import look, variants
-from mammo.settings import Strict, TestTimeSettings
+from mammo.setting_types import Strict
+from mammo.settings import TestTimeSettings
 
 
 class InputForm(Strict):

@@ -13,7 +13,8 @@ from mammo.errors import ImageError
 from mammo.images.breast import Breast, find_breast
 from mammo.images.film import Film
 from mammo.images.geometry import Box, Geometry, Size, clip_box, fitted_size
-from mammo.settings import DataSettings, Strict
+from mammo.setting_types import Strict
+from mammo.settings import DataSettings
 
 BREAST_MARGIN = 0.02
 MIN_SIDE_PX = 48

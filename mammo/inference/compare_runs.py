@@ -12,7 +12,7 @@ from mammo.inference.cross_validation import OUT_OF_FOLD_FILE
 from mammo.inference.decisions import read_decisions
 from mammo.inference.run_split import check_scored
 from mammo.runs import CONFIG_FILE, is_cross_validation, refuse_doubles
-from mammo.settings import Task
+from mammo.setting_types import Task
 
 
 def compare_paths(paths: list[Path], *, level: str = "", task: Task = "lesion") -> tuple[tuple[System, ...], tuple[Comparison, ...]]:

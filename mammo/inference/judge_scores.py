@@ -13,7 +13,8 @@ from mammo.evaluation.scores import read_scores
 from mammo.inference.decisions import read_decision, write_judgement
 from mammo.inference.judged import Judged
 from mammo.runs import CONFIG_FILE, check_out, find_run
-from mammo.settings import EvaluationSettings, Task
+from mammo.setting_types import Task
+from mammo.settings import EvaluationSettings
 
 
 def judge_scores(table: Path, *, run_folder: Path | None = None, task: Task | None = None, out: Path | None = None) -> Judged:

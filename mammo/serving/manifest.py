@@ -10,7 +10,7 @@ from mammo.evaluation.operating_point import Decision
 from mammo.files import read_json
 from mammo.images.network_input import InputForm
 from mammo.model.tensors import sha256_of
-from mammo.settings import Strict, Task
+from mammo.setting_types import Strict, Task
 
 MANIFEST_FILE = "manifest.json"
 

@@ -26,7 +26,7 @@ from mammo.inference.score import score_logits
 from mammo.progress import SECONDS_BETWEEN_LINES
 from mammo.runtime import derived_seed, paddle, seed_everything
 from mammo.settings import EPOCH_METRICS, EarlyStoppingSettings, ScheduleSettings
-from mammo.training.schedule import Plateau, factor_at, freeze_stages
+from mammo.training.schedule import Plateau, factor_at, freeze_stages, scale_at
 from mammo.training.signals import StopSignals
 from mammo.training.trainer import FineTuner
 from mammo.training.wait_clock import WaitClock
@@ -59,6 +59,7 @@ class StepStart(paddle.callbacks.Callback):
         freeze_stages(self.model.network, self.model.settings.freeze, number)
         looks = self.model.settings.freeze.looks if self.model.network.held is not None else 0
         self._dataset.epoch = number % looks if looks else number
+        self._dataset.scale = scale_at(number, self.model.settings.smaller)
 
     def on_train_batch_begin(self, step: int, logs: dict | None = None) -> None:
         """Seed what chance draws in this step, and set the learning rate of the update that it belongs to.

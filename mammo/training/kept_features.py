@@ -6,6 +6,7 @@ import numpy as np
 
 from mammo.data.loader import Loader, collate
 from mammo.data.sampler import Blend
+from mammo.images.geometry import Size
 from mammo.model.network import MammogramNet
 from mammo.runtime import paddle
 
@@ -30,16 +31,17 @@ class KeptFeatures:
         """
         self._loader, self._network, self._looks = loader, network, looks
         self._kept: dict[Key, np.ndarray] = {}
-        self._made_by: object = None
+        self._made_by: tuple[object, Size] | None = None
         self._keeps = False
 
     def __len__(self) -> int:
         return len(self._loader)
 
     def __iter__(self) -> Iterator[list[paddle.Tensor]]:
-        if self._made_by is not self._network.held:
-            self._kept, self._made_by = {}, self._network.held
-            self._keeps = bool(self._looks) and self._made_by is not None and self._fits()
+        made_by = self._network.held, self._loader.dataset.size
+        if self._made_by != made_by:
+            self._kept, self._made_by = {}, made_by
+            self._keeps = bool(self._looks) and self._network.held is not None and self._fits()
         if not self._keeps:
             yield from self._loader
             return

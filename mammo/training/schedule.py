@@ -1,12 +1,13 @@
-"""The learning rate over time, and which stages stand still when: the one owner of both."""
+"""The learning rate, the size of images, and which stages stand still when: the one owner of all three."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from mammo.model.backbone import pieces_of
 from mammo.model.network import MammogramNet
 from mammo.runtime import paddle
-from mammo.settings import FreezeSettings, ScheduleSettings
+from mammo.settings import FreezeSettings, ScheduleSettings, SmallerSettings
 from mammo.training.optimizer import stage_of
 
 
@@ -23,6 +24,11 @@ def factor_at(step: int, *, steps_per_epoch: int, epochs: int, settings: Schedul
         passed = sum(step >= epoch * steps_per_epoch for epoch in settings.step_epochs)
         return settings.factor**passed
     return 1.0
+
+
+def scale_at(epoch: int, settings: Sequence[SmallerSettings]) -> float:
+    """The factor on height and width of training images at an epoch (from 0)."""
+    return next((step.factor for step in settings if epoch < step.until_epoch), 1.0)
 
 
 class Plateau:

@@ -1,0 +1,36 @@
+"""What settings are made of: ranges, names, the rule of an operating point, and groups that take no unknown key."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Size = tuple[PositiveInt, PositiveInt]
+Task = Literal["lesion", "image", "breast"]
+LevelScore = Literal["max", "mean", "noisy_or"]
+CalibrationMethod = Literal["temperature", "isotonic", "none"]
+
+
+class Strict(BaseModel):
+    """A group of settings: unknown keys are faults, values cannot be changed after checking."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
+
+
+def _check_rule(value: object) -> str:
+    text = str(value).replace(" ", "") if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
+    rule, _, bound = text.partition(">=")
+    try:
+        bounded = rule in ("recall", "specificity")
+        number = bound if bounded else rule
+        known = (rule == "youden" and not bound) or ((bounded or not bound) and 0 <= float(number) <= 1)
+    except ValueError:
+        known = False
+    if not known:
+        raise ValueError(f"expected recall>=R, specificity>=S, youden or a threshold in 0-1, got {value!r}")
+    return text
+
+
+Rule = Annotated[str, BeforeValidator(_check_rule)]
