@@ -1,14 +1,13 @@
 """Measure: `python tools/bench.py train -c configs/quickstart.yaml` compares training steps with paddle as it comes."""
 
-import os
 from pathlib import Path
 
 from mammo.command import at_least, read_settings, run, say_where, settings_parser
 
-WHAT = """train: speed beside plain paddle; learn: the loss over some steps; yardstick: frozen features; evaluation: judgement, on
-one core; soak: a training killed at random and resumed beside one left alone; prepare, loader, finetune, infer, growth, start: speed and
-memory of each, with JSON and a plot below the output folder; all: these together"""
-CHOICES = ("train", "learn", "yardstick", "evaluation", "soak", "prepare", "loader", "infer", "growth", "start", "finetune", "all")
+WHAT = """train: speed beside plain paddle; learn: the loss over some steps; yardstick: frozen features; soak: a training killed at
+random and resumed beside one left alone; reach: how long two recipes take to a validation AUC; prepare, loader, finetune, infer (and
+8-bit numbers), evaluation, growth, start: speed and memory of each; all: these together. JSON and a plot go below the output folder"""
+CHOICES = ["train", "learn", "yardstick", "evaluation", "soak", "prepare", "loader", "infer", "growth", "start", "finetune", "reach", "all"]
 
 
 def main() -> None:
@@ -20,15 +19,19 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=at_least(1), default=3, metavar="N", help="measurements of each (default 3)")
     parser.add_argument(
-        "--cases", type=at_least(0), default=0, metavar="N", help="learn: from the first N training cases; growth: up to N (default: all)"
+        "--cases",
+        type=at_least(0),
+        default=0,
+        metavar="N",
+        help="learn: from the first N training cases; growth, evaluation: up to N; prepare: N small films (default: all)",
     )
     parser.add_argument("--kills", type=at_least(1), default=40, metavar="N", help="soak: how many (default 40)")
     parser.add_argument("--minutes", type=at_least(1), default=30, metavar="N", help="soak: spread over about so many (default 30)")
-    parser.add_argument("--run", type=Path, metavar="RUN", help="infer: a run with its export/")
+    parser.add_argument("--run", type=Path, metavar="RUN", help="infer, all: a run with its export/")
+    parser.add_argument("--against", type=Path, metavar="FILE", help="reach, all: the second recipe's settings")
+    parser.add_argument("--auc", type=float, default=0.75, help="reach, all: of the validation part (default 0.75)")
     arguments = parser.parse_args()
     settings = read_settings(arguments)
-    if arguments.what == "evaluation":  # before NumPy and paddle load: what is measured is one core
-        os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     say_where(settings)
     from mammo.bench.commands import BENCHMARKS
 

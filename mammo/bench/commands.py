@@ -3,12 +3,12 @@
 import argparse
 import statistics
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
 from mammo.bench.measure import Finding, keep, show
+from mammo.config import load_settings
 from mammo.errors import SettingsError, TrainingError
 from mammo.progress import print_table
 from mammo.settings import Settings
@@ -16,16 +16,9 @@ from mammo.settings import Settings
 
 def bench_train(settings: Settings, arguments: argparse.Namespace) -> None:
     """Training steps with the runtime's settings and as paddle comes, in processes that take turns."""
-    from mammo.bench.steps import run_in_process
+    from mammo.bench.steps import bench_train
 
-    ours, plain = [], []
-    with tempfile.TemporaryDirectory() as folder:
-        for _ in range(arguments.rounds):
-            plain.append(run_in_process(settings, arguments.steps, folder=Path(folder), plain=True).images_per_s)
-            ours.append(run_in_process(settings, arguments.steps, folder=Path(folder), plain=False).images_per_s)
-            print(f"images/s: plain paddle {plain[-1]:.2f}, with the runtime {ours[-1]:.2f}, ratio {ours[-1] / plain[-1]:.2f}", flush=True)
-    ratio = statistics.median(fast / slow for fast, slow in zip(ours, plain, strict=True))
-    print(f"medians: plain {statistics.median(plain):.2f}, ours {statistics.median(ours):.2f} images/s, ratio {ratio:.2f}")
+    _finish([bench_train(settings, arguments.steps, arguments.rounds)], settings)
 
 
 def bench_learn(settings: Settings, arguments: argparse.Namespace) -> None:
@@ -48,15 +41,9 @@ def bench_yardstick(settings: Settings, arguments: argparse.Namespace) -> None:
 
 def bench_evaluation(settings: Settings, arguments: argparse.Namespace) -> None:
     """How long intervals and judgement take."""
-    from mammo.bench.evaluation import time_evaluation
+    from mammo.bench.evaluation import bench_evaluation
 
-    rows = []
-    for timing in time_evaluation(settings.evaluation.resamples):
-        seconds = (timing.intervals_s, timing.without_calibration_s, timing.judgement_s)
-        rows.append((f"{timing.cases:,}", f"{timing.patients:,}", *(f"{value:.2f}" for value in seconds)))
-        print(f"{timing.cases:,} cases: done", flush=True)
-    header = ("cases", "patients", "one level s", "no slope s", "whole judgement s")
-    print_table(f"intervals by {settings.evaluation.resamples} resamples of the patients, one core", header, rows)
+    _finish([bench_evaluation(settings.evaluation.resamples, arguments.cases or 100_000, 1)], settings)
 
 
 def bench_soak(settings: Settings, arguments: argparse.Namespace) -> None:
@@ -78,15 +65,15 @@ def bench_soak(settings: Settings, arguments: argparse.Namespace) -> None:
 
 
 def bench_infer(settings: Settings, arguments: argparse.Namespace) -> None:
-    """Engines beside each other, on an export of a run."""
-    _finish([*_engines(arguments)], settings)
+    """Engines beside each other, on an export of a run, and 8-bit numbers."""
+    _finish(_engines(arguments), settings)
 
 
 def bench_prepare(settings: Settings, arguments: argparse.Namespace) -> None:
     """Preparing full films, and many small ones."""
-    from mammo.bench.prepare import bench_many, bench_prepare
+    from mammo.bench.prepare import MANY, bench_many, bench_prepare
 
-    _finish([bench_prepare(arguments.rounds), bench_many()], settings)
+    _finish([bench_prepare(arguments.rounds), bench_many(arguments.cases or MANY)], settings)
 
 
 def bench_loader(settings: Settings, arguments: argparse.Namespace) -> None:
@@ -117,33 +104,55 @@ def bench_finetune(settings: Settings, arguments: argparse.Namespace) -> None:
     _finish([bench_finetune(arguments.rounds)], settings)
 
 
+def bench_reach(settings: Settings, arguments: argparse.Namespace) -> None:
+    """How long two recipes train until a validation AUC."""
+    _finish([_reach(settings, arguments)], settings)
+
+
 def bench_all(settings: Settings, arguments: argparse.Namespace) -> None:
-    """Everything of the speed table, one after the other."""
+    """Everything of the speed table, one after the other; what needs a trained run or a second recipe, where they are given."""
+    from mammo.bench.evaluation import bench_evaluation
     from mammo.bench.finetune import bench_finetune
     from mammo.bench.growth import bench_growth
     from mammo.bench.limits import bench_limits
     from mammo.bench.loading import bench_loader
-    from mammo.bench.prepare import bench_prepare
+    from mammo.bench.prepare import bench_many, bench_prepare
     from mammo.bench.start import bench_start
 
     findings = [
         bench_limits(arguments.rounds),
         bench_start(settings, arguments.rounds),
         bench_prepare(arguments.rounds),
+        bench_many(),
         bench_loader(arguments.rounds),
         bench_finetune(arguments.rounds),
-        *_engines(arguments),
+        bench_evaluation(settings.evaluation.resamples, 10_000, arguments.rounds),
         *bench_growth(arguments.cases or 100_000),
     ]
+    findings += _engines(arguments) if arguments.run else []
+    findings += [_reach(settings, arguments)] if arguments.against else []
     _finish(findings, settings)
+    if not (arguments.run and arguments.against):
+        print("left out, for want of --run or --against: inference, the time to an AUC")
 
 
 def _engines(arguments: argparse.Namespace) -> list[Finding]:
     from mammo.bench.inference import bench_engines
+    from mammo.bench.int8 import bench_int8
 
     if arguments.run is None:
         raise SettingsError("infer: expected --run RUN, an export of which lies in RUN/export (tools/export.py RUN)")
-    return bench_engines(arguments.run, arguments.run / "export", arguments.rounds)
+    export = arguments.run / "export"
+    return [*bench_engines(arguments.run, export, arguments.rounds), bench_int8(arguments.run, export, arguments.rounds)]
+
+
+def _reach(settings: Settings, arguments: argparse.Namespace) -> Finding:
+    from mammo.bench.reach import bench_reach
+
+    if arguments.against is None or arguments.config is None:
+        raise SettingsError("reach: expected -c PLAIN.yaml --against QUICK.yaml, two recipes for the same cases")
+    recipes = {arguments.config.stem: settings, arguments.against.stem: load_settings(arguments.against, arguments.override)}
+    return bench_reach(recipes, arguments.auc, Path(sys.argv[0]).with_name("train.py"), arguments.rounds)
 
 
 def _finish(findings: Sequence[Finding], settings: Settings) -> None:
@@ -165,5 +174,6 @@ BENCHMARKS: dict[str, Callable[[Settings, argparse.Namespace], None]] = {
     "growth": bench_growth,
     "start": bench_start,
     "finetune": bench_finetune,
+    "reach": bench_reach,
     "all": bench_all,
 }

@@ -1,13 +1,15 @@
 """How long judgement takes: intervals of every metric for 10,000 and 100,000 cases, on one core, and the whole judgement."""
 
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+import json
+import os
+import sys
 
 import numpy as np
 import pandas as pd
 
-from mammo.evaluation.bootstrap import RESAMPLES, resample
+from mammo.bench.measure import Finding, Ratio, Series, seconds
+from mammo.bench.processes import last_line_of
+from mammo.evaluation.bootstrap import resample
 from mammo.evaluation.calibration import Calibrator
 from mammo.evaluation.cases import Cases
 from mammo.evaluation.judge import How, judge
@@ -15,32 +17,45 @@ from mammo.evaluation.levels import levels_of
 from mammo.evaluation.operating_point import Decision, Point
 
 SIZES = ((1_000, 500), (10_000, 5_000), (100_000, 50_000))
+WHAT = ("one level", "no calibration slope", "whole judgement")
+BARS_S = {"one level, 10,000 cases": 3, "one level, 100,000 cases": 40}
 SUBGROUPS = {"density": 4, "view": 2, "laterality": 2, "subtlety": 5, "assessment": 6}
 
 
-@dataclass(frozen=True)
-class Timing:
-    """Seconds for the intervals of one level's metrics, those without calibration's, and for all levels and subgroups."""
+def bench_evaluation(resamples: int, largest: int, rounds: int) -> Finding:
+    """Time sizes up to the largest, on one core, in processes of their own.
 
-    cases: int
-    patients: int
-    intervals_s: float
-    without_calibration_s: float
-    judgement_s: float
+    Args:
+        resamples: Of the patients, for each interval.
+        largest: Number of cases.
+        rounds: How often.
+    """
+    one_core = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    sizes = [(cases, patients) for cases, patients in SIZES if cases <= largest]
+    names = [f"{what}, {cases:,} cases" for cases, _ in sizes for what in WHAT]
+    found: dict[str, list[float]] = {name: [] for name in names}
+    for number in range(1, rounds + 1):
+        for cases, patients in sizes:
+            told = json.loads(last_line_of("evaluation", cases, patients, resamples, environment=one_core))
+            for what, took in zip(WHAT, told, strict=True):
+                found[f"{what}, {cases:,} cases"].append(took)
+            print(f"round {number} of {rounds}, {cases:,} cases: {', '.join(f'{took:.2f} s' for took in told)}", flush=True)
+    series = tuple(Series(name, tuple(values), "s") for name, values in found.items())
+    bars = tuple(Ratio(f"{name}, s", tuple(found[name]), f"<= {bound}") for name, bound in BARS_S.items() if name in found)
+    return Finding(f"intervals by {resamples:,} resamples of the patients, one core", series, bars)
 
 
-def time_evaluation(resamples: int = RESAMPLES) -> Iterator[Timing]:
-    """Time each size once."""
-    for cases, patients in SIZES:
-        frame = draw_scores(cases, patients)
-        level = Cases.of(frame, np.full((2, cases), 0.5))
-        yield Timing(
-            cases,
-            patients,
-            _seconds(lambda level=level: resample(level, resamples=resamples)),
-            _seconds(lambda level=level: resample(level, resamples=resamples, calibration=False)),
-            _seconds(lambda frame=frame: judge(frame, some_decision(), how=How(resamples=resamples))),
-        )
+def main() -> None:
+    """As a process of its own: cases, patients and resamples in, a JSON list of seconds in the order of `WHAT` out."""
+    cases, patients, resamples = map(int, sys.argv[1:])
+    frame = draw_scores(cases, patients)
+    level = Cases.of(frame, np.full((2, cases), 0.5))
+    work = (
+        lambda: resample(level, resamples=resamples),
+        lambda: resample(level, resamples=resamples, calibration=False),
+        lambda: judge(frame, some_decision(), how=How(resamples=resamples)),
+    )
+    print(json.dumps([seconds(one) for one in work]))
 
 
 def draw_scores(cases: int, patients: int, seed: int = 0) -> pd.DataFrame:
@@ -68,7 +83,5 @@ def some_decision() -> Decision:
     return Decision(points, Calibrator("temperature", 1.0), "lesion", "max", "validation", 100, 40, "")
 
 
-def _seconds(work: object) -> float:
-    start = time.perf_counter()
-    work()  # type: ignore[operator]
-    return time.perf_counter() - start
+if __name__ == "__main__":
+    main()

@@ -8,7 +8,6 @@ import hashlib
 import json
 import math
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,22 +20,24 @@ import pandas as pd
 
 from mammo.bench.evaluation import draw_scores, some_decision
 from mammo.bench.measure import Finding, Ratio, Series
+from mammo.bench.processes import last_line_of
 from mammo.cases.audit import audit_split, refuse_leaks
 from mammo.cases.read import read_cases
 from mammo.cases.splits import Split, split_lesions
 from mammo.data.dataset import MammogramDataset
 from mammo.data.sampler import EpochSampler
-from mammo.errors import TrainingError
 from mammo.evaluation.judge import How, judge
 from mammo.images.preprocess import PreprocessSettings
+from mammo.inference.judged import Judged
 from mammo.prepare.arrays import write_array
 from mammo.prepare.gather import prepare_split, wishes_of
 from mammo.prepare.index import Entry, write_line
 from mammo.prepare.stamps import stamp_file
+from mammo.report.write import write_report
 from mammo.settings import DataSettings, Settings
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
-STEPS = ("read", "split and audit", "store look-up", "epoch start", "evaluation")
+STEPS = ("read", "split and audit", "store look-up", "epoch start", "evaluation", "report")
 Result = TypeVar("Result")
 LINKS = 50_000  # of one file; file systems allow about 65,000
 RESAMPLES = 100
@@ -68,11 +69,8 @@ def _power(sizes: list[int], values: tuple[float, ...]) -> float:
 
 def _in_process(size: int) -> dict[str, tuple[float, float]]:
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "mammo.bench.growth", str(size), folder]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise TrainingError(f"growth of {size} cases failed: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
-    return {step: (seconds, mb) for step, (seconds, mb) in json.loads(done.stdout.splitlines()[-1]).items()}
+        found = json.loads(last_line_of("growth", size, folder))
+    return {step: (seconds, mb) for step, (seconds, mb) in found.items()}
 
 
 def main() -> None:
@@ -96,7 +94,8 @@ def main() -> None:
 
     _measured(found, "epoch start", begin)
     scores = draw_scores(size, size // 4)
-    _measured(found, "evaluation", lambda: judge(scores, some_decision(), how=How(resamples=RESAMPLES)))
+    judgement = _measured(found, "evaluation", lambda: judge(scores, some_decision(), how=How(resamples=RESAMPLES)))
+    _measured(found, "report", lambda: write_report(Judged(folder / "judged", "growth", judgement, scores)))
     print(json.dumps(found))
 
 

@@ -18,7 +18,7 @@ FILE_BYTES = 256 << 20
 def describe_machine() -> dict[str, str | int | float]:
     """Name processor, cores, memory and system."""
     return {
-        "processor": _processor(),
+        "processor": processor(),
         "cores": available_cores(),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1) if hasattr(os, "sysconf") else 0,
         "system": platform.platform(),
@@ -26,7 +26,8 @@ def describe_machine() -> dict[str, str | int | float]:
     }
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Its name, as the system tells it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -1,8 +1,8 @@
 """Full films enter; how long preparing them takes beside decoding alone, on one worker and on two, and the memory, leave."""
 
+import itertools
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -10,8 +10,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
+import numpy as np
 
 from mammo.bench.measure import Finding, Ratio, Series, in_turns, ratio, seconds
+from mammo.bench.processes import last_line_of
 from mammo.errors import DataMissingError
 from mammo.images.dicom import read_dicom
 from mammo.images.preprocess import PreprocessSettings
@@ -22,8 +24,8 @@ SIZE = (1152, 896)
 SETTINGS = PreprocessSettings(task="film", image_size=SIZE, context=2.0, margin=1.0, intensity="percentile")
 COPIES = 3  # of each film, so that two workers have something to share
 LARGEST_MB = 700
+DECODE, ONE, TWO = "decode only", "prepare, 1 worker", "prepare, 2 workers"
 MANY = 10_000
-EVERY = 1_000
 
 
 def full_films() -> list[Path]:
@@ -39,7 +41,7 @@ def full_films() -> list[Path]:
 
 
 def bench_prepare(rounds: int) -> Finding:
-    """Decode all films, prepare them in this process, and in one and two workers, in turns."""
+    """Decode all films, and prepare them with one worker and with two, in turns."""
     films = full_films()
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
@@ -48,18 +50,17 @@ def bench_prepare(rounds: int) -> Finding:
         _fill(folder / "warm", copies[:8], 2)  # starts the workers, which stay
         measured = in_turns(
             {
-                "decode only": lambda: _decode(films),
-                "prepare": lambda: _prepare(films, folder),
-                "fill, 1 worker": lambda: fill(1),
-                "fill, 2 workers": lambda: fill(2),
+                DECODE: lambda: _decode(films),
+                ONE: lambda: fill(1),
+                TWO: lambda: fill(2),
             },
             rounds,
             "s a film",
         )
         worker_mb = _peak_mb(films)
     ratios = (
-        ratio("prepare / decode only", measured["prepare"], measured["decode only"], "<= 2.5"),
-        ratio("1 worker / 2 workers", measured["fill, 1 worker"], measured["fill, 2 workers"], ">= 1.8"),
+        ratio(f"{ONE} / {DECODE}", measured[ONE], measured[DECODE], "<= 2.5"),
+        ratio("1 worker / 2 workers", measured[ONE], measured[TWO], ">= 1.8"),
         Ratio("a worker's most memory, MB", (worker_mb,), f"<= {LARGEST_MB}"),
     )
     return Finding(f"prepare, {len(films)} full films (16-bit DICOM) to {SIZE[0]}×{SIZE[1]} px", tuple(measured.values()), ratios)
@@ -75,13 +76,8 @@ def _decode(films: Sequence[Path]) -> float:
     return seconds(lambda: [read_dicom(film) for film in films]) / len(films)
 
 
-def _prepare(films: Sequence[Path], folder: Path) -> float:
-    """As `prepare` does it with one worker: decode, find, crop, scale, hash and write."""
-    shutil.rmtree(folder / "own", ignore_errors=True)
-    return seconds(lambda: Store(folder / "own", SETTINGS).fill([Wish(str(film)) for film in films], workers=1)) / len(films)
-
-
 def _fill(folder: Path, films: Sequence[Path], workers: int) -> None:
+    """As `prepare` does it: decode, find, crop, scale, hash and write."""
     shutil.rmtree(folder, ignore_errors=True)
     _, faults = Store(folder, SETTINGS).fill([Wish(str(film)) for film in films], workers=workers)
     if faults:
@@ -90,8 +86,7 @@ def _fill(folder: Path, films: Sequence[Path], workers: int) -> None:
 
 def _peak_mb(films: Sequence[Path]) -> float:
     """The most memory that a process needs which prepares all of them, one after the other."""
-    done = subprocess.run([sys.executable, "-m", "mammo.bench.prepare", *map(str, films)], capture_output=True, text=True, check=True)
-    return float(done.stdout.split()[-1])
+    return float(last_line_of("prepare", *films))
 
 
 def main() -> None:
@@ -116,12 +111,12 @@ def bench_many(films: int = MANY) -> Finding:
         for number, name in enumerate(names):
             os.link(sources[number % len(sources)], name)
         store = Store(Path(place) / "store", SETTINGS.model_copy(update={"image_size": (128, 96)}))
-        values = []
-        for first in range(0, films, EVERY):
-            store.fill([Wish(str(name)) for name in names[first : first + EVERY]], workers=2)
+        values, bounds = [], np.linspace(0, films, 11).astype(int)
+        for first, last in itertools.pairwise(bounds):
+            store.fill([Wish(str(name)) for name in names[first:last]], workers=2)
             values.append(_all_mb())
-            print(f"{first + EVERY} films: {values[-1]:.0f} MB in all processes", flush=True)
-    series = Series("memory of all processes, after each 1,000 films", tuple(values), "MB")
+            print(f"{last:,} films: {values[-1]:.0f} MB in all processes", flush=True)
+    series = Series("memory of all processes, ten times on the way", tuple(values), "MB")
     return Finding(f"prepare, {films:,} small films", (series,), (Ratio("last / second", (values[-1] / values[1],), "<= 1.1"),))
 
 

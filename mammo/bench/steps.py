@@ -3,19 +3,20 @@
 import json
 import logging
 import os
-import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from mammo.bench.measure import Finding, in_turns, ratio
+from mammo.bench.processes import last_line_of
 from mammo.cases.splits import Split
 from mammo.command import say_where
 from mammo.config import dump_settings, load_settings
 from mammo.data.loader import Batches
-from mammo.errors import TrainingError
 from mammo.model.network import start_from_pretrained
 from mammo.prepare.gather import gather_split, prepare_split
 from mammo.runtime import PLAIN_VARIABLE
@@ -26,6 +27,7 @@ from mammo.training.trainer import FineTuner
 
 logger = logging.getLogger(__name__)
 WARM_STEPS = 2
+OURS, PLAIN = "with the runtime", "plain paddle"
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,19 @@ def run_steps(settings: Settings, steps: int, *, cases: int = 0) -> Steps:
     return Steps(tuple(losses), (steps - WARM_STEPS) * settings.training.batch_size / took)
 
 
+def bench_train(settings: Settings, steps: int, rounds: int) -> Finding:
+    """A run's own steps with the runtime's environment and with paddle's own, in processes that take turns."""
+    with tempfile.TemporaryDirectory() as folder:
+        what = {
+            name: lambda plain=plain: run_in_process(settings, steps, folder=Path(folder), plain=plain).images_per_s
+            for name, plain in ((OURS, False), (PLAIN, True))
+        }
+        measured = in_turns(what, rounds, "images/s")
+    backbone, (height, width) = settings.model.backbone, settings.data.image_size
+    title = f"training steps, {backbone}, {height}×{width} px, batch {settings.training.batch_size}"
+    return Finding(title, tuple(measured.values()), (ratio("runtime / plain", measured[OURS], measured[PLAIN]),))
+
+
 def first_batches(settings: Settings) -> tuple[FineTuner, Batches]:
     """Assemble a training as `fit` does; its step, and its batches."""
     tuner, loaders = _assembled(settings, 0)
@@ -87,15 +102,14 @@ def run_in_process(settings: Settings, steps: int, *, folder: Path, plain: bool)
     """Run steps in a process of its own: with the runtime's environment, or `plain`, with paddle's own."""
     config = folder / "bench.yaml"
     config.write_text(dump_settings(settings), encoding="utf-8")
-    environment = {key: value for key, value in os.environ.items() if key not in {"OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE"}}
-    if plain:
-        environment[PLAIN_VARIABLE] = "1"
-    command = [sys.executable, "-m", "mammo.bench.steps", str(config), str(steps)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise TrainingError(f"benchmark process failed: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else done.returncode}")
-    values = json.loads(done.stdout.strip().splitlines()[-1])
+    values = json.loads(last_line_of("steps", config, steps, environment=own_environment(plain=plain)))
     return Steps(tuple(values["losses"]), values["images_per_s"])
+
+
+def own_environment(*, plain: bool) -> dict[str, str]:
+    """Of a process that sets threads and processor paths anew, as the runtime does or, `plain`, as paddle comes."""
+    environment = {key: value for key, value in os.environ.items() if key not in {"OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE"}}
+    return environment | ({PLAIN_VARIABLE: "1"} if plain else {})
 
 
 def loss_fall(losses: tuple[float, ...]) -> float:

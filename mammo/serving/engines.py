@@ -36,10 +36,10 @@ class OnnxEngine:
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = 3  # errors; its warnings are of initializers that paddle2onnx left unused
         self._session = onnxruntime.InferenceSession(str(folder / ONNX_FILE), options, providers=["CPUExecutionProvider"])
-        self._names = [value.name for value in self._session.get_inputs()]
+        self.inputs = [value.name for value in self._session.get_inputs()]
 
     def __call__(self, image: np.ndarray, present: np.ndarray) -> np.ndarray:
-        return log_odds(self._session.run(None, dict(zip(self._names, (image, present), strict=False)))[0])
+        return log_odds(self._session.run(None, dict(zip(self.inputs, (image, present), strict=False)))[0])
 
 
 class OpenVinoEngine:

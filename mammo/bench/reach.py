@@ -1,0 +1,81 @@
+"""Two recipes on the same cases enter; how long each trains until its validation part is ranked well enough leaves."""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from mammo.bench.measure import Finding, Series, ratio
+from mammo.bench.processes import last_line
+from mammo.config import dump_settings
+from mammo.errors import TrainingError
+from mammo.settings import Settings
+
+METRIC = "validation/auc"
+LOOKS_EVERY_S = 0.2
+BAR = ">= 2"
+
+
+def bench_reach(recipes: Mapping[str, Settings], auc: float, train: Path, rounds: int) -> Finding:
+    """Train each recipe from the start in turns, each round with another seed, and stop it where it has reached the AUC.
+
+    Args:
+        recipes: Two settings by name, the plain one first; cases are prepared before, in a store that both share.
+        auc: Of the validation part, by the metric that each epoch is logged with.
+        train: The command, tools/train.py.
+        rounds: How often.
+
+    Raises:
+        TrainingError: A recipe ends without it, or with an error.
+    """
+    from mammo.prepare.gather import gather_split, prepare_split
+
+    (plain, _), (quick, _) = recipes.items()
+    for settings in recipes.values():
+        prepare_split(settings, gather_split(settings))
+    took: dict[str, list[float]] = {name: [] for name in recipes}
+    for number in range(rounds):
+        for name, settings in recipes.items():
+            seconds, epochs = _seconds_to(auc, settings.model_copy(update={"seed": settings.seed + number}), train)
+            took[name].append(seconds)
+            print(f"round {number + 1} of {rounds}: {name} took {seconds:.0f} s, {epochs} epochs, to an AUC of {auc}", flush=True)
+    series = {name: Series(name, tuple(values), "s") for name, values in took.items()}
+    times_less = ratio(f"{plain} / {quick}", series[plain], series[quick], BAR)
+    return Finding(f"time to a validation AUC of {auc}", tuple(series.values()), (times_less,))
+
+
+def _seconds_to(auc: float, settings: Settings, train: Path) -> tuple[float, int]:
+    """From the start of the command to the logged epoch that has reached it; and which epoch that is."""
+    with tempfile.TemporaryDirectory(prefix="mammo-reach-") as place:
+        folder = Path(place)
+        config = folder / "reach.yaml"
+        here = settings.model_copy(
+            update={"output": folder, "data": settings.data.model_copy(update={"store": settings.store_folder.absolute()})}
+        )
+        config.write_text(dump_settings(here), encoding="utf-8")
+        start = time.perf_counter()
+        with (folder / "told.log").open("wb") as told:
+            process = subprocess.Popen([sys.executable, str(train), "-c", str(config)], stdout=told, stderr=subprocess.STDOUT)
+        try:
+            while True:
+                ended = process.poll() is not None
+                reached = [values for values in _epochs(folder) if values[METRIC] >= auc]
+                if reached:
+                    return time.perf_counter() - start, reached[0]["epoch"]
+                if ended:
+                    said = last_line((folder / "told.log").read_text(encoding="utf-8"))
+                    raise TrainingError(f"the training ended before a validation AUC of {auc} ({said}); ask for less")
+                time.sleep(LOOKS_EVERY_S)
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _epochs(folder: Path) -> list[dict]:
+    """What the run has logged by now; a line that is still being written is left for the next look."""
+    logs = list((folder / "reach").glob("2*/log.jsonl"))
+    text = logs[0].read_text(encoding="utf-8") if logs else ""
+    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
