@@ -1,8 +1,12 @@
-"""What several test modules begin with."""
+"""What several test modules begin with; of several test processes, each computes on one thread."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from tests.tiny import write_films
 
