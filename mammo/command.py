@@ -7,6 +7,7 @@ import math
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -42,16 +43,24 @@ def run(main: Callable[[], int | None]) -> None:
     except OSError as error:
         _tell(f"{error.filename or 'a file'}: {error.strerror or error}; check that the folder exists, may be written to and has space")
         code = 2
-    except Stopped as stop:
-        _tell(str(stop))
-        code = 128 + stop.number
-    except KeyboardInterrupt:
-        _tell("stopped by the keyboard")
-        code = 130
+    except KeyboardInterrupt as stop:
+        code = _stopped(stop)
+    except RuntimeError as error:
+        if not isinstance(error.__cause__, KeyboardInterrupt):
+            raise
+        code = _stopped(error.__cause__)  # so does Python 3.11 wrap what happens while it makes a class, as imports do
     sys.exit(code)
 
 
+def _stopped(stop: KeyboardInterrupt) -> int:
+    """Tell of it; returns the exit code."""
+    told = stop if isinstance(stop, Stopped) else Stopped(signal.SIGINT)
+    _tell(str(told))
+    return 128 + told.number
+
+
 def _stop(number: int, frame: FrameType | None) -> None:
+    threading.excepthook = lambda _: None  # joblib's thread may stumble over work that is gone, on its way out
     raise Stopped(number)
 
 
