@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=at_least(1), default=30, metavar="N", help="soak: spread over about so many (default 30)")
     parser.add_argument("--run", type=Path, metavar="RUN", help="infer, all: a run with its export/")
     parser.add_argument("--against", type=Path, metavar="FILE", help="reach, all: the second recipe's settings")
-    parser.add_argument("--auc", type=float, default=0.75, help="reach, all: of the validation part (default 0.75)")
+    parser.add_argument("--auc", type=float, default=0.8, help="reach, all: of the validation part (default 0.8)")
     arguments = parser.parse_args()
     settings = read_settings(arguments)
     say_where(settings)

@@ -106,7 +106,7 @@ def bench_finetune(settings: Settings, arguments: argparse.Namespace) -> None:
 
 def bench_reach(settings: Settings, arguments: argparse.Namespace) -> None:
     """How long two recipes train until a validation AUC."""
-    _finish([_reach(settings, arguments)], settings)
+    _finish([_reach(settings, arguments, rounds=arguments.rounds)], settings)
 
 
 def bench_all(settings: Settings, arguments: argparse.Namespace) -> None:
@@ -130,7 +130,7 @@ def bench_all(settings: Settings, arguments: argparse.Namespace) -> None:
         *bench_growth(arguments.cases or 100_000),
     ]
     findings += _engines(arguments) if arguments.run else []
-    findings += [_reach(settings, arguments)] if arguments.against else []
+    findings += [_reach(settings, arguments, rounds=1)] if arguments.against else []
     _finish(findings, settings)
     if not (arguments.run and arguments.against):
         print("left out, for want of --run or --against: inference, the time to an AUC")
@@ -146,13 +146,13 @@ def _engines(arguments: argparse.Namespace) -> list[Finding]:
     return [*bench_engines(arguments.run, export, arguments.rounds), bench_int8(arguments.run, export, arguments.rounds)]
 
 
-def _reach(settings: Settings, arguments: argparse.Namespace) -> Finding:
+def _reach(settings: Settings, arguments: argparse.Namespace, *, rounds: int) -> Finding:
     from mammo.bench.reach import bench_reach
 
     if arguments.against is None or arguments.config is None:
         raise SettingsError("reach: expected -c PLAIN.yaml --against QUICK.yaml, two recipes for the same cases")
     recipes = {arguments.config.stem: settings, arguments.against.stem: load_settings(arguments.against, arguments.override)}
-    return bench_reach(recipes, arguments.auc, Path(sys.argv[0]).with_name("train.py"), arguments.rounds)
+    return bench_reach(recipes, arguments.auc, Path(sys.argv[0]).with_name("train.py"), rounds)
 
 
 def _finish(findings: Sequence[Finding], settings: Settings) -> None:
