@@ -30,6 +30,13 @@ LIVELY = {
     "augmentation": [{"name": "affine", "rotate_deg": 40, "p": 0.8}, {"name": "flip_horizontal"}],
     "evaluation": QUICK,
 }
+# For scripts: not `ru_maxrss`, in which Linux counts the process that started them too.
+MOST_KIB = """
+def most_kib():
+    lines = open("/proc/self/status", encoding="utf-8").read().splitlines()
+    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
+
+"""
 may_mount = pytest.mark.skipif(
     shutil.which("unshare") is None or subprocess.run(["unshare", "-m", "true"], check=False, capture_output=True).returncode != 0,
     reason="needs a mount namespace of its own, which this user may not make",

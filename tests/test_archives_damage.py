@@ -18,6 +18,7 @@ from mammo.archives import data_root, is_archive, unpack, unpacked
 from mammo.cases.cbis_ddsm import read_official_csvs
 from mammo.errors import DataMissingError, WeightsError
 from mammo.files import locked
+from tests.processes import MOST_KIB
 from tests.shared_data import SHARED, needs
 from tests.test_archives import ENDINGS, ROOT, assert_refused, files_below, write_archive
 
@@ -185,18 +186,21 @@ def write_zip_that_lists(path: Path, members: int, *, said: int) -> Path:
     return path
 
 
-MEASURED = """
-import resource, sys
+MEASURED = (
+    MOST_KIB
+    + """
+import sys
 from pathlib import Path
 from mammo.archives import unpack
 from mammo.errors import DataMissingError
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = most_kib()
 try:
     unpack(Path(sys.argv[1]), Path(sys.argv[2]))
 except DataMissingError as error:
     print(error)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+print(most_kib() - before)
 """
+)
 
 
 @pytest.mark.parametrize(

@@ -203,7 +203,7 @@ def test_export_is_not_written_over_another(exports: dict[str, Path], runs: dict
         (("--export", "{image}"), "expected films, folders or --boxes CSV, got none"),
         (("{films}", "--export", "{lesion}"), "give --boxes CSV instead of paths"),
         (("{films}", "--export", "{image}", "--box", "1,2,3,4"), "this model looks at whole films"),
-        (("{films}/00_CC.png", "--export", "{image}", "--engine", "magic"), "engine magic: expected auto, onnxruntime"),
+        (("{films}/00_CC.png", "--export", "{image}", "--engine", "magic"), "engine magic: expected auto, openvino, onnxruntime, paddle"),
         (("{films}/00_CC.png", "--export", "{films}"), "manifest.json: is missing; expected a folder that tools/export.py made"),
         (("{films}/nowhere", "--export", "{image}"), "nowhere: there is no such file or folder"),
         (("{films}/00_CC.png", "--out", "x.csv"), "--out: only an exported network takes it"),

@@ -13,6 +13,7 @@ import pytest
 from mammo.errors import WeightsError
 from mammo.model.unpickle import load_pdopt, load_pdparams
 from mammo.runtime import paddle
+from tests.processes import MOST_KIB
 from tests.shared_data import SHARED, needs
 from tests.test_model_unpickle import REAL, Calls, written
 
@@ -187,20 +188,23 @@ def test_every_kind_of_number_is_read(tmp_path, code, protocol):
     assert loaded.tolist() == array.tolist()
 
 
-GUARDED = """
-import resource, sys
+GUARDED = (
+    MOST_KIB
+    + """
+import sys
 from pathlib import Path
 from mammo.errors import WeightsError
 from mammo.model.unpickle import load_pdopt, load_pdparams
 for load in (load_pdparams, load_pdopt):
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = most_kib()
     try:
         load(Path(sys.argv[1]))
         print("loaded")
     except WeightsError as error:
         print("raised", str(error).replace("\\n", "NEWLINE"))
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+    print(most_kib() - before)
 """
+)
 
 
 @pytest.mark.parametrize("bomb", list(BOMBS))

@@ -3,7 +3,7 @@
 import argparse
 import statistics
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -119,31 +119,34 @@ def bench_all(settings: Settings, arguments: argparse.Namespace) -> None:
     from mammo.bench.prepare import bench_many, bench_prepare
     from mammo.bench.start import bench_start
 
-    findings = [
-        bench_limits(arguments.rounds),
-        bench_start(settings, arguments.rounds),
-        bench_prepare(arguments.rounds),
-        bench_many(),
-        bench_loader(arguments.rounds),
-        bench_finetune(arguments.rounds),
-        bench_evaluation(settings.evaluation.resamples, 10_000, arguments.rounds),
-        *bench_growth(arguments.cases or 100_000),
-    ]
-    findings += _engines(arguments) if arguments.run else []
-    findings += [_reach(settings, arguments, rounds=1)] if arguments.against else []
-    _finish(findings, settings)
+    def findings() -> Iterator[Finding]:
+        yield bench_limits(arguments.rounds)
+        yield bench_start(settings, arguments.rounds)
+        yield bench_prepare(arguments.rounds)
+        yield bench_many()
+        yield bench_loader(arguments.rounds)
+        yield bench_finetune(arguments.rounds)
+        yield bench_evaluation(settings.evaluation.resamples, 10_000, arguments.rounds)
+        yield from bench_growth(arguments.cases or 100_000)
+        if arguments.run:
+            yield from _engines(arguments)
+        if arguments.against:
+            yield _reach(settings, arguments, rounds=1)
+
+    _finish(findings(), settings)
     if not (arguments.run and arguments.against):
         print("left out, for want of --run or --against: inference, the time to an AUC")
 
 
-def _engines(arguments: argparse.Namespace) -> list[Finding]:
+def _engines(arguments: argparse.Namespace) -> Iterator[Finding]:
     from mammo.bench.inference import bench_engines
     from mammo.bench.int8 import bench_int8
 
     if arguments.run is None:
         raise SettingsError("infer: expected --run RUN, an export of which lies in RUN/export (tools/export.py RUN)")
     export = arguments.run / "export"
-    return [*bench_engines(arguments.run, export, arguments.rounds), bench_int8(arguments.run, export, arguments.rounds)]
+    yield from bench_engines(arguments.run, export, arguments.rounds)
+    yield bench_int8(arguments.run, export, arguments.rounds)
 
 
 def _reach(settings: Settings, arguments: argparse.Namespace, *, rounds: int) -> Finding:
@@ -155,11 +158,15 @@ def _reach(settings: Settings, arguments: argparse.Namespace, *, rounds: int) ->
     return bench_reach(recipes, arguments.auc, Path(sys.argv[0]).with_name("train.py"), rounds)
 
 
-def _finish(findings: Sequence[Finding], settings: Settings) -> None:
-    for finding in findings:
-        show(finding)
+def _finish(findings: Iterable[Finding], settings: Settings) -> None:
+    """Show each finding as it comes, and write what is there after each, so that one that fails costs none of the others."""
     folder = settings.output / "bench" / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    print("written: " + ", ".join(map(str, keep(findings, folder))))
+    found: list[Finding] = []
+    for finding in findings:
+        found.append(finding)
+        show(finding)
+        written = keep(found, folder)
+    print("written: " + ", ".join(map(str, written)))
 
 
 BENCHMARKS: dict[str, Callable[[Settings, argparse.Namespace], None]] = {

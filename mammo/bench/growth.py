@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from mammo.bench.evaluation import draw_scores, some_decision
+from mammo.bench.machine import peak_mb
 from mammo.bench.measure import Finding, Ratio, Series
 from mammo.bench.processes import last_line_of
 from mammo.cases.audit import audit_split, refuse_leaks
@@ -100,12 +101,10 @@ def main() -> None:
 
 
 def _measured(found: dict[str, tuple[float, float]], step: str, work: Callable[[], Result]) -> Result:
-    import resource
-
     start = time.perf_counter()
     result = work()
     took = time.perf_counter() - start
-    found[step] = took, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    found[step] = took, peak_mb()
     return result
 
 

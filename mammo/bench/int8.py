@@ -9,7 +9,7 @@ import numpy as np
 
 from mammo.bench.inference import BATCH, LEAST_S
 from mammo.bench.measure import Finding, in_turns, per_second, ratio
-from mammo.errors import SettingsError
+from mammo.errors import SettingsError, first_line
 from mammo.evaluation.delong import auc_covariance
 from mammo.inference.load import LoadedRun, load_run
 from mammo.inference.score import part_loader
@@ -28,7 +28,7 @@ def bench_int8(run: Path, export: Path, rounds: int) -> Finding:
     """Quantise with onnxruntime (static, by channel), and compare.
 
     Raises:
-        SettingsError: The network takes several views, which this does not measure.
+        SettingsError: The network takes several views, which this does not measure, or the package onnx is not installed.
     """
     loaded = load_run(run)
     prepared = prepare_split(loaded.settings, gather_split(loaded.settings))
@@ -60,8 +60,11 @@ def quantise(network: Path, images: Images) -> None:
     Raises:
         SettingsError: The network has more than one input.
     """
-    from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
+    try:
+        from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
+        from onnxruntime.quantization.shape_inference import quant_pre_process
+    except ImportError as error:
+        raise SettingsError(f"8-bit inference is not measured ({first_line(error)}); pip install 'mammo[bench]' brings it") from None
 
     name, *others = OnnxEngine(network.parent, 1).inputs
     if others:

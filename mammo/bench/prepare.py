@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from mammo.bench.machine import peak_mb
 from mammo.bench.measure import Finding, Ratio, Series, in_turns, ratio, seconds
 from mammo.bench.processes import last_line_of
 from mammo.errors import DataMissingError
@@ -91,12 +92,9 @@ def _peak_mb(films: Sequence[Path]) -> float:
 
 def main() -> None:
     """As a process of its own: films in, megabytes at most out."""
-    import resource
-
     with tempfile.TemporaryDirectory() as folder:
         _fill(Path(folder), [Path(film) for film in sys.argv[1:]], 1)
-    unit = 1 if sys.platform == "darwin" else 1024
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6)
+    print(peak_mb())
 
 
 def bench_many(films: int = MANY) -> Finding:

@@ -75,8 +75,8 @@ class PaddleEngine:
 
 # In the order of preference: the first that is installed is taken. See docs/experiments.md for what each measured.
 ENGINES: dict[str, tuple[str, Callable[[Path, int], Engine]]] = {
-    "onnxruntime": ("onnxruntime", OnnxEngine),
     "openvino": ("openvino", OpenVinoEngine),
+    "onnxruntime": ("onnxruntime", OnnxEngine),
     "paddle": ("paddle", PaddleEngine),
 }
 
