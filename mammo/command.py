@@ -14,7 +14,7 @@ from types import FrameType
 from typing import NoReturn
 
 from mammo.config import dump_settings, load_settings
-from mammo.errors import MammoError, SettingsError, Stopped
+from mammo.errors import MammoError, SettingsError, Stopped, plain_stops
 from mammo.settings import Settings
 
 
@@ -29,8 +29,9 @@ def run(main: Callable[[], int | None]) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     try:
-        code = main() or 0
-        sys.stdout.flush()
+        with plain_stops():
+            code = main() or 0
+            sys.stdout.flush()
     except MammoError as error:
         _tell(str(error))
         code = 2
@@ -45,23 +46,27 @@ def run(main: Callable[[], int | None]) -> None:
         code = 2
     except KeyboardInterrupt as stop:
         code = _stopped(stop)
-    except RuntimeError as error:
-        if not isinstance(error.__cause__, KeyboardInterrupt):
-            raise
-        code = _stopped(error.__cause__)  # so does Python 3.11 wrap what happens while it makes a class, as imports do
     sys.exit(code)
 
 
 def _stopped(stop: KeyboardInterrupt) -> int:
-    """Tell of it; returns the exit code."""
+    """Tell of it; returns the exit code. The end is not to be stopped again."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     told = stop if isinstance(stop, Stopped) else Stopped(signal.SIGINT)
     _tell(str(told))
     return 128 + told.number
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    threading.excepthook = lambda _: None  # joblib's thread may stumble over work that is gone, on its way out
+    threading.excepthook = _end_of_thread
     raise Stopped(number)
+
+
+def _end_of_thread(how: threading.ExceptHookArgs) -> None:
+    """Let joblib's own thread, which may stumble over work that is gone, say nothing on its way out."""
+    if how.thread is None or not how.thread.name.startswith("ExecutorManager"):
+        threading.__excepthook__(how)
 
 
 def _tell(message: str) -> None:

@@ -1,7 +1,8 @@
 """The error tree: everything a user can cause ends in one of these, and each is told in one line."""
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 MOST_FAULTS_SHOWN = 12
 
@@ -68,6 +69,17 @@ class Stopped(KeyboardInterrupt):
     def __str__(self) -> str:
         how = "the keyboard" if self.number == signal.SIGINT else signal.Signals(self.number).name
         return f"stopped by {how}" + (f"; {self.advice}" if self.advice else "")
+
+
+@contextmanager
+def plain_stops() -> Iterator[None]:
+    """Give a stop that Python has wrapped as itself: up to 3.11 a class in the making, as imports make them, wraps what is raised in it."""
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error.__cause__, KeyboardInterrupt):
+            raise error.__cause__ from None
+        raise
 
 
 def in_one_line(what: str, faults: Sequence[str]) -> str:

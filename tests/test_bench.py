@@ -8,7 +8,7 @@ import pytest
 from mammo.bench.measure import Ratio, Series, in_turns, ratio
 from mammo.bench.processes import last_line_of
 from mammo.bench.reach import bench_reach
-from mammo.errors import TrainingError
+from mammo.errors import SplitError, TrainingError
 from tests.processes import ROOT
 from tests.tiny import tiny_settings
 
@@ -40,4 +40,18 @@ def test_a_process_that_fails_is_one_line_with_its_last_words() -> None:
 def test_a_recipe_that_ends_below_the_auc_is_one_line(films: Path) -> None:
     settings = tiny_settings(films, output=str(films / "out"), training__epochs=1)
     with pytest.raises(TrainingError, match=r"^the training ended before a validation AUC of 1\.5 .*; ask for less$"):
-        bench_reach({"plain": settings, "quick": settings}, 1.5, ROOT / "tools" / "train.py", 1)
+        bench_reach(("plain", settings), ("quick", settings), 1.5, ROOT / "tools" / "train.py", 1)
+
+
+def test_recipes_of_one_name_are_told_apart_and_stopped_where_they_reach_the_auc(films: Path) -> None:
+    settings = tiny_settings(films, output=str(films / "out"), training__epochs=40)
+    found = bench_reach(("tiny", settings), ("tiny", settings), 0.1, ROOT / "tools" / "train.py", 1)
+    assert [one.name for one in found.series] == ["tiny", "tiny, again"]
+    assert all(1 < one.median < 60 for one in found.series)
+
+
+def test_recipes_of_other_parts_are_refused(films: Path) -> None:
+    settings = tiny_settings(films, output=str(films / "out"))
+    other = tiny_settings(films, output=str(films / "out"), data__split_seed=3)
+    with pytest.raises(SplitError, match="plain and quick have other cases or parts"):
+        bench_reach(("plain", settings), ("quick", other), 0.1, ROOT / "tools" / "train.py", 1)

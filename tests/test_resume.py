@@ -14,10 +14,13 @@ import pytest
 from visualdl import LogReader
 
 from mammo.bench.soak import what_a_run_is
+from mammo.config import load_settings
 from mammo.data.loader import SHARED_MEMORY
+from mammo.errors import SettingsError
 from mammo.files import locked
 from mammo.model.checkpoint import last_good
 from mammo.runs import LOCK_FILE
+from mammo.training.resuming import refuse_other_settings
 from tests.processes import call, children, command, ended, kill, only_run, refused, send, settings_file, start, trained_run, wait_until
 from tests.tiny import write_films
 
@@ -194,6 +197,15 @@ def test_settings_that_changed_are_refused_with_the_difference(films: Path, whol
     refused(call(command("train", "--resume", run)), "training.optimizer.learning_rate was 0.001, is now 0.002")
     other = settings_file(films, "whole", seed=3, training__epochs=9)
     refused(call(command("train", "-c", other, "--resume", only_run(films, "whole"))), "keeps its settings: seed was 0, is now 3; set")
+
+
+def test_a_run_of_a_version_without_a_newer_key_goes_on(films: Path, whole: dict[str, str]) -> None:
+    settings = load_settings(only_run(films, "whole") / "config.yaml", ["training.smaller=[]"])
+    before = settings.model_dump(mode="json")
+    del before["training"]["smaller"]
+    refuse_other_settings(films, before, settings)
+    with pytest.raises(SettingsError, match="seed was 0, is now 1"):
+        refuse_other_settings(films, before, settings.model_copy(update={"seed": 1}))
 
 
 @pytest.mark.parametrize(

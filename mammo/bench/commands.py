@@ -43,7 +43,7 @@ def bench_evaluation(settings: Settings, arguments: argparse.Namespace) -> None:
     """How long intervals and judgement take."""
     from mammo.bench.evaluation import bench_evaluation
 
-    _finish([bench_evaluation(settings.evaluation.resamples, arguments.cases or 100_000, 1)], settings)
+    _finish([bench_evaluation(settings.evaluation.resamples, arguments.cases or 100_000, arguments.rounds)], settings)
 
 
 def bench_soak(settings: Settings, arguments: argparse.Namespace) -> None:
@@ -118,6 +118,12 @@ def bench_all(settings: Settings, arguments: argparse.Namespace) -> None:
     from mammo.bench.loading import bench_loader
     from mammo.bench.prepare import bench_many, bench_prepare
     from mammo.bench.start import bench_start
+    from mammo.serving.manifest import read_manifest
+
+    if arguments.run:
+        read_manifest(arguments.run / "export")
+    if arguments.against:
+        _recipes(settings, arguments)
 
     def findings() -> Iterator[Finding]:
         yield bench_limits(arguments.rounds)
@@ -134,8 +140,9 @@ def bench_all(settings: Settings, arguments: argparse.Namespace) -> None:
             yield _reach(settings, arguments, rounds=1)
 
     _finish(findings(), settings)
-    if not (arguments.run and arguments.against):
-        print("left out, for want of --run or --against: inference, the time to an AUC")
+    for option, what in (("run", "inference"), ("against", "the time to an AUC")):
+        if getattr(arguments, option) is None:
+            print(f"left out, for want of --{option}: {what}")
 
 
 def _engines(arguments: argparse.Namespace) -> Iterator[Finding]:
@@ -152,21 +159,25 @@ def _engines(arguments: argparse.Namespace) -> Iterator[Finding]:
 def _reach(settings: Settings, arguments: argparse.Namespace, *, rounds: int) -> Finding:
     from mammo.bench.reach import bench_reach
 
+    return bench_reach(*_recipes(settings, arguments), arguments.auc, Path(sys.argv[0]).with_name("train.py"), rounds)
+
+
+def _recipes(settings: Settings, arguments: argparse.Namespace) -> tuple[tuple[str, Settings], tuple[str, Settings]]:
     if arguments.against is None or arguments.config is None:
         raise SettingsError("reach: expected -c PLAIN.yaml --against QUICK.yaml, two recipes for the same cases")
-    recipes = {arguments.config.stem: settings, arguments.against.stem: load_settings(arguments.against, arguments.override)}
-    return bench_reach(recipes, arguments.auc, Path(sys.argv[0]).with_name("train.py"), rounds)
+    quick = load_settings(arguments.against, arguments.override)
+    return (arguments.config.stem, settings), (arguments.against.stem, quick)
 
 
 def _finish(findings: Iterable[Finding], settings: Settings) -> None:
-    """Show each finding as it comes, and write what is there after each, so that one that fails costs none of the others."""
+    """Show each finding as it comes, and write what is there after each: one that fails costs none of those before it."""
     folder = settings.output / "bench" / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     found: list[Finding] = []
     for finding in findings:
         found.append(finding)
         show(finding)
-        written = keep(found, folder)
-    print("written: " + ", ".join(map(str, written)))
+        written = ", ".join(map(str, keep(found, folder)))
+        print(f"written: {written}", flush=True)
 
 
 BENCHMARKS: dict[str, Callable[[Settings, argparse.Namespace], None]] = {

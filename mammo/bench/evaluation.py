@@ -9,7 +9,7 @@ import pandas as pd
 
 from mammo.bench.measure import Finding, Ratio, Series, seconds
 from mammo.bench.processes import last_line_of
-from mammo.evaluation.bootstrap import resample
+from mammo.evaluation.bootstrap import RESAMPLES, resample
 from mammo.evaluation.calibration import Calibrator
 from mammo.evaluation.cases import Cases
 from mammo.evaluation.judge import How, judge
@@ -31,7 +31,7 @@ def bench_evaluation(resamples: int, largest: int, rounds: int) -> Finding:
         rounds: How often.
     """
     one_core = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    sizes = [(cases, patients) for cases, patients in SIZES if cases <= largest]
+    sizes = [(cases, patients) for cases, patients in SIZES if cases <= largest] or [SIZES[0]]
     names = [f"{what}, {cases:,} cases" for cases, _ in sizes for what in WHAT]
     found: dict[str, list[float]] = {name: [] for name in names}
     for number in range(1, rounds + 1):
@@ -41,7 +41,8 @@ def bench_evaluation(resamples: int, largest: int, rounds: int) -> Finding:
                 found[f"{what}, {cases:,} cases"].append(took)
             print(f"round {number} of {rounds}, {cases:,} cases: {', '.join(f'{took:.2f} s' for took in told)}", flush=True)
     series = tuple(Series(name, tuple(values), "s") for name, values in found.items())
-    bars = tuple(Ratio(f"{name}, s", tuple(found[name]), f"<= {bound}") for name, bound in BARS_S.items() if name in found)
+    bounds = BARS_S if resamples == RESAMPLES else {}
+    bars = tuple(Ratio(f"{name}, s", tuple(found[name]), f"<= {bound}") for name, bound in bounds.items() if name in found)
     return Finding(f"intervals by {resamples:,} resamples of the patients, one core", series, bars)
 
 

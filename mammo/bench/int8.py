@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +30,9 @@ def bench_int8(run: Path, export: Path, rounds: int) -> Finding:
     Raises:
         SettingsError: The network takes several views, which this does not measure, or the package onnx is not installed.
     """
+    plain, convert = OnnxEngine(export, available_cores()), quantiser()
+    if len(plain.inputs) > 1:
+        raise SettingsError("8-bit inference is measured for networks of one image only")
     loaded = load_run(run)
     prepared = prepare_split(loaded.settings, gather_split(loaded.settings))
     known, unseen = (prepared.split.rows(part) for part in ("train", "test"))
@@ -37,8 +40,9 @@ def bench_int8(run: Path, export: Path, rounds: int) -> Finding:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         shutil.copy(export / ONNX_FILE, folder)
-        quantise(folder / ONNX_FILE, _images(loaded, prepared, known[:CALIBRATION_IMAGES], "reading images to calibrate by"))
-        engines = {FLOAT: OnnxEngine(export, available_cores()), WHOLE: OnnxEngine(folder, available_cores())}
+        images = _images(loaded, prepared, known[:CALIBRATION_IMAGES], "reading images to calibrate by")
+        convert(folder / ONNX_FILE, plain.inputs[0], [image for image, _ in images])
+        engines = {FLOAT: plain, WHOLE: OnnxEngine(folder, available_cores())}
         logits = {name: np.concatenate([engine(*batch) for batch in test]) for name, engine in engines.items()}
         image, present = (array[:BATCH] for array in test[0])
         what = {
@@ -54,36 +58,33 @@ def bench_int8(run: Path, export: Path, rounds: int) -> Finding:
     return Finding("8-bit inference, onnxruntime", tuple(measured.values()), ratios, (_cost(prepared, unseen, logits),))
 
 
-def quantise(network: Path, images: Images) -> None:
-    """Put a network of 8-bit weights and values in an ONNX file's place.
+def quantiser() -> Callable[[Path, str, Sequence[np.ndarray]], None]:
+    """Give a function that puts a network of 8-bit weights and values in an ONNX file's place: the file, its input's name, images.
 
     Raises:
-        SettingsError: The network has more than one input.
+        SettingsError: A package that it needs is not installed.
     """
     try:
         from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
         from onnxruntime.quantization.shape_inference import quant_pre_process
     except ImportError as error:
-        raise SettingsError(f"8-bit inference is not measured ({first_line(error)}); pip install 'mammo[bench]' brings it") from None
-
-    name, *others = OnnxEngine(network.parent, 1).inputs
-    if others:
-        raise SettingsError("8-bit inference is measured for networks of one image only")
+        raise SettingsError(f"8-bit inference is not measured ({first_line(error)}); pip install onnx ml_dtypes") from None
 
     class Reader(CalibrationDataReader):
-        def __init__(self) -> None:
-            self._images: Iterator[np.ndarray] = (image for image, _ in images)
+        def __init__(self, name: str, images: Sequence[np.ndarray]) -> None:
+            self._feeds = ({name: image} for image in images)
 
         def get_next(self) -> dict[str, np.ndarray] | None:
-            image = next(self._images, None)
-            return None if image is None else {name: image}
+            return next(self._feeds, None)
 
-    folded = network.with_name("folded.onnx")
-    with silent():
-        quant_pre_process(str(network), str(folded), skip_symbolic_shape=True)
-        quantize_static(
-            str(folded), str(network), Reader(), per_channel=True, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8
-        )
+    def convert(network: Path, name: str, images: Sequence[np.ndarray]) -> None:
+        folded = network.with_name("folded.onnx")
+        how = {"per_channel": True, "activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8}
+        with silent():
+            quant_pre_process(str(network), str(folded), skip_symbolic_shape=True)
+            quantize_static(str(folded), str(network), Reader(name, images), **how)
+
+    return convert
 
 
 def _images(run: LoadedRun, prepared: PreparedSplit, rows: np.ndarray, what: str) -> Images:

@@ -5,13 +5,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 from mammo.bench.measure import Finding, Series, ratio
 from mammo.bench.processes import last_line
 from mammo.config import dump_settings
-from mammo.errors import TrainingError
+from mammo.errors import SplitError, TrainingError
 from mammo.settings import Settings
 
 METRIC = "validation/auc"
@@ -19,32 +18,34 @@ LOOKS_EVERY_S = 0.2
 BAR = ">= 2"
 
 
-def bench_reach(recipes: Mapping[str, Settings], auc: float, train: Path, rounds: int) -> Finding:
+def bench_reach(plain: tuple[str, Settings], quick: tuple[str, Settings], auc: float, train: Path, rounds: int) -> Finding:
     """Train each recipe from the start in turns, each round with another seed, and stop it where it has reached the AUC.
 
     Args:
-        recipes: Two settings by name, the plain one first; cases are prepared before, in a store that both share.
+        plain: A name and settings; the cases are prepared before.
+        quick: Another, for the same cases in the same parts.
         auc: Of the validation part, by the metric that each epoch is logged with.
         train: The command, tools/train.py.
         rounds: How often.
 
     Raises:
+        SplitError: The two have other cases, or other parts.
         TrainingError: A recipe ends without it, or with an error.
     """
     from mammo.prepare.gather import gather_split, prepare_split
 
-    (plain, _), (quick, _) = recipes.items()
-    for settings in recipes.values():
-        prepare_split(settings, gather_split(settings))
-    took: dict[str, list[float]] = {name: [] for name in recipes}
+    recipes = (plain, quick if quick[0] != plain[0] else (f"{quick[0]}, again", quick[1]))
+    splits = {prepare_split(settings, gather_split(settings)).split.sha256 for _, settings in recipes}
+    if len(splits) > 1:
+        raise SplitError(f"{plain[0]} and {quick[0]} have other cases or parts, and times to an AUC on them do not compare; set data alike")
+    took: dict[str, list[float]] = {name: [] for name, _ in recipes}
     for number in range(rounds):
-        for name, settings in recipes.items():
+        for name, settings in recipes:
             seconds, epochs = _seconds_to(auc, settings.model_copy(update={"seed": settings.seed + number}), train)
             took[name].append(seconds)
             print(f"round {number + 1} of {rounds}: {name} took {seconds:.0f} s, {epochs} epochs, to an AUC of {auc}", flush=True)
-    series = {name: Series(name, tuple(values), "s") for name, values in took.items()}
-    times_less = ratio(f"{plain} / {quick}", series[plain], series[quick], BAR)
-    return Finding(f"time to a validation AUC of {auc}", tuple(series.values()), (times_less,))
+    first, second = (Series(name, tuple(values), "s") for name, values in took.items())
+    return Finding(f"time to a validation AUC of {auc}", (first, second), (ratio(f"{first.name} / {second.name}", first, second, BAR),))
 
 
 def _seconds_to(auc: float, settings: Settings, train: Path) -> tuple[float, int]:

@@ -78,7 +78,7 @@ class MammogramDataset(paddle.io.Dataset):
         views = samples.views
         self._bounds = np.searchsorted(views["case"].to_numpy(), np.arange(len(samples) + 1))
         self._slot_of_view = views["slot"].to_numpy(int)
-        self._kept: dict[tuple[int, int], Item] = {}
+        self._kept: dict[tuple[int, Size, int], Item] = {}
         self._most_kept = settings.training.batch_size
         self._files = [(prepared.store.path(entry), entry.crc32) for entry in prepared.entries]
 
@@ -100,7 +100,7 @@ class MammogramDataset(paddle.io.Dataset):
 
     def _kept_case(self, draw: int) -> Item:
         """A case that is wanted twice in its batch, loaded once and kept between."""
-        key = self.epoch, draw
+        key = self.epoch, self.size, draw
         kept = self._kept.pop(key, None)
         if kept is not None:
             return kept

@@ -11,7 +11,7 @@ from mammo.evaluation.operating_point import Decision
 from mammo.images.geometry import Box
 from mammo.images.network_input import network_input
 from mammo.images.readers import readers
-from mammo.serving.engines import AUTO, Engine, open_engine
+from mammo.serving.engines import AUTO, Engine, installed_engines, open_engine
 from mammo.serving.manifest import Manifest, read_manifest
 
 
@@ -69,7 +69,7 @@ def open_export(folder: Path, *, engine: str = AUTO, threads: int) -> Predictor:
 
     Args:
         folder: Made by tools/export.py.
-        engine: One of `engines.ENGINES`, or `auto`.
+        engine: One of `engines.ENGINES`, or `auto`: the first installed of those that the export was proved with.
         threads: On which the engine computes.
 
     Raises:
@@ -77,4 +77,6 @@ def open_export(folder: Path, *, engine: str = AUTO, threads: int) -> Predictor:
         SettingsError: The engine is unknown or not installed.
     """
     manifest = read_manifest(folder)
-    return Predictor(manifest, manifest.read_decision(), open_engine(folder, engine, threads=threads))
+    proved = [name for name in installed_engines() if name in manifest.parity]
+    chosen = proved[0] if engine == AUTO and proved else engine
+    return Predictor(manifest, manifest.read_decision(), open_engine(folder, chosen, threads=threads))

@@ -19,7 +19,7 @@ from mammo.prepare.gather import check_split, gather_split, prepare_split
 from mammo.runtime import paddle
 from mammo.settings import Settings
 from mammo.training.assemble import make_loaders, make_network, make_tuner, parameter_counts
-from mammo.training.schedule import freeze_stages
+from mammo.training.schedule import freeze_stages, scale_at
 from mammo.training.trainer import FineTuner
 
 BATCH_NAMES = ("image", "present", "target", "weight", "index")
@@ -59,6 +59,7 @@ def _try(settings: Settings) -> DryRun:
         report = start_from_pretrained(backbone, settings.model)
         weights = f"weights: {report.summary() if report else 'none, random start'}"
     tuner = make_tuner(settings, network)
+    loaders.dataset.scale = scale_at(0, settings.training.smaller)
     batch = [paddle.to_tensor(part) for part in collate([loaders.dataset[number] for number in range(len(loaders.dataset))])]
     freeze_stages(network, settings.training.freeze, 0)
     step_s = min(_timed_step(tuner, batch) for _ in range(2))

@@ -18,7 +18,7 @@ from mammo.cases.splits import Split, check_trainable
 from mammo.cases.table import exclusion_lines
 from mammo.config import dump_settings
 from mammo.distributed import World
-from mammo.errors import LoaderError, Stopped
+from mammo.errors import LoaderError, Stopped, plain_stops
 from mammo.files import Lock, write_text, written_beside
 from mammo.images.preprocess import PreprocessSettings
 from mammo.inference.judge_run import decide, judge_part
@@ -137,7 +137,8 @@ def prepare(settings: Settings) -> PreparedSplit:
 def saying_how_to_go_on(folder: Path) -> Iterator[None]:
     """Give whoever stops the block the command that goes on with the run."""
     try:
-        yield
+        with plain_stops():
+            yield
     except KeyboardInterrupt as stop:
         number = stop.number if isinstance(stop, Stopped) else signal.SIGINT
         raise Stopped(number, f"go on with: python tools/train.py --resume {shlex.quote(str(folder))}") from None
@@ -225,7 +226,8 @@ class Writers(AbstractContextManager):
 def saved_when_stopped(saver: Checkpointer, signals: StopSignals) -> Iterator[None]:
     """Save the run when a signal ends the block, or a loader does, whose workers the same signal may have ended."""
     try:
-        yield
+        with plain_stops():
+            yield
     except Stopped:
         if not signals.impatient:
             saver.save()

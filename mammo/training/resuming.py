@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mammo.cases.splits import SPLIT_COLUMNS
-from mammo.config import differences, load_settings
+from mammo.config import check_settings, differences, load_settings
 from mammo.errors import DataMissingError, SettingsError, TrainingError, WeightsError, few_of, in_one_line
 from mammo.files import flush_folder
 from mammo.inference.decisions import DECISION_FILE
@@ -101,6 +101,7 @@ def refuse_other_settings(folder: Path, before: dict[str, Any], settings: Settin
     Raises:
         SettingsError: All differences are named.
     """
+    before = check_settings(before, str(folder)).model_dump(mode="json")  # a version before this one lacks newer keys
     may_change = [key for key in CHANGEABLE if key not in fixed]
     if faults := differences(before, settings.model_dump(mode="json"), but=may_change):
         raise SettingsError(
