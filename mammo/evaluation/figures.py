@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from sklearn.metrics import precision_recall_curve, roc_curve
@@ -14,8 +15,7 @@ from mammo.evaluation.metrics import Confusion, count_confusion, measure_at, mea
 
 def draw_roc(labels: np.ndarray, scores: np.ndarray, threshold: float) -> Figure:
     """The ROC curve with the operating point marked; an empty frame with the reason where there is one class only."""
-    figure = Figure(figsize=(4.2, 4), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = _one((4.2, 4))
     auc = measure_ranking(labels, scores)["auc"]
     axes.set(xlabel="1 - specificity", ylabel="recall (sensitivity)", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     axes.set_title(f"ROC, AUC {auc}" if auc.value is not None else f"ROC undefined: {auc.undefined}")
@@ -31,8 +31,7 @@ def draw_roc(labels: np.ndarray, scores: np.ndarray, threshold: float) -> Figure
 
 def draw_precision_recall(labels: np.ndarray, scores: np.ndarray) -> Figure:
     """The precision-recall curve over the share of malignant cases."""
-    figure = Figure(figsize=(4.2, 4), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = _one((4.2, 4))
     precision_at = measure_ranking(labels, scores)["average_precision"]
     axes.set(xlabel="recall (sensitivity)", ylabel="precision (PPV)", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     axes.set_title(f"Precision-recall, AP {precision_at}")
@@ -46,8 +45,7 @@ def draw_precision_recall(labels: np.ndarray, scores: np.ndarray) -> Figure:
 def draw_confusion(confusion: Confusion, title: str) -> Figure:
     """The confusion matrix with its counts."""
     counts = np.array([[confusion.true_negative, confusion.false_positive], [confusion.false_negative, confusion.true_positive]])
-    figure = Figure(figsize=(3.6, 3.4), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = _one((3.6, 3.4))
     axes.imshow(counts, cmap="Blues", vmin=0)
     for (row, column), count in np.ndenumerate(counts):
         axes.text(column, row, str(count), ha="center", va="center", color="white" if count > counts.max() / 2 else "black")
@@ -55,6 +53,12 @@ def draw_confusion(confusion: Confusion, title: str) -> Figure:
     axes.set_xticklabels(["benign", "malignant"])
     axes.set_yticklabels(["benign", "malignant"], rotation=90, va="center")
     return figure
+
+
+def _one(size: tuple[float, float]) -> tuple[Figure, Axes]:
+    """A figure of one frame, its margins fixed: to find them out takes matplotlib as long as all the drawing, in each epoch."""
+    figure = Figure(figsize=size)
+    return figure, figure.subplots(gridspec_kw={"left": 0.16, "right": 0.96, "bottom": 0.13, "top": 0.91})
 
 
 def as_picture(figure: Figure) -> np.ndarray:
