@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import zlib
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -107,8 +108,10 @@ CLUSTERS = {"dask": dask_cluster, "ray": ray_cluster}
         for name in CLUSTERS
     ],
 )
-def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with CLUSTERS[request.param](tmp_path_factory.mktemp("c")) as running:
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    # Ray's sockets lie below its folder, and their paths hold 107 bytes at most.
+    short = tempfile.TemporaryDirectory(prefix="r", dir="/tmp", ignore_cleanup_errors=True)
+    with short as folder, CLUSTERS[request.param](Path(folder)) as running:
         yield running
 
 

@@ -5,6 +5,7 @@ import errno
 import os
 import shutil
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -109,7 +110,11 @@ class _Workers:
     def started(self, loader: paddle.io.DataLoader) -> Iterator[list[paddle.Tensor]]:
         """Start them."""
         before = set(active_children())
-        batches = iter(loader)
+        try:
+            batches = iter(loader)
+        except KeyboardInterrupt:
+            sys.unraisablehook = _without_half_made
+            raise
         self._processes = [process for process in active_children() if process not in before]
         if hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -138,6 +143,12 @@ class _Workers:
         code = next(iter(dead.values()))
         how = f" (killed by signal {signal.Signals(-code).name})" if code < 0 else ""
         raise LoaderError(_why(f"a worker process ended{how}"))
+
+
+def _without_half_made(what: "sys.UnraisableHookArgs") -> None:
+    """Let paddle's loader, stopped while it was made, say nothing of what it misses on its way out."""
+    if "_DataLoaderIter" not in repr(what.object):
+        sys.__unraisablehook__(what)
 
 
 def _forget(worker: int | None) -> None:
