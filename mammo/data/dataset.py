@@ -1,7 +1,6 @@
 """Prepared cases in, one case's arrays out: the `paddle.io.Dataset` of training, evaluation and the web alike."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -13,6 +12,7 @@ from mammo.images.normalise import to_network, to_unit
 from mammo.images.test_time import PLAIN, Variant, look
 from mammo.prepare.arrays import read_checked
 from mammo.prepare.gather import PreparedSplit
+from mammo.prepare.index import Entry
 from mammo.runtime import paddle
 from mammo.settings import AugmentationStep, Settings
 
@@ -80,7 +80,7 @@ class MammogramDataset(paddle.io.Dataset):
         self._slot_of_view = views["slot"].to_numpy(int)
         self._kept: dict[tuple[int, Size, int], Item] = {}
         self._most_kept = settings.training.batch_size
-        self._files = [(prepared.store.path(entry), entry.crc32) for entry in prepared.entries]
+        self._store, self._entries = prepared.store, prepared.entries
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -115,7 +115,7 @@ class MammogramDataset(paddle.io.Dataset):
         image = np.zeros((self._slots, self._channels, *self.size), np.float32)
         for view in range(self._bounds[row], self._bounds[row + 1]):
             slot = self._slot_of_view[view]
-            image[slot] = self._view(*self._files[view], row, slot, again)
+            image[slot] = self._view(self._entries[view], row, slot, again)
         return replace(self.without_film(draw), image=image)
 
     @property
@@ -141,8 +141,8 @@ class MammogramDataset(paddle.io.Dataset):
         image = np.zeros((self._slots, self._channels, *self.size), np.float32)
         return Item(image, np.zeros(self._slots, bool), np.zeros(2, np.float32), 0.0, -1)
 
-    def _view(self, file: Path, crc32: int, row: int, slot: int, again: int) -> np.ndarray:
-        unit = self._scaled(to_unit(read_checked(file, crc32)))
+    def _view(self, entry: Entry, row: int, slot: int, again: int) -> np.ndarray:
+        unit = self._scaled(to_unit(read_checked(self._store.path(entry), entry.crc32)))
         if self._augment:
             unit = self._augment(unit, self._seed, self.epoch, row, slot, again)
         return to_network(look(unit, self.size, self._variant), self._channels)
