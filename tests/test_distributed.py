@@ -15,7 +15,7 @@ from tests.processes import LIVELY, call, children, command, ended, only_run, se
 
 pytestmark = pytest.mark.slow
 # Not Adam: it takes full steps along gradients that are rounding errors, which no two ways of adding up have in common.
-OPTIMIZER = {"name": "momentum", "learning_rate": 0.003}
+OPTIMIZER = {"name": "momentum", "learning_rate": 0.01}
 # Dropout, mixup, averaging and accumulation are the same for one and for two; batch-norm sees other batches, and so stands still.
 TOGETHER = LIVELY | {
     "training__freeze": {"batch_norm": True},
