@@ -16,7 +16,7 @@ def main() -> None:
     group.add_argument("--export", type=Path, metavar="DIR", help="a folder that tools/export.py made")
     group.add_argument("--boxes", type=Path, metavar="CSV", help="lesions: image, x, y, width, height, such as a manifest")
     group.add_argument("--out", type=Path, metavar="CSV", help="write here (default: stdout); a run that was killed goes on")
-    group.add_argument("--engine", default="auto", metavar="NAME", help="openvino, onnxruntime or paddle (default: the first installed)")
+    group.add_argument("--engine", default="auto", metavar="NAME", help="openvino, onnxruntime or paddle (default: the first proved one)")
     group.add_argument("--workers", type=at_least(0), default=0, metavar="N", help="processes (default: one per core)")
     group.add_argument("--untrusted", action="store_true", help="decode in processes of their own, with limits")
     add_cluster(parser)
