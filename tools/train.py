@@ -24,13 +24,14 @@ def main() -> None:
         tried = dry_run(settings)
         show_dry_run(tried.parts, tried.excluded, tried.lines)
         return
-    from mammo.report.text import show_judged
-    from mammo.report.write import write_report
     from mammo.training.folds import train
 
     judged = train(settings, arguments.config.stem if arguments.config else "defaults", folds=arguments.folds or 0, resume=folder)
     if judged is None:  # of several processes, the first one tells
         return
+    from mammo.report.text import show_judged
+    from mammo.report.write import write_report
+
     show_judged(judged)
     print(f"written: {write_report(judged)}")
     print(f"see the curves: visualdl --logdir {settings.output}; judge again: python tools/eval.py --run {judged.run}")

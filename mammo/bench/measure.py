@@ -1,17 +1,21 @@
 """Things to be timed enter; figures measured in turns leave, with ratios, a table of 80 columns, JSON and a plot."""
 
+from __future__ import annotations
+
 import json
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING
 
 from mammo.bench.machine import describe_machine
 from mammo.files import write_text, written_beside
 from mammo.progress import print_table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -122,6 +126,8 @@ def keep(findings: Sequence[Finding], folder: Path) -> tuple[Path, Path]:
 
 def draw(findings: Sequence[Finding]) -> Figure:
     """A row of bars for each finding: medians, with the spread of the rounds."""
+    from matplotlib.figure import Figure
+
     heights = [1.2 + 0.4 * len(one.series) for one in findings]
     figure = Figure(figsize=(9, sum(heights)), layout="constrained")
     places = figure.subplots(len(findings), 1, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]

@@ -49,7 +49,8 @@ def _first_batch(config: Path) -> float:
 
 
 def main() -> None:
-    """As a process of its own: take one training step, and say so."""
+    """As a process of its own: load what a training loads, take one step, and say so."""
+    import mammo.training.folds  # noqa: F401
     from mammo.bench.steps import first_batches
     from mammo.command import say_where
     from mammo.config import load_settings

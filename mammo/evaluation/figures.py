@@ -1,16 +1,20 @@
 """Labels and scores in, matplotlib figures out: ROC, precision-recall, confusion matrix."""
 
+from __future__ import annotations
+
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from mammo.evaluation.metrics import Confusion, count_confusion, measure_at, measure_ranking
+
+if TYPE_CHECKING:  # a training draws at its first epoch's end; until then it need not wait for matplotlib
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 def draw_roc(labels: np.ndarray, scores: np.ndarray, threshold: float) -> Figure:
@@ -57,12 +61,16 @@ def draw_confusion(confusion: Confusion, title: str) -> Figure:
 
 def _one(size: tuple[float, float]) -> tuple[Figure, Axes]:
     """A figure of one frame, its margins fixed: to find them out takes matplotlib as long as all the drawing, in each epoch."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=size)
     return figure, figure.subplots(gridspec_kw={"left": 0.16, "right": 0.96, "bottom": 0.13, "top": 0.91})
 
 
 def as_picture(figure: Figure) -> np.ndarray:
     """Render a figure: uint8 [height, width, 3]."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     canvas = FigureCanvasAgg(figure)
     with any_letters():
         canvas.draw()
