@@ -1,4 +1,4 @@
-"""What must happen before paddle loads: import order, threads, the BLAS path, device and seed.
+"""What must happen before paddle loads: import order, threads, the BLAS path, device and seed; and what memory this took.
 
 Importing this module sets the process environment (the one module that does more than define when it is imported:
 paddle and its BLAS read these variables once, when they load). Nothing heavy is imported before
@@ -48,6 +48,17 @@ def _cgroup_quota() -> float | None:
         return quota_us / int((root / "cpu/cpu.cfs_period_us").read_text(encoding="utf-8")) if quota_us > 0 else None
     except (OSError, ValueError):
         return None
+
+
+def peak_memory_mb() -> float:
+    """The most memory that this process had, in MB; not that of the one that started it, which Linux counts into `ru_maxrss`."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # bytes on macOS
+    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024 / 1e6
 
 
 def amd_blas_path() -> str | None:

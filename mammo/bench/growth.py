@@ -19,7 +19,6 @@ import numpy as np
 import pandas as pd
 
 from mammo.bench.evaluation import draw_scores, some_decision
-from mammo.bench.machine import peak_mb
 from mammo.bench.measure import Finding, Ratio, Series
 from mammo.bench.processes import last_line_of
 from mammo.cases.audit import audit_split, refuse_leaks
@@ -35,6 +34,7 @@ from mammo.prepare.gather import prepare_split, wishes_of
 from mammo.prepare.index import Entry, write_line
 from mammo.prepare.stamps import stamp_file
 from mammo.report.write import write_report
+from mammo.runtime import peak_memory_mb
 from mammo.settings import DataSettings, Settings
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
@@ -104,7 +104,7 @@ def _measured(found: dict[str, tuple[float, float]], step: str, work: Callable[[
     start = time.perf_counter()
     result = work()
     took = time.perf_counter() - start
-    found[step] = took, peak_mb()
+    found[step] = took, peak_memory_mb()
     return result
 
 

@@ -35,17 +35,6 @@ def processor() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
-def peak_mb() -> float:
-    """The most memory that this process had, in MB; not that of the one that started it, which Linux counts into `ru_maxrss`."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM"))
-        return float(line.split()[1]) * 1024 / 1e6
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # bytes on macOS
-
-
 def gemm_gflops() -> float:
     """Products of paddle's float32 matrices, on the threads that it uses: GFLOP/s."""
     from mammo.runtime import paddle

@@ -12,7 +12,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mammo.bench.machine import peak_mb
 from mammo.bench.measure import Finding, Ratio, Series, in_turns, ratio, seconds
 from mammo.bench.processes import last_line_of
 from mammo.errors import DataMissingError
@@ -20,6 +19,7 @@ from mammo.images.dicom import read_dicom
 from mammo.images.preprocess import PreprocessSettings
 from mammo.prepare.index import Wish
 from mammo.prepare.store import Store
+from mammo.runtime import peak_memory_mb
 
 SIZE = (1152, 896)
 SETTINGS = PreprocessSettings(task="film", image_size=SIZE, context=2.0, margin=1.0, intensity="percentile")
@@ -94,7 +94,7 @@ def main() -> None:
     """As a process of its own: films in, megabytes at most out."""
     with tempfile.TemporaryDirectory() as folder:
         _fill(Path(folder), [Path(film) for film in sys.argv[1:]], 1)
-    print(peak_mb())
+    print(peak_memory_mb())
 
 
 def bench_many(films: int = MANY) -> Finding:
