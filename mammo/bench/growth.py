@@ -60,8 +60,10 @@ def bench_growth(largest: int = SIZES[-1]) -> list[Finding]:
     audit_mb = max(found[sizes[-1]][step][1] for step in STEPS[:2])
     powers = tuple(Ratio(f"{one.name}: time grows by the power", (_power(sizes, one.values),), LINEAR) for one in seconds if len(sizes) > 1)
     bars = (Ratio(f"read, split and audit of {sizes[-1]:,}, s", (audit,), "<= 90"), Ratio("its most memory, MB", (audit_mb,), "<= 3000"))
-    title = f"growth: {', '.join(f'{size:,}' for size in sizes)} cases"
-    return [Finding(f"{title}, seconds", seconds, powers + bars), Finding(f"{title}, most memory", memory)]
+    return [
+        Finding("growth: time", seconds, powers + bars, cases=tuple(sizes)),
+        Finding("growth: most memory until then", memory, cases=tuple(sizes)),
+    ]
 
 
 def _power(sizes: list[int], values: tuple[float, ...]) -> float:

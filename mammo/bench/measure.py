@@ -15,7 +15,10 @@ from mammo.files import write_text, written_beside
 from mammo.progress import print_table
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+FAR_APART = 50  # times: the smaller bars would not be seen beside the larger ones
 
 
 @dataclass(frozen=True)
@@ -56,12 +59,13 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Finding:
-    """What one benchmark found."""
+    """What one benchmark found; with `cases`, each series has a value for each of these numbers of cases in place of rounds."""
 
     title: str
     series: tuple[Series, ...]
     ratios: tuple[Ratio, ...] = ()
     notes: tuple[str, ...] = ()
+    cases: tuple[int, ...] = ()
 
 
 def in_turns(what: Mapping[str, Callable[[], float]], rounds: int, unit: str) -> dict[str, Series]:
@@ -104,8 +108,12 @@ def per_second(work: Callable[[], object], images: int, least_s: float) -> float
 
 def show(finding: Finding) -> None:
     """Print a finding: medians with their spread, and ratios beside their bars."""
-    rows = [(one.name, f"{one.median:.4g}", _spread(one.values), one.unit) for one in finding.series]
-    print_table(finding.title, ("what", "median", "from–to", "unit"), rows)
+    if finding.cases:
+        by_size = [(one.name, *(f"{value:.3g}" for value in one.values), one.unit) for one in finding.series]
+        print_table(finding.title, ("cases", *(f"{size:,}" for size in finding.cases), "unit"), by_size)
+    else:
+        rows = [(one.name, f"{one.median:.4g}", _spread(one.values), one.unit) for one in finding.series]
+        print_table(finding.title, ("what", "median", "from–to", "unit"), rows)
     if finding.ratios:
         verdicts = {None: "", True: "yes", False: "NO"}
         lines = [(one.name, f"{one.median:.3g}", _spread(one.values), one.bar, verdicts[one.reached]) for one in finding.ratios]
@@ -125,23 +133,39 @@ def keep(findings: Sequence[Finding], folder: Path) -> tuple[Path, Path]:
 
 
 def draw(findings: Sequence[Finding]) -> Figure:
-    """A row of bars for each finding: medians, with the spread of the rounds."""
+    """For each finding bars, medians with the spread of the rounds; or lines over the number of cases."""
     from matplotlib.figure import Figure
 
-    heights = [1.2 + 0.4 * len(one.series) for one in findings]
+    heights = [4.0 if one.cases else 1.2 + 0.4 * len(one.series) for one in findings]
     figure = Figure(figsize=(9, sum(heights)), layout="constrained")
     places = figure.subplots(len(findings), 1, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
     for axes, finding in zip(places, findings, strict=True):
-        medians = [one.median for one in finding.series]
-        low = [one.median - min(one.values) for one in finding.series]
-        high = [max(one.values) - one.median for one in finding.series]
-        axes.barh([one.name for one in finding.series], medians, xerr=[low, high], color="#4878a8", ecolor="#222222", capsize=3)
-        axes.invert_yaxis()
+        units = ", ".join(dict.fromkeys(one.unit for one in finding.series))
+        (_draw_lines if finding.cases else _draw_bars)(axes, finding, units)
         axes.set_title(finding.title, loc="left", fontsize=10)
-        units = list(dict.fromkeys(one.unit for one in finding.series))
-        axes.set_xlabel(", ".join(units), fontsize=8)
         axes.tick_params(labelsize=8)
     return figure
+
+
+def _draw_bars(axes: Axes, finding: Finding, units: str) -> None:
+    medians = [one.median for one in finding.series]
+    low = [one.median - min(one.values) for one in finding.series]
+    high = [max(one.values) - one.median for one in finding.series]
+    axes.barh([one.name for one in finding.series], medians, xerr=[low, high], color="#4878a8", ecolor="#222222", capsize=3)
+    axes.invert_yaxis()
+    axes.set_xlabel(units, fontsize=8)
+    if max(medians) > FAR_APART * min(medians):
+        axes.set_xscale("log")
+
+
+def _draw_lines(axes: Axes, finding: Finding, units: str) -> None:
+    for one in finding.series:
+        axes.plot(finding.cases, one.values, marker="o", label=one.name)
+    axes.set(xscale="log", yscale="log")
+    axes.set_xlabel("cases", fontsize=8)
+    axes.set_ylabel(units, fontsize=8)
+    axes.grid(color="0.9")
+    axes.legend(fontsize=8)
 
 
 def _spread(values: Sequence[float]) -> str:
