@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -209,8 +210,10 @@ def test_prepare_and_audit_say_what_is_there(fresh: Path) -> None:
 
 def test_dry_run_writes_nothing(fresh: Path) -> None:
     before = sorted(path.name for path in fresh.iterdir())
-    done = call("train", "-c", "tiny.yaml", "--dry-run", folder=fresh)
+    stages = ("-o", "training.epochs=4", "-o", "training.freeze.until_epoch=[1]", "-o", "training.smaller=[{factor: 0.5, until_epoch: 2}]")
+    done = call("train", "-c", "tiny.yaml", "--dry-run", *stages, folder=fresh)
     assert done.returncode == 0, done.stderr
+    assert [int(line) for line in re.findall(r"s a step in (\d) of the epochs", done.stdout)] == [1, 1, 2]
     for words in ("parameters: backbone", "batch: image [8, 1, 1, 32, 32]", "time:", "memory:", "validation"):
         assert words in done.stdout
     assert sorted(path.name for path in fresh.iterdir()) == before

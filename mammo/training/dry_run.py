@@ -126,7 +126,7 @@ def _estimates(settings: Settings, split: Split, audit: Audit, stretches: list[S
     slowest_s = max(stretch.step_s for stretch in stretches)
     scoring_s = scored * slowest_s / training.batch_size / 3  # forward only, of whole images: about a third of a full step
     whole_min = sum(stretch.epochs * (steps * stretch.step_s + scoring_s) for stretch in stretches) / 60
-    times = ", then ".join(f"{stretch.step_s:.2f} s a step for {stretch.epochs} epochs" for stretch in stretches)
+    times = ", then ".join(f"{stretch.step_s:.2f} s a step in {stretch.epochs} of the epochs" for stretch in stretches)
     return (
         f"time: {times}, {steps} steps each: about {whole_min / training.epochs:.1f} min an epoch, {whole_min:.0f} min for all",
         f"preparing: about {prepare_s * len(split.samples.views) / 60:.1f} min, once",
