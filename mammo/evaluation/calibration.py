@@ -4,8 +4,6 @@ import logging
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize_scalar
-from sklearn.isotonic import IsotonicRegression
 
 from mammo.errors import ScoreError
 from mammo.evaluation.cases import Cases
@@ -67,6 +65,8 @@ def fit_calibrator(labels: np.ndarray, logits: np.ndarray, method: CalibrationMe
     if np.ptp(logits) == 0:
         return Calibrator(method if method == "temperature" else "none")
     if method == "temperature":
+        from scipy.optimize import minimize_scalar
+
         low, high = np.log(TEMPERATURES)
         found = minimize_scalar(
             lambda log_t: cross_entropy(labels, logits / np.exp(log_t)), bounds=(low, high), method="bounded", options={"xatol": 1e-9}
@@ -76,6 +76,8 @@ def fit_calibrator(labels: np.ndarray, logits: np.ndarray, method: CalibrationMe
                 "the temperature is at its bound, %.2f: validation's logits part the classes, or rank them the wrong way", np.exp(found.x)
             )
         return Calibrator("temperature", float(np.exp(found.x)))
+    from sklearn.isotonic import IsotonicRegression
+
     fitted = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(logits, labels)
     return Calibrator("isotonic", 1.0, tuple(map(float, fitted.X_thresholds_)), tuple(map(float, fitted.y_thresholds_)))
 

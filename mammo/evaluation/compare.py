@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pandas as pd
-from scipy.stats import chi2, norm
+from scipy.special import chdtrc, ndtr
 
 from mammo.evaluation.bootstrap import Resamples, resample, with_interval
 from mammo.evaluation.calibration import measure_calibration
@@ -151,7 +151,7 @@ def delong_test(labels: np.ndarray, first: np.ndarray, second: np.ndarray, patie
     if not variance > SMALLEST_VARIANCE:
         return None, None
     z = float((found.auc[1] - found.auc[0]) / np.sqrt(variance))
-    return z, float(2 * norm.sf(abs(z)))
+    return z, float(2 * ndtr(-abs(z)))
 
 
 def mcnemar_test(first: np.ndarray, second: np.ndarray, patient: np.ndarray) -> tuple[float | None, float | None]:
@@ -173,7 +173,7 @@ def mcnemar_test(first: np.ndarray, second: np.ndarray, patient: np.ndarray) -> 
     if squares == 0 or clusters < 2:
         return None, None
     statistic = (clusters - 1) / clusters * float(gained.sum()) ** 2 / squares
-    return statistic, float(chi2.sf(statistic, 1))
+    return statistic, float(chdtrc(1, statistic))
 
 
 def _with_holm(pairs: list[Comparison]) -> list[Comparison]:

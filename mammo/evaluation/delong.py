@@ -7,7 +7,7 @@ a patient has several. With one case a patient, the second is the first.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import norm, rankdata
+from scipy.special import ndtri
 
 from mammo.evaluation.bootstrap import LEVEL
 from mammo.evaluation.metrics import Metric
@@ -64,16 +64,18 @@ def auc_interval(labels: np.ndarray, scores: np.ndarray, patient: np.ndarray) ->
         return Metric(None, found.undefined)
     if not variance > SMALLEST_VARIANCE:
         return Metric(auc, no_interval=found.undefined or "the estimated variance is zero")
-    half = float(norm.ppf((1 + LEVEL) / 2) * np.sqrt(variance))
+    half = float(ndtri((1 + LEVEL) / 2) * np.sqrt(variance))
     return Metric(auc, "", max(auc - half, 0.0), min(auc + half, 1.0))
 
 
 def _placements(positive: np.ndarray, negative: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """For each positive the share of negatives below it, for each negative that of positives above; ties count half."""
-    together = rankdata(np.concatenate([positive, negative]))
-    above = (together[: len(positive)] - rankdata(positive)) / len(negative)
-    below = 1 - (together[len(positive) :] - rankdata(negative)) / len(positive)
-    return above, below
+    return _share_below(positive, negative), 1 - _share_below(negative, positive)
+
+
+def _share_below(values: np.ndarray, others: np.ndarray) -> np.ndarray:
+    ordered = np.sort(others)
+    return np.asarray(ordered.searchsorted(values, "left") + ordered.searchsorted(values, "right")) / (2 * len(others))
 
 
 def _none(systems: int, reason: str) -> AucCovariance:

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
-from sklearn.metrics import precision_recall_curve, roc_curve
 
 from mammo.evaluation.metrics import Confusion, count_confusion, measure_at, measure_ranking
 
@@ -25,6 +24,8 @@ def draw_roc(labels: np.ndarray, scores: np.ndarray, threshold: float) -> Figure
     axes.set_title(f"ROC, AUC {auc}" if auc.value is not None else f"ROC undefined: {auc.undefined}")
     axes.plot([0, 1], [0, 1], color="0.7", linewidth=1)
     if auc.value is not None:
+        from sklearn.metrics import roc_curve
+
         alarm, hit, _ = roc_curve(labels, scores)
         axes.plot(alarm, hit, color="tab:blue")
         at = measure_at(count_confusion(labels, scores, threshold))
@@ -40,6 +41,8 @@ def draw_precision_recall(labels: np.ndarray, scores: np.ndarray) -> Figure:
     axes.set(xlabel="recall (sensitivity)", ylabel="precision (PPV)", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     axes.set_title(f"Precision-recall, AP {precision_at}")
     if precision_at.value is not None:
+        from sklearn.metrics import precision_recall_curve
+
         precision, recall, _ = precision_recall_curve(labels, scores)
         axes.plot(recall, precision, color="tab:blue")
         axes.axhline(labels.mean(), color="0.7", linewidth=1)

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 ECE_BINS = 15
 
@@ -79,6 +78,8 @@ def measure_ranking(labels: np.ndarray, scores: np.ndarray) -> dict[str, Metric]
     if len(np.unique(labels)) < 2:
         alone = Metric(None, "one class only")
         return {"auc": alone, "average_precision": alone} | calibrated
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
     return {
         "auc": Metric(float(roc_auc_score(labels, scores))),
         "average_precision": Metric(float(average_precision_score(labels, scores))),
