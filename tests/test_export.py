@@ -131,6 +131,26 @@ def test_lesions_of_a_manifest_score_as_in_the_run_s_own_table(exports: dict[str
             assert float(found["score"]) == pytest.approx(float(expected["score"]), abs=CLOSE_ENOUGH / 4)
 
 
+@pytest.mark.parametrize("engine", sorted(ENGINES))
+def test_rows_on_the_standard_output_are_all_that_stands_there(exports: dict[str, Path], films: Path, engine: str) -> None:
+    if engine not in installed_engines():
+        pytest.skip(f"{engine} is not installed")
+    film = films / "00_CC.png"
+    done = call(command("predict", film, "--export", exports["image"], "--engine", engine))
+    header, row = done.stdout.splitlines()  # paddle 3.3.1 would put a line of its own between them
+    assert header.startswith("file,x,y,width,height,logit,score,")
+    assert row.startswith(f"{film},,,,,")
+
+
+@pytest.mark.skipif(not paddle.__version__.startswith("2."), reason="paddle 3 reads what paddle 3 wrote")
+def test_a_program_of_paddle_3_is_refused_by_paddle_2(tmp_path: Path) -> None:
+    (tmp_path / "network.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(
+        WeightsError, match=r"network\.json: was written by paddle 3, and this is 2\..*; export the run again, or take another"
+    ):
+        open_engine(tmp_path, "paddle", threads=1)
+
+
 def test_a_lesion_off_its_film_is_its_own_error(exports: dict[str, Path], films: Path, tmp_path: Path) -> None:
     table = tmp_path / "boxes.csv"
     table.write_text(f"image,x,y,width,height\n{films}/00_CC.png,30,30,16,16\n{films}/00_CC.png,900,30,16,16\n", encoding="utf-8")

@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from mammo.errors import WeightsError
 from mammo.runtime import paddle, restore_threads, thread_count
 
-PROGRAM_ENDINGS = (".json", ".pdmodel")  # paddle 3 writes the first, paddle 2 the second
+PROGRAM_OF_3 = ".json"
+PROGRAM_ENDINGS = (PROGRAM_OF_3, ".pdmodel")  # paddle 2 writes the second
 PARAMETERS_ENDING = ".pdiparams"
 
 
@@ -58,8 +60,14 @@ class FrozenPart:
 
 
 def open_program(path: Path, *, threads: int) -> Any:
-    """Open what `paddle.jit.save(…, path)` wrote, for a CPU."""
+    """Open what `paddle.jit.save(…, path)` wrote, for a CPU.
+
+    Raises:
+        WeightsError: A newer paddle wrote it: this one would end in a segmentation fault.
+    """
     program = next(path.with_name(path.name + ending) for ending in PROGRAM_ENDINGS if path.with_name(path.name + ending).is_file())
+    if program.suffix == PROGRAM_OF_3 and paddle.__version__.startswith("2."):
+        raise WeightsError(f"{program}: was written by paddle 3, and this is {paddle.__version__}")
     config = paddle.inference.Config(str(program), str(path.with_name(path.name + PARAMETERS_ENDING)))
     config.disable_gpu()
     config.set_cpu_math_library_num_threads(threads)

@@ -2,6 +2,7 @@
 
 import importlib.util
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Protocol
 
@@ -65,12 +66,16 @@ class PaddleEngine:
     name = "paddle"
 
     def __init__(self, folder: Path, threads: int) -> None:
-        from mammo.model.frozen import open_program, run_program
+        from mammo.model.frozen import open_program, run_program, silent
 
         self._predictor, self._run = open_program(folder / NETWORK, threads=threads), run_program
+        self._around: Callable[[], AbstractContextManager[None]] = silent  # paddle 3.3.1 says things of its kernels when they first run
 
     def __call__(self, image: np.ndarray, present: np.ndarray) -> np.ndarray:
-        return log_odds(self._run(self._predictor, image, present))
+        with self._around():
+            logits = self._run(self._predictor, image, present)
+        self._around = nullcontext
+        return log_odds(logits)
 
 
 # In the order of preference: the first that is installed is taken. See docs/experiments.md for what each measured.
@@ -107,4 +112,6 @@ def open_engine(folder: Path, name: str = AUTO, *, threads: int) -> Engine:
     try:
         return ENGINES[chosen][1](folder, threads)
     except Exception as error:  # each engine has a tree of its own
-        raise WeightsError(f"{folder}: {chosen} cannot read the network ({first_line(error)}); export the run again") from error
+        raise WeightsError(
+            f"{folder}: {chosen} cannot read the network ({first_line(error)}); export the run again, or take another engine"
+        ) from error
