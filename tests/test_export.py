@@ -62,7 +62,7 @@ def test_every_engine_is_proved_and_the_manifest_tells_what_it_is(exports: dict[
     manifest = read_manifest(exports[task])
     assert set(manifest.parity) == set(installed_engines()) >= {"onnxruntime", "paddle"}
     for parity in manifest.parity.values():
-        assert parity.images == (15 if task == "breast" else 20)
+        assert parity.images == 20
         assert 0 < parity.largest_difference < CLOSE_ENOUGH
     assert manifest.task == task
     assert manifest.form.views == (2 if task == "breast" else 1)

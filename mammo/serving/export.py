@@ -99,10 +99,10 @@ def _folder_beside(out: Path) -> Iterator[Path]:
 
 
 def prove(run: LoadedRun, prepared: PreparedSplit, images: int) -> Proof:
-    """Score some of a run's own cases by its checkpoint, of each part as many, so that few images are of all."""
+    """Score some of a run's own cases by its checkpoint, by turns of each part, so that few images are of all."""
     parts = [prepared.split.rows(part) for part in PARTS]
-    shares = np.array_split(np.arange(images), sum(len(rows) > 0 for rows in parts))
-    rows = np.concatenate([rows[: len(share)] for rows, share in zip([rows for rows in parts if len(rows)], shares, strict=True)])
+    places = np.concatenate([np.arange(len(rows)) for rows in parts])
+    rows = np.concatenate(parts)[np.argsort(places, kind="stable")][:images]
     batches, logits = [], []
     loader = part_loader(run.settings, prepared, rows)
     with paddle.no_grad():
