@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import signal
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ import pandas as pd
 import pytest
 from safetensors.numpy import load_file
 
-from tests.processes import LIVELY, call, children, command, ended, only_run, settings_file, start, trained_run, wait_until
+from tests.processes import LIVELY, call, children, command, ended, only_run, refused, settings_file, start, trained_run, wait_until
 
 pytestmark = pytest.mark.slow
 # Not Adam: it takes full steps along gradients that are rounding errors, which no two ways of adding up have in common.
@@ -113,6 +115,25 @@ def test_a_process_that_dies_ends_the_others_and_the_run_goes_on_in_two(alone: P
     done = call(launch(films, "--resume", run))
     assert done.returncode == 0, done.stdout + done.stderr
     assert largest_difference(alone, run) <= 1e-5
+
+
+def test_processes_whose_launcher_was_killed_end_with_the_one_that_resume_names(films: Path) -> None:
+    process = start(launch(films, "-c", settings_file(films, "orphaned", **(TOGETHER | {"training__epochs": 60}))))
+    assert wait_until(process, lambda: bool(list((films / "orphaned").glob("orphaned/2*/checkpoints/last/state.json"))))
+    workers = [child for child in children(process.pid) if b"train.py" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    process.kill()
+    ended(process)
+    run = only_run(films, "orphaned")
+    told = refused(call(command("train", "--resume", run)), "this run is being written by another process")
+    writer = int(re.search(r"another process \((\d+) on", told)[1])
+    assert writer in workers
+    os.kill(writer, signal.SIGTERM)
+    end = time.monotonic() + 60
+    while any(Path(f"/proc/{worker}").exists() for worker in workers):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    assert "stopped by SIGTERM; go on with: " in (films / "processes" / "workerlog.0").read_text(encoding="utf-8")
+    assert weights_of(run)
 
 
 def test_batches_that_cannot_be_shared_are_refused(films: Path) -> None:
