@@ -24,7 +24,7 @@ import numpy as np
 from mammo.errors import TrainingError
 
 # Whatever unpacks by zlib before paddle: paddlepaddle 2.6.2 gives out its own zlib's functions to libraries that load after
-# it, and Python's zlib loaded then ends in a segmentation fault (measured on Python 3.11), with scikit-learn or albumentations.
+# it, so that Python's zlib, which scikit-learn and albumentations load, ends in a segmentation fault (measured on Python 3.11).
 IMPORTED_BEFORE_PADDLE = ("zlib", "cv2", "albumentations")
 PLAIN_VARIABLE = "MAMMO_PLAIN_PADDLE"  # set to 1, the environment stays as it is: the benchmark's yardstick
 

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from safetensors.numpy import load_file
 
+from mammo.model.checkpoint import read_checkpoint
 from tests.processes import LIVELY, call, children, command, ended, only_run, refused, settings_file, start, trained_run, wait_until
 
 pytestmark = pytest.mark.slow
@@ -26,6 +27,18 @@ TOGETHER = LIVELY | {
     "training__optimizer": OPTIMIZER,
     "model__backbone": "ResNet18_vd",
 }
+
+
+# Longer than it takes another command to start.
+ENDLESS = {"training__epochs": 60, "training__early_stopping": {"patience": 60}}
+
+
+def is_running(process: int) -> bool:
+    """Whether it is there, and no zombie that nobody has asked after."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def launch(folder: Path, *options: str | Path, processes: int = 2) -> list[str]:
@@ -118,22 +131,27 @@ def test_a_process_that_dies_ends_the_others_and_the_run_goes_on_in_two(alone: P
 
 
 def test_processes_whose_launcher_was_killed_end_with_the_one_that_resume_names(films: Path) -> None:
-    process = start(launch(films, "-c", settings_file(films, "orphaned", **(TOGETHER | {"training__epochs": 60}))))
+    process = start(launch(films, "-c", settings_file(films, "orphaned", **(TOGETHER | ENDLESS))))
     assert wait_until(process, lambda: bool(list((films / "orphaned").glob("orphaned/2*/checkpoints/last/state.json"))))
     workers = [child for child in children(process.pid) if b"train.py" in Path(f"/proc/{child}/cmdline").read_bytes()]
-    process.kill()
-    ended(process)
-    run = only_run(films, "orphaned")
-    told = refused(call(command("train", "--resume", run)), "this run is being written by another process")
-    writer = int(re.search(r"another process \((\d+) on", told)[1])
-    assert writer in workers
-    os.kill(writer, signal.SIGTERM)
-    end = time.monotonic() + 60
-    while any(Path(f"/proc/{worker}").exists() for worker in workers):
-        assert time.monotonic() < end
-        time.sleep(0.1)
-    assert "stopped by SIGTERM; go on with: " in (films / "processes" / "workerlog.0").read_text(encoding="utf-8")
-    assert weights_of(run)
+    try:
+        process.kill()
+        ended(process)
+        run = only_run(films, "orphaned")
+        told = refused(call(command("train", "--resume", run)), "this run is being written by another process")
+        writer = int(re.search(r"another process \((\d+) on", told)[1])
+        assert writer in workers
+        os.kill(writer, signal.SIGTERM)
+        end = time.monotonic() + 60
+        while any(map(is_running, workers)):
+            assert time.monotonic() < end
+            time.sleep(0.1)
+    finally:
+        for worker in filter(is_running, workers):
+            os.kill(worker, signal.SIGKILL)
+    said = (films / "processes" / "workerlog.0").read_text(encoding="utf-8")
+    assert f"stopped by SIGTERM; go on with: python tools/train.py --resume {run}" in said
+    assert read_checkpoint(run / "checkpoints" / "last").state["step"] > 2
 
 
 def test_batches_that_cannot_be_shared_are_refused(films: Path) -> None:

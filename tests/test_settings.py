@@ -123,6 +123,11 @@ def test_scikit_learn_after_paddle_does_not_end_in_a_crash() -> None:
     assert run_python(code) == "2"
 
 
+def test_training_loads_no_statistics_and_no_plots_before_it_needs_them() -> None:
+    code = "import mammo.training.folds, sys; print([name for name in ('sklearn', 'scipy.stats', 'matplotlib') if name in sys.modules])"
+    assert run_python(code) == "[]"
+
+
 def test_help_needs_no_paddle() -> None:
     code = "import runpy, sys\nsys.argv = ['train.py', '--help']\ntry:\n    runpy.run_path('tools/train.py', run_name='__main__')\n"
     assert run_python(code + "except SystemExit:\n    print('paddle' in sys.modules)").endswith("False")

@@ -14,6 +14,7 @@ from mammo.evaluation.calibration import Calibrator
 from mammo.evaluation.cases import Cases
 from mammo.evaluation.judge import How, judge
 from mammo.evaluation.levels import levels_of
+from mammo.evaluation.metrics import measure_ranking
 from mammo.evaluation.operating_point import Decision, Point
 
 SIZES = ((1_000, 500), (10_000, 5_000), (100_000, 50_000))
@@ -51,6 +52,7 @@ def main() -> None:
     cases, patients, resamples = map(int, sys.argv[1:])
     frame = draw_scores(cases, patients)
     level = Cases.of(frame, np.full((2, cases), 0.5))
+    measure_ranking(np.array([0, 1]), np.array([0.0, 1.0]))  # loads scikit-learn
     work = (
         lambda: resample(level, resamples=resamples),
         lambda: resample(level, resamples=resamples, calibration=False),

@@ -5,6 +5,7 @@ import io
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from mammo.runtime import paddle, restore_threads, thread_count
 PROGRAM_OF_3 = ".json"
 PROGRAM_ENDINGS = (PROGRAM_OF_3, ".pdmodel")  # paddle 2 writes the second
 PARAMETERS_ENDING = ".pdiparams"
+QUIET = threading.RLock()
 
 
 class Chain(paddle.nn.Layer):
@@ -87,9 +89,9 @@ def run_program(predictor: Any, *inputs: np.ndarray) -> np.ndarray:
 
 @contextmanager
 def silent() -> Iterator[None]:
-    """Keep from the user what paddle says of its programs, in Python and in C++."""
+    """Keep from the user what paddle says of its programs, in Python and in C++; one thread at a time, since all share the output."""
     sys.stdout.flush()
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    with QUIET, contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         kept = os.dup(1), os.dup(2)
         nothing = os.open(os.devnull, os.O_WRONLY)
         try:

@@ -99,7 +99,7 @@ def _folder_beside(out: Path) -> Iterator[Path]:
 
 
 def prove(run: LoadedRun, prepared: PreparedSplit, images: int) -> Proof:
-    """Score some of a run's own cases by its checkpoint, by turns of each part, so that few images are of all."""
+    """Score some of a run's own cases by its checkpoint, taken from each part in turn, so that even a few come from all."""
     parts = [prepared.split.rows(part) for part in PARTS]
     places = np.concatenate([np.arange(len(rows)) for rows in parts])
     rows = np.concatenate(parts)[np.argsort(places, kind="stable")][:images]
