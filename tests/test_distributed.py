@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from mammo.model.checkpoint import read_checkpoint
+from tests.images.workers import is_alive
 from tests.processes import LIVELY, call, children, command, ended, only_run, refused, settings_file, start, trained_run, wait_until
 
 pytestmark = pytest.mark.slow
@@ -27,23 +29,18 @@ TOGETHER = LIVELY | {
     "training__optimizer": OPTIMIZER,
     "model__backbone": "ResNet18_vd",
 }
-
-
 # Longer than it takes another command to start.
 ENDLESS = {"training__epochs": 60, "training__early_stopping": {"patience": 60}}
-
-
-def is_running(process: int) -> bool:
-    """Whether it is there, and no zombie that nobody has asked after."""
-    try:
-        return Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def launch(folder: Path, *options: str | Path, processes: int = 2) -> list[str]:
     line = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", str(processes), "--log_dir", str(folder / "processes")]
     return [*line, *command("train", *options)[1:]]
+
+
+def trainers_of(launcher: subprocess.Popen) -> list[int]:
+    """The processes that it has started to train."""
+    return [child for child in children(launcher.pid) if b"train.py" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
 def weights_of(run: Path, group: str = "last") -> dict[str, np.ndarray]:
@@ -121,7 +118,7 @@ def _safely(happens: object) -> bool:
 def test_a_process_that_dies_ends_the_others_and_the_run_goes_on_in_two(alone: Path, films: Path) -> None:
     process = start(launch(films, "-c", settings_file(films, "halved", **TOGETHER)))
     assert wait_until(process, lambda: bool(list((films / "halved").glob("halved/2*/checkpoints/last/state.json"))))
-    workers = [child for child in children(process.pid) if b"train.py" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    workers = trainers_of(process)
     os.kill(workers[-1], signal.SIGKILL)
     assert ended(process).returncode != 0
     run = only_run(films, "halved")
@@ -133,7 +130,7 @@ def test_a_process_that_dies_ends_the_others_and_the_run_goes_on_in_two(alone: P
 def test_processes_whose_launcher_was_killed_end_with_the_one_that_resume_names(films: Path) -> None:
     process = start(launch(films, "-c", settings_file(films, "orphaned", **(TOGETHER | ENDLESS))))
     assert wait_until(process, lambda: bool(list((films / "orphaned").glob("orphaned/2*/checkpoints/last/state.json"))))
-    workers = [child for child in children(process.pid) if b"train.py" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    workers = trainers_of(process)
     try:
         process.kill()
         ended(process)
@@ -143,11 +140,11 @@ def test_processes_whose_launcher_was_killed_end_with_the_one_that_resume_names(
         assert writer in workers
         os.kill(writer, signal.SIGTERM)
         end = time.monotonic() + 60
-        while any(map(is_running, workers)):
+        while any(map(is_alive, workers)):
             assert time.monotonic() < end
             time.sleep(0.1)
     finally:
-        for worker in filter(is_running, workers):
+        for worker in filter(is_alive, workers):
             os.kill(worker, signal.SIGKILL)
     said = (films / "processes" / "workerlog.0").read_text(encoding="utf-8")
     assert f"stopped by SIGTERM; go on with: python tools/train.py --resume {run}" in said
