@@ -15,6 +15,7 @@ from tests.tiny import tiny_settings
 
 ROOT = Path(__file__).resolve().parent.parent
 LONGEST_S = 240
+GRACE_S = 20
 QUICK = {"resamples": 100}
 # All that draws, changes or remembers: augmentation, mixup, dropout, accumulation, averaging, smaller images first, a schedule
 # that looks at results.
@@ -63,12 +64,17 @@ def start(line: list[str], **how: object) -> subprocess.Popen:
 
 
 def ended(process: subprocess.Popen) -> subprocess.CompletedProcess:
-    """Wait for a command's end, never for ever."""
+    """Wait for a command's end, never for ever: not for processes either that outlive it and hold its output open."""
     try:
         out, told = process.communicate(timeout=LONGEST_S)
     except subprocess.TimeoutExpired:
+        for child in children(process.pid) if process.poll() is None else []:
+            os.kill(child, signal.SIGKILL)
         process.kill()
-        out, told = process.communicate()
+        try:
+            out, told = process.communicate(timeout=GRACE_S)
+        except subprocess.TimeoutExpired:
+            pytest.fail("hung, and left a process behind that holds its output open")
         pytest.fail(f"hung:\n{out}\n{told}")
     return subprocess.CompletedProcess(process.args, process.returncode, out, told)
 

