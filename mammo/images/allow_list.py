@@ -16,7 +16,8 @@ from pydicom.sequence import Sequence as Items
 from pydicom.sr import Code
 from pydicom.sr.codedict import codes
 
-from mammo.images.guards import DECODER_FAULTS
+from mammo.images.dicom_header import SHUTTER
+from mammo.images.guards import DECODER_FAULTS, MAX_SIDE_PX
 
 SOP_CLASSES: dict[str, str] = {
     uids.DigitalMammographyXRayImageStorageForPresentation: "MG",
@@ -187,8 +188,7 @@ KEPT: dict[str, dict[str, Check]] = {
         "PartialView": YES_NO,
     },
     "how stored values become displayed ones": {
-        "PixelPaddingValue": _whole(-(2**15), 2**16 - 1),
-        "PixelPaddingRangeLimit": _whole(-(2**15), 2**16 - 1),
+        **dict.fromkeys(("PixelPaddingValue", "PixelPaddingRangeLimit"), _whole(-(2**15), 2**16 - 1)),
         "PixelIntensityRelationship": _terms("LIN", "LOG", "DISP"),
         "PixelIntensityRelationshipSign": _whole(-1, 1),
         "RescaleIntercept": _number(-1e6, 1e6),
@@ -198,6 +198,7 @@ KEPT: dict[str, dict[str, Check]] = {
         "WindowWidth": _number(0, 1e6, most=16, form=SHORT),
         "VOILUTFunction": _terms("LINEAR", "LINEAR_EXACT", "SIGMOID"),
         "PresentationLUTShape": _terms("IDENTITY", "INVERSE"),
+        **dict.fromkeys(SHUTTER, _whole(0, MAX_SIDE_PX)) | {"ShutterShape": _terms("RECTANGULAR")},
     },
     "size in millimetres": {
         "PixelSpacing": SPACING,
@@ -206,8 +207,7 @@ KEPT: dict[str, dict[str, Check]] = {
         "NominalScannedPixelSpacing": SPACING,
         "PixelAspectRatio": _whole(1, 10_000, most=2),
         "EstimatedRadiographicMagnificationFactor": _number(0.1, 10),
-        "DistanceSourceToDetector": _number(0, 10_000),
-        "DistanceSourceToPatient": _number(0, 10_000),
+        **dict.fromkeys(("DistanceSourceToDetector", "DistanceSourceToPatient"), _number(0, 10_000)),
         "FieldOfViewShape": _terms("RECTANGLE", "ROUND", "HEXAGONAL"),
         "FieldOfViewDimensions": _whole(1, 1_000, most=2),
         "FieldOfViewOrigin": _number(-10_000, 10_000, least=2, most=2),

@@ -11,11 +11,11 @@ from mammo.images.film import Film
 from mammo.images.guards import check_file_size
 from mammo.images.raster import RASTER_MAGIC, read_raster
 
-SUPPORTED = "DICOM, PNG (8 or 16 bit), JPEG (8 bit) or PGM"
-SUFFIXES = (".dcm", ".dicom", ".png", ".jpg", ".jpeg", ".pgm")
+SUPPORTED = "DICOM, PNG (8 or 16 bit), JPEG (8 bit), TIFF (8 to 16 bit) or PGM"
+SUFFIXES = (".dcm", ".dicom", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".pgm")
 UNSUPPORTED_MAGIC = {
-    b"II*\0": "TIFF",
-    b"MM\0*": "TIFF",
+    b"II+\0": "BigTIFF",
+    b"MM\0+": "BigTIFF",
     b"GIF8": "GIF",
     b"BM": "BMP",
     b"RIFF": "WebP or another RIFF",
@@ -33,8 +33,8 @@ MASK_SHARE = 0.995
 def read_film(path: Path) -> Film:
     """Decode one mammogram to what a viewer displays.
 
-    DICOM follows PS3.4 N.2: modality LUT, VOI LUT or first window, MONOCHROME1 inversion. PNG, JPEG and PGM run from
-    0 (black) to the top of their bit depth; EXIF rotation is honoured.
+    DICOM follows PS3.4 N.2: modality LUT, VOI LUT or first window, MONOCHROME1 inversion; `display_rules` lists each attribute.
+    PNG, JPEG, TIFF and PGM run from 0 (black) to the top of their bit depth; EXIF rotation is honoured.
 
     Raises:
         ImageError: The file is missing, empty, of another kind, damaged, too large, in colour (DICOM), of several
@@ -42,9 +42,10 @@ def read_film(path: Path) -> Film:
     """
     if _is_dicom(path):
         display, stored = read_dicom(path)
-        return Film(as_displayed(stored, display), display.bits_stored)
-    pixels, bits = read_raster(path)
-    return Film(full_range(pixels), bits)
+        pixels = as_displayed(stored, display)
+        return Film(pixels, display.bits_stored, display.remarks, display.laterality, display.for_processing)
+    raster = read_raster(path)
+    return Film(full_range(raster.pixels, raster.bits), raster.bits, raster.remarks)
 
 
 def read_pixels(path: Path) -> np.ndarray:
@@ -53,7 +54,7 @@ def read_pixels(path: Path) -> np.ndarray:
     Raises:
         ImageError: As for `read_film`.
     """
-    return read_dicom(path)[1] if _is_dicom(path) else read_raster(path)[0]
+    return read_dicom(path)[1] if _is_dicom(path) else read_raster(path).pixels
 
 
 def looks_like_mask(pixels: np.ndarray) -> bool:
@@ -77,21 +78,14 @@ def mask_from(pixels: np.ndarray) -> np.ndarray:
     return pixels > (low + high) / 2 if low < high else pixels > 0
 
 
-def looks_like_image(path: Path) -> bool:
-    """Tell whether a file is one that `read_film` would try, by content or else by its ending (so that damaged ones are told).
-
-    Raises:
-        ImageError: It is empty, too large or may not be read.
-    """
-    if path.suffix.lower() in SUFFIXES:
-        return True
-    start = start_of(path)
-    return start.startswith(RASTER_MAGIC) or looks_like_dicom(start)
+def looks_like_raster(start: bytes) -> bool:
+    """Tell from a file's first 132 bytes whether it is a PNG, JPEG, TIFF or PGM file, and no DICOM file with a TIFF's preamble."""
+    return start.startswith(RASTER_MAGIC) and start[128:132] != b"DICM"
 
 
 def _is_dicom(path: Path) -> bool:
     start = start_of(path)
-    if start.startswith(RASTER_MAGIC):
+    if looks_like_raster(start):
         return False
     if looks_like_dicom(start):
         return True

@@ -5,6 +5,7 @@ No message carries header text: names, ids and dates stay in the file.
 
 import logging
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,10 @@ from pydicom.pixels import get_decoder, pixel_array
 
 from mammo.errors import ImageError
 from mammo.images.codestream import codestream_size, rle_lengths
-from mammo.images.dicom_header import DISPLAY_KEYWORDS, display_of, whole_number
+from mammo.images.dicom_header import display_of, whole_number
 from mammo.images.dicom_walk import DEFLATED, check_structure
 from mammo.images.display import Display
+from mammo.images.display_rules import READ
 from mammo.images.guards import DECODER_FAULTS, check_ratio, check_size
 
 log = logging.getLogger(__name__)
@@ -51,7 +53,8 @@ DECODERS: dict[str, tuple[tuple[str, ...], str]] = {
 }
 READERS_THAT_LOG = ("pydicom", "pylibjpeg", "openjpeg", "libjpeg")
 MOST_PADDING = 8  # PS3.5 G.3.1 pads a segment with one zero byte at most; some writers do with more
-LAYOUT_KEYWORDS = ("Rows", "Columns", "SamplesPerPixel", "NumberOfFrames", "BitsAllocated", "HighBit", "PixelData")
+MOST_TRAILING = 2**16  # zero bytes after the pixels, at most; others must be fewer than a row, or Rows may be wrong
+CELLS = (*NATIVE, uids.RLELossless)  # whose pixels are cells of BitsAllocated, so that HighBit has a meaning
 
 
 def looks_like_dicom(start: bytes) -> bool:
@@ -76,23 +79,40 @@ def read_dicom(path: Path) -> tuple[Display, np.ndarray]:
         syntax = _known_name(_syntax(dataset))
     except HEADER_FAULTS as error:
         raise ImageError(f"{path}: damaged DICOM header ({type(error).__name__}); fetch the file again") from error
+    with_end, display = _without_end(dataset, display, path)
     try:
-        stored = pixel_array(dataset, raw=True, decoding_plugin=decoder)
+        stored = pixel_array(with_end, raw=True, decoding_plugin=decoder, correct_unused_bits=False)
     except HEADER_FAULTS as error:
         raise ImageError(f"{path}: damaged {syntax} pixel data ({type(error).__name__}); fetch the file again") from error
     if stored.shape != (dataset.Rows, dataset.Columns):
         raise ImageError(f"{path}: expected {dataset.Rows} rows × {dataset.Columns} columns of gray pixels, got an array of {stored.shape}")
-    return display, _image_bits(stored, display.bits_stored)
+    return display, _image_bits(stored, display.bits_stored, display.high_bit)
 
 
-def _image_bits(stored: np.ndarray, bits: int) -> np.ndarray:
-    """Clear what stands above BitsStored, such as an overlay (PS3.5 8.1.1), and fill it with the sign where there is one."""
-    spare = 8 * stored.itemsize - bits
+def _image_bits(stored: np.ndarray, bits: int, high_bit: int) -> np.ndarray:
+    """Clear what lies outside BitsStored, such as an overlay (PS3.5 8.1.1), and fill it with the sign where there is one."""
+    above, spare = 8 * stored.itemsize - 1 - high_bit, 8 * stored.itemsize - bits
     signed = stored.dtype.kind == "i"
     low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
-    if not spare or (stored.min() >= low and stored.max() <= high):
+    if not spare or (above == spare and stored.min() >= low and stored.max() <= high):
         return stored
-    return (stored << spare) >> spare
+    return (stored << above) >> spare
+
+
+def _without_end(dataset: Dataset, display: Display, path: Path) -> tuple[Dataset, Display]:
+    """Cut off what follows the last pixel of raw pixel data, and remark it."""
+    if _syntax(dataset) not in NATIVE:
+        if display.high_bit != display.bits_stored - 1 and _syntax(dataset) not in CELLS:
+            raise ImageError(
+                f"{path}: expected HighBit {display.bits_stored - 1} for BitsStored {display.bits_stored} in compressed pixel data "
+                f"(PS3.5 8.1.1), got {display.high_bit}; fetch the file again"
+            )
+        return dataset, display
+    expected = int(dataset.Rows) * int(dataset.Columns) * (int(dataset.BitsAllocated) // 8)
+    if len(dataset.PixelData) <= expected + expected % 2:
+        return dataset, display
+    dataset.PixelData = dataset.PixelData[: expected + expected % 2]
+    return dataset, replace(display, remarks=(*display.remarks, "trailing_bytes"))
 
 
 class _Withheld(logging.Handler):
@@ -117,7 +137,7 @@ def _read_dataset(path: Path) -> Dataset:
         if check_structure(path) != DEFLATED and _parser_would_inflate(path):
             raise ImageError(f"{path}: hides deflated content; the file is damaged, or meant to do harm: leave it out")
         # Only what decoding and display need is read: names and ids never enter memory.
-        dataset = dcmread(path, force=True, specific_tags=[*LAYOUT_KEYWORDS, *DISPLAY_KEYWORDS])
+        dataset = dcmread(path, force=True, specific_tags=list(READ))
         if "TransferSyntaxUID" not in dataset.file_meta:
             implicit, little = dataset.original_encoding
             explicit = uids.ExplicitVRLittleEndian if little else uids.ExplicitVRBigEndian
@@ -155,7 +175,7 @@ def _checked_decoder(dataset: Dataset, path: Path) -> str:
         raise ImageError(f"{path}: expected one gray sample per pixel, got SamplesPerPixel {samples}; colour DICOM is not read")
     syntax = _syntax(dataset)
     if syntax in NATIVE:
-        _check_length(path, len(dataset.PixelData), height, width, allocated // 8)
+        _check_length(path, dataset.PixelData, height, width, allocated // 8)
         return ""
     decoder = _available_decoder(syntax, path)
     check_ratio(path, height * width * (allocated // 8), len(dataset.PixelData))
@@ -170,10 +190,11 @@ def _checked_decoder(dataset: Dataset, path: Path) -> str:
     return decoder
 
 
-def _check_length(path: Path, length: int, height: int, width: int, bytes_each: int) -> None:
-    """Raw pixel data has exactly the header's number of bytes, plus one where that is odd (PS3.5 8.1.1)."""
-    expected = height * width * bytes_each
-    if not expected <= length <= expected + expected % 2:
+def _check_length(path: Path, data: bytes, height: int, width: int, bytes_each: int) -> None:
+    """Raw pixel data has the header's number of bytes, or a few more, which older writers padded it with (PS3.5 8.1.1)."""
+    expected, length = height * width * bytes_each, len(data)
+    more = length - expected
+    if more < 0 or (more >= max(2, width * bytes_each) and (more > MOST_TRAILING or any(data[expected:]))):
         raise ImageError(
             f"{path}: its header says {width} × {height} pixels of {bytes_each} bytes, {expected} bytes in all, "
             f"but its pixel data has {length}; fetch it again"

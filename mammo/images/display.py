@@ -5,6 +5,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from mammo.images.film import HeaderSide
+
 WHITE = 65535
 WindowFunction = Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"]
 WINDOW_FUNCTIONS: tuple[WindowFunction, ...] = get_args(WindowFunction)
@@ -30,13 +32,33 @@ class Window:
 
 @dataclass(frozen=True)
 class Display:
-    """How stored values become displayed ones; `voi` None shows the full nominal range."""
+    """How stored values become displayed ones, and what else the header says of the film.
+
+    Attributes:
+        bits_stored: Bits of a pixel that hold the image.
+        high_bit: The highest of them.
+        signed: Whether stored values are in two's complement.
+        inverted: Whether white and black are swapped.
+        modality: A table, or (slope, intercept).
+        voi: A table or a window; None shows the full nominal range.
+        padding: Two stored values; what lies between them, ends included, is no part of the image.
+        shutter: (first row, last row, first column, last column) that are shown, counted from 1.
+        laterality: Of the breast.
+        for_processing: Whether these are raw detector values.
+        remarks: Keys of `remarks.REMARKS`.
+    """
 
     bits_stored: int
+    high_bit: int
     signed: bool
     inverted: bool
     modality: Table | tuple[float, float] | None
     voi: Table | Window | None
+    padding: tuple[int, int] | None = None
+    shutter: tuple[int, int, int, int] | None = None
+    laterality: HeaderSide = ""
+    for_processing: bool = False
+    remarks: tuple[str, ...] = ()
 
 
 def as_displayed(stored: np.ndarray, display: Display) -> np.ndarray:
@@ -55,14 +77,48 @@ def as_displayed(stored: np.ndarray, display: Display) -> np.ndarray:
     every_value = np.arange(np.iinfo(unsigned).max + 1, dtype=unsigned)
     shown = _shares_of_white(every_value.view(stored.dtype).astype(np.float64), display)
     table = np.rint(shown * WHITE).astype(np.uint16)
+    if display.padding is not None:
+        _blacken_padding(table, stored, display.padding)
     if stored.dtype == np.uint16 and np.array_equal(table, every_value):
-        return np.ascontiguousarray(stored)
-    return np.take(table, np.ascontiguousarray(stored).view(unsigned))
+        shown_pixels = np.ascontiguousarray(stored)
+    else:
+        shown_pixels = np.take(table, np.ascontiguousarray(stored).view(unsigned))
+    return shown_pixels if display.shutter is None else _behind_shutter(shown_pixels, display.shutter)
 
 
-def full_range(pixels: np.ndarray) -> np.ndarray:
-    """Scale uint8 to uint16 (255 becomes 65535); uint16 stays."""
-    return pixels.astype(np.uint16) * 257 if pixels.dtype == np.uint8 else pixels
+def _blacken_padding(table: np.ndarray, stored: np.ndarray, padding: tuple[int, int]) -> None:
+    """Show padding as dark as the darkest pixel of the image (PS3.3 C.7.5.1.1.2), so that nothing takes it for tissue or for air that
+    is darker than the film's own.
+
+    Args:
+        table: uint16, what each stored value is shown as, by its unsigned form; changed in place.
+        stored: [height, width].
+        padding: The two ends of the range, which a writer may have put down as unsigned where pixels are signed.
+    """
+    bits = 8 * stored.itemsize
+    ends = np.array([value % 2**bits for value in padding], dtype=np.dtype(f"u{stored.itemsize}")).view(stored.dtype)
+    values = np.arange(len(table), dtype=np.dtype(f"u{stored.itemsize}")).view(stored.dtype)
+    padded = (values >= ends.min()) & (values <= ends.max())
+    used = np.zeros(len(table), dtype=bool)
+    used[np.ascontiguousarray(stored).view(np.dtype(f"u{stored.itemsize}")).reshape(-1)] = True
+    image = table[used & ~padded]
+    table[padded] = image.min() if len(image) else 0
+
+
+def _behind_shutter(pixels: np.ndarray, shutter: tuple[int, int, int, int]) -> np.ndarray:
+    top, bottom, left, right = shutter
+    inside = (slice(max(0, top - 1), max(0, bottom)), slice(max(0, left - 1), max(0, right)))
+    kept = np.zeros_like(pixels)
+    kept[inside] = pixels[inside]
+    return kept
+
+
+def full_range(pixels: np.ndarray, bits: int) -> np.ndarray:
+    """Scale uint8 or uint16 pixels of some bits to uint16, so that their highest possible value becomes 65535."""
+    if bits == 16:
+        return pixels
+    every_value = np.arange(2**bits, dtype=np.float64) * (WHITE / (2**bits - 1))
+    return np.take(np.rint(every_value).astype(np.uint16), pixels)
 
 
 def _shares_of_white(values: np.ndarray, display: Display) -> np.ndarray:

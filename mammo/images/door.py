@@ -36,7 +36,7 @@ def read_untrusted_film(path: Path, *, limits: Limits = DEFAULT_LIMITS) -> Film:
         ImageError: As for `read_film`, or the process died, took too long or needed too much. One line.
     """
     answer = _ask("film", path, limits)
-    return Film(_array(answer), answer.bits)
+    return Film(_array(answer), answer.bits, answer.remarks, answer.laterality, answer.for_processing)
 
 
 def read_untrusted_pixels(path: Path, *, limits: Limits = DEFAULT_LIMITS) -> np.ndarray:

@@ -11,13 +11,15 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from mammo.images.door_wire import DONE, LENGTH_BYTES, MAX_FRAME_BYTES, READY, framed, unframed
 from mammo.images.door_worker import EXIT_OUT_OF_MEMORY
+from mammo.images.film import HeaderSide
 from mammo.images.guards import MAX_PIXELS, MAX_SIDE_PX
+from mammo.images.remarks import REMARKS
 
 START_SECONDS = 120.0  # an interpreter and its imports, on a machine that is busy with other things
 PIPE_BYTES = 2**20
@@ -55,6 +57,9 @@ class Answer:
     text: str = ""
     uid: str = ""
     bits: int = 0
+    remarks: tuple[str, ...] = ()
+    laterality: HeaderSide = ""
+    for_processing: bool = False
     pixels: np.ndarray | None = None
 
 
@@ -138,11 +143,18 @@ class Process:
         bits = message.get("bits", 0)
         if not all(isinstance(word, str) for word in (end, text, uid)) or type(bits) is not int or not 0 <= bits <= 16:
             raise EndedError("it answered nonsense")
+        remarks, side = message.get("remarks", []), message.get("laterality", "")
+        if (
+            not isinstance(remarks, list)
+            or not all(isinstance(key, str) and key in REMARKS for key in remarks)
+            or side not in get_args(HeaderSide)
+        ):
+            raise EndedError("it answered nonsense")
         pixels = None
         if end == DONE and DTYPES[operation]:
             pixels = _empty(message, operation)
             self._receive(pixels.reshape(-1).view(np.uint8).data, deadline, seconds)
-        return Answer(end, text, uid, bits, pixels)
+        return Answer(end, text, uid, bits, tuple(remarks), side, message.get("for_processing") is True, pixels)
 
     def _message(self, deadline: float, seconds: float) -> dict[str, Any]:
         head = bytearray(LENGTH_BYTES)

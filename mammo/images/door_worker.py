@@ -51,7 +51,8 @@ def main(limits: dict[str, Any]) -> None:
 
 def _film(path: Path) -> Answer:
     film = read_film(path)
-    return {"bits": film.bits}, film.pixels
+    said = {"remarks": list(film.remarks), "laterality": film.laterality, "for_processing": film.for_processing}
+    return {"bits": film.bits, **said}, film.pixels
 
 
 def _pixels(path: Path) -> Answer:

@@ -132,7 +132,8 @@ def test_deep_colour_png_raises(tmp_path: Path) -> None:
     [
         (b"", "the file is empty"),
         (b"hello, this is no image at all" * 9, "expected DICOM, PNG .* or PGM, got a file of unknown kind"),
-        (b"II*\0" + bytes(500), "got a TIFF file"),
+        (b"II*\0" + bytes(500), "damaged or cut short"),
+        (b"II+\0" + bytes(500), "got a BigTIFF file"),
         (b"GIF89a" + bytes(500), "got a GIF file"),
         (b"\x08\x00\x05\x00" + b"\x07" * 300, "damaged|without pixel data|expected PhotometricInterpretation"),
     ],

@@ -73,10 +73,20 @@ def element(keyword: str, vr: str, value: Any) -> DataElement:
     return DataElement(tag_for_keyword(keyword) or 0, vr, value, validation_mode=config.IGNORE)
 
 
+# A film is refused where these hold anything but their own terms.
+DISPLAYED = ("PresentationLUTShape", "ShutterShape")
+
+
 def fill_with_secrets(dataset: Dataset, *, deep: int = 2) -> None:
     """Put a secret into every element of the dictionary that the film does not need, in nested items too."""
     for tag, (vr, _, _, retired, keyword) in DicomDictionary.items():
-        if keyword in dataset or not keyword or tag >> 16 in (0x0000, 0x0002, 0x0028, 0x7FE0, 0xFFFE) or (retired and vr == "SQ"):
+        if (
+            keyword in DISPLAYED
+            or keyword in dataset
+            or not keyword
+            or tag >> 16 in (0x0000, 0x0002, 0x0028, 0x7FE0, 0xFFFE)
+            or (retired and vr == "SQ")
+        ):
             continue
         if vr in TEXT_VRS:
             dataset.add(element(keyword, vr, "SECRET"))
@@ -225,7 +235,15 @@ FILMS: dict[str, Callable[[], FileDataset]] = {
     "8 bits, odd length": lambda: mammogram(ramp(41, 31, 255).astype(np.uint8), bits=8),
     "16 bits": lambda: mammogram(ramp(top=65535), bits=16),
     "windows": lambda: mammogram(WindowCenter=["2000", "900.5"], WindowWidth=["1500", "12"], VOILUTFunction="SIGMOID"),
-    "no width": lambda: mammogram(WindowCenter="2000", WindowWidth="0"),
+    "padding": lambda: mammogram(PixelPaddingValue=0),
+    "shutter": lambda: mammogram(
+        ShutterShape="RECTANGULAR",
+        ShutterLeftVerticalEdge="3",
+        ShutterRightVerticalEdge="20",
+        ShutterUpperHorizontalEdge="5",
+        ShutterLowerHorizontalEdge="30",
+    ),
+    "contradicting shape": lambda: mammogram(PresentationLUTShape="INVERSE"),
     "rescale": lambda: mammogram(RescaleSlope="-2.5", RescaleIntercept="17", WindowCenter="-3000", WindowWidth="4000"),
     "VOI LUT": lambda: mammogram(VOILUTSequence=tables([3000, 500, 12], np.linspace(0, 4095, 3000) ** 2 / 4095)),
     "VOI LUT below zero": lambda: mammogram(

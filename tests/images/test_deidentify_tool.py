@@ -105,7 +105,7 @@ def test_folder_is_copied_and_the_rest_is_told(tmp_path: Path) -> None:
     assert "not DICOM: 'in/notes.txt'" in done.stdout
     assert "A person must look at each copy" in done.stdout
     rows = rows_of(done.stdout)
-    assert (rows["written"], rows["refused"], rows["not DICOM, passed by"]) == ("2", "0", "1")
+    assert (rows["written"], rows["refused"], rows["not DICOM, skipped"]) == ("2", "0", "1")
     assert rows["warning: header says that text is burned in"] == "1"
     assert "SECRET" not in done.stdout + done.stderr
     written = [path.relative_to(tmp_path / "out").parts for path in sorted((tmp_path / "out").rglob("*")) if path.is_file()]
@@ -161,7 +161,7 @@ def test_wrong_places_are_refused_in_one_line(tmp_path: Path) -> None:
         (("in", "--out", "out", "--mapping", "in/a.dcm"), "--mapping in/a.dcm: expected a file that is not there yet"),
         (("in", "--out", "out", "--mapping", "k", "--key", "k"), "--mapping k: expected a file that is not there yet"),
         (("absent", "--out", "out"), "absent: there is no such file or folder"),
-        (("text", "--out", "out"), "text: expected DICOM files, found none among 1 files"),
+        (("text", "--out", "out"), "text: expected DICOM images, found none among 1 files"),
         (("in", "--out", "out", "--key", "short"), "short: expected a key file of at least 32 bytes"),
         (("in",), "the following arguments are required: --out"),
         (("in", "--out", "/dev/null/out"), "/dev/null/out"),

@@ -11,6 +11,7 @@ from pydicom import Dataset, Sequence
 from pydicom.dataelem import DataElement
 from pydicom.dataset import FileDataset
 from pydicom.pixels import get_encoder
+from pydicom.tag import Tag
 
 from mammo.errors import ImageError
 from mammo.images.decode import read_film, read_pixels
@@ -69,20 +70,53 @@ def test_window_of_width_one_is_a_step(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "window",
+    ("elements", "words"),
     [
-        {"WindowCenter": "2048", "WindowWidth": "0"},
-        {"WindowCenter": "2048", "WindowWidth": "0.5"},
-        {"WindowCenter": "2048", "WindowWidth": "-5", "VOILUTFunction": "SIGMOID"},
-        {"WindowCenter": "2048"},
-        {"WindowWidth": "100"},
-        {"WindowCenter": "2048", "WindowWidth": ""},
-        {"WindowCenter": "2048", "WindowWidth": "100", "VOILUTFunction": "CUBIC"},
+        ({"WindowCenter": "2048", "WindowWidth": "0"}, "expected a WindowWidth at least 1"),
+        ({"WindowCenter": "2048", "WindowWidth": "0.5"}, "expected a WindowWidth at least 1"),
+        ({"WindowCenter": "2048", "WindowWidth": "-5", "VOILUTFunction": "SIGMOID"}, "expected a WindowWidth above 0"),
+        ({"WindowCenter": "2048"}, "as many numbers in WindowCenter as in WindowWidth, got 1 and 0"),
+        ({"WindowWidth": "100"}, "as many numbers in WindowCenter as in WindowWidth, got 0 and 1"),
+        ({"WindowCenter": "2048", "WindowWidth": ""}, "as many numbers in WindowCenter as in WindowWidth, got 1 and 0"),
+        ({"WindowCenter": ["2048", "5"], "WindowWidth": "100"}, "as many numbers in WindowCenter as in WindowWidth, got 2 and 1"),
+        ({"WindowCenter": "2048", "WindowWidth": "100", "VOILUTFunction": "CUBIC"}, "expected VOILUTFunction LINEAR"),
+        ({"RescaleSlope": "2"}, "RescaleSlope and RescaleIntercept belong together"),
+        ({"RescaleIntercept": "2"}, "RescaleSlope and RescaleIntercept belong together"),
+        ({"PixelPaddingRangeLimit": 7}, "PixelPaddingRangeLimit without a PixelPaddingValue"),
+        ({"kind": "MONOCHROME1", "PresentationLUTShape": "IDENTITY"}, "IDENTITY contradicts PhotometricInterpretation MONOCHROME1"),
+        ({"PresentationLUTShape": "LIN OD"}, "expected PresentationLUTShape IDENTITY or INVERSE"),
+        ({"PixelRepresentation": 2}, "expected PixelRepresentation 0 or 1, got 2"),
+        ({"ShutterShape": "CIRCULAR"}, "ShutterShape is not RECTANGULAR"),
+        ({"ShutterShape": "RECTANGULAR"}, "ShutterShape lacks an edge"),
+        ({"PixelSpacing": ["0.1", "0.2"]}, "pixels are not square .PixelSpacing."),
+        ({"PixelAspectRatio": ["2", "1"]}, "pixels are not square .PixelAspectRatio."),
+        ({"QualityControlImage": "YES"}, "quality-control image"),
     ],
 )
-def test_senseless_window_counts_as_absent(tmp_path: Path, window: dict[str, Any]) -> None:
-    plain = as_film(film_dataset(ramp()), tmp_path)
-    assert np.array_equal(as_film(film_dataset(ramp(), **window), tmp_path), plain)
+def test_what_makes_no_sense_is_refused_by_name(tmp_path: Path, elements: dict[str, Any], words: str) -> None:
+    with pytest.raises(ImageError, match=rf"film\.dcm: .*{words}"):
+        as_film(film_dataset(ramp(), **elements), tmp_path)
+
+
+@pytest.mark.parametrize("keyword", ["WindowCenter", "WindowWidth", "RescaleSlope", "RescaleIntercept", "PixelSpacing"])
+@pytest.mark.parametrize("text", [b"12,5 ", b"NaN ", b"inf ", b"wide", b"1E999 "])
+def test_number_that_cannot_be_read_is_refused_by_name(tmp_path: Path, keyword: str, text: bytes) -> None:
+    both = {"WindowCenter": "7777", "WindowWidth": "7777", "RescaleSlope": "7777", "RescaleIntercept": "7777"}
+    elements = {**both, "PixelSpacing": ["7777", "7777"]}
+    path = saved(film_dataset(ramp(), **elements), tmp_path / "film.dcm")
+    text += b" " * (len(text) % 2)
+    content = bytearray(path.read_bytes())
+    at = content.index(tag_bytes(keyword)) + 6
+    end = at + 2 + int.from_bytes(content[at : at + 2], "little")
+    content[at:end] = len(text).to_bytes(2, "little") + text
+    path.write_bytes(content)
+    with pytest.raises(ImageError, match=rf"film\.dcm: .*{keyword}"):
+        read_film(path)
+
+
+def tag_bytes(keyword: str) -> bytes:
+    tag = Tag(keyword)
+    return struct.pack("<HH", tag.group, tag.elem)
 
 
 def test_first_of_several_windows_counts(tmp_path: Path) -> None:

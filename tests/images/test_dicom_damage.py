@@ -33,7 +33,8 @@ REFUSED = {
     "palette": ({"PhotometricInterpretation": "PALETTE COLOR"}, "expected PhotometricInterpretation MONOCHROME1"),
     "wide": ({"BitsAllocated": 32}, "got BitsAllocated 32"),
     "too many bits": ({"BitsStored": 17}, "BitsStored 17"),
-    "high bit": ({"HighBit": 15}, "expected HighBit 11"),
+    "low high bit": ({"HighBit": 10}, "HighBit 10 does not fit BitsStored 12 and BitsAllocated 16: expected 11 to 15"),
+    "high high bit": ({"HighBit": 16}, "HighBit 16 does not fit"),
     "flat rescale": ({"RescaleSlope": "0", "RescaleIntercept": "5"}, "RescaleSlope is 0"),
 }
 

@@ -36,7 +36,8 @@ KINDS = {
     "structure": r"damaged (or cut-short )?DICOM file",
     "pixel data": r"damaged .* pixel data|its compressed data|its pixel data has|an array of",
     "bounds": r"more than the \d+ per side|would become|an image has at least one|the file is empty|grows past",
-    "header": r"DICOM header|expected|is missing|needs a decoder|transfer syntax|RescaleSlope|without pixel data|LUT",
+    "header": r"DICOM header|expected|is missing|needs a decoder|transfer syntax|RescaleSlope|without pixel data|LUT|HighBit"
+    r"|RescaleIntercept|not square|PixelPadding|Shutter|quality-control|lie elsewhere|functional groups",
 }
 
 

@@ -54,7 +54,8 @@ def test_key_is_short_stable_and_depends_on_every_setting() -> None:
         {"context": 3},
         {"margin": 1.1},
         {"intensity": "percentile"},
-        {"version": 2},
+        {"version": 3},
+        {"raw_films": "accept"},
     ]
     keys = {film_settings(**change).key for change in changes}
     assert len(keys) == len(changes)
@@ -218,7 +219,7 @@ def test_version_counts_every_change_of_pixels() -> None:
     """Stores of an older version would be taken for current ones: who changes these means raises `PreprocessSettings.version`."""
     film = prepare_film(film_with_lesion(), film_settings(intensity="percentile")).pixels
     lesion = prepare_lesions(film_with_lesion(), [LESION], lesion_settings(intensity="percentile", margin=1.3))[0].pixels
-    assert film_settings().version == 1
+    assert film_settings().version == 2
     np.testing.assert_allclose(
         sixteenths(film),
         [[20796, 16036, 4806, 0], [24194, 36328, 24276, 2819], [24954, 25022, 22627, 2851], [19643, 15249, 4937, 0]],
