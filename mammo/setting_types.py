@@ -1,5 +1,6 @@
 """What settings are made of: ranges, names, the rule of an operating point, and groups that take no unknown key."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt
@@ -9,8 +10,23 @@ Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Size = tuple[PositiveInt, PositiveInt]
 Task = Literal["lesion", "image", "breast"]
+LesionType = Literal["mass", "calcification", "asymmetry", "architectural_distortion", "other"]
 LevelScore = Literal["max", "mean", "noisy_or"]
 CalibrationMethod = Literal["temperature", "isotonic", "none"]
+
+
+def _at_home(value: object) -> object:
+    """`~` at a path's start as the home folder; nothing else is changed."""
+    if not isinstance(value, str | Path) or not str(value).startswith("~"):
+        return value
+    try:
+        return type(value)(str(Path(value).expanduser()))
+    except RuntimeError as error:
+        raise ValueError(f"there is no such home folder ({error}); give the path without ~") from None
+
+
+FilePath = Annotated[Path, BeforeValidator(_at_home)]
+HomePath = Annotated[str, BeforeValidator(_at_home)]
 
 
 class Strict(BaseModel):

@@ -5,7 +5,20 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
-from mammo.setting_types import CalibrationMethod, Fraction, LevelScore, NotNegative, Positive, Rule, Size, Strict, Task
+from mammo.setting_types import (
+    CalibrationMethod,
+    FilePath,
+    Fraction,
+    HomePath,
+    LesionType,
+    LevelScore,
+    NotNegative,
+    Positive,
+    Rule,
+    Size,
+    Strict,
+    Task,
+)
 
 
 class PhantomSettings(Strict):
@@ -23,13 +36,18 @@ class DataSettings(Strict):
     out of the other patients. With `untrusted`, films from strangers are decoded in a process of their own with limits; that
     changes no pixels and is no part of the store's key. `root` may be an archive (.zip, .tar, .tar.gz, …): it is unpacked below
     the store, once. `cluster` is the address of a Ray or Dask cluster that prepares films; the pixels are the same.
+
+    `raw_films: accept` takes DICOM FOR PROCESSING, raw detector values, which no viewer shows and networks do not expect.
+    `bad_images: exclude` lists films that cannot be read as exclusions and goes on. `doubtful: refuse` treats a film on which the breast
+    or the lesion's box is implausible like one that cannot be read; `warn` counts and lists them. `same_patients: differ` says that
+    patient ids that look like one person's in two spellings (`audit` lists them) are of different people.
     """
 
     kind: Literal["cbis_ddsm", "manifest", "phantom"] = "phantom"
-    root: Path | None = None
-    manifest: Path | None = None
+    root: FilePath | None = None
+    manifest: FilePath | None = None
     task: Task = "lesion"
-    lesion_types: Annotated[tuple[Literal["mass", "calcification"], ...], Field(min_length=1)] = ("mass", "calcification")
+    lesion_types: Annotated[tuple[LesionType, ...], Field(min_length=1)] = ("mass", "calcification")
     benign_without_callback: Literal["benign", "exclude"] = "benign"
     split: Literal["official", "official_clean", "manifest", "holdout"] = "holdout"
     split_seed: int = 0
@@ -41,8 +59,11 @@ class DataSettings(Strict):
     context: Annotated[float, Field(ge=1, le=10)] = 2.0
     margin: Annotated[float, Field(ge=1, le=3)] = 1.3
     intensity: Literal["percentile", "full"] = "percentile"
+    raw_films: Literal["refuse", "accept"] = "refuse"
     bad_images: Literal["refuse", "exclude"] = "refuse"
-    store: Path | None = None
+    doubtful: Literal["warn", "refuse"] = "warn"
+    same_patients: Literal["refuse", "differ"] = "refuse"
+    store: FilePath | None = None
     prepare_workers: Annotated[int, Field(ge=0)] = 0
     untrusted: bool = False
     cluster: str = ""
@@ -102,7 +123,7 @@ class ModelSettings(Strict):
     """
 
     backbone: str = "ResNet50_vd"
-    pretrained: str = "ssld"
+    pretrained: HomePath = "ssld"
     pretrained_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.4
     pooling: Literal["avg", "avg_max"] = "avg"
@@ -252,7 +273,7 @@ class EvaluationSettings(Strict):
 class Settings(Strict):
     """Everything that a run depends on."""
 
-    output: Path = Path("output")
+    output: FilePath = Path("output")
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     device: Literal["auto", "cpu", "gpu"] = "auto"
     data: DataSettings = DataSettings()

@@ -19,17 +19,21 @@ def main() -> None:
         arguments.override.append(f"data.cluster={arguments.cluster}")
     settings = read_settings(arguments)
     say_machine()
-    from mammo.prepare.contact_sheet import write_contact_sheet
+    from mammo.prepare.contact_sheet import doubtful_views, write_contact_sheet
+    from mammo.prepare.early import check_places
     from mammo.prepare.gather import gather_split, prepare_split
-    from mammo.report.text import show_exclusions
+    from mammo.report.text import show_exclusions, show_warnings
 
+    check_places(settings)
     prepared = prepare_split(settings, gather_split(settings), thorough=True)
     print(f"prepared: {len(prepared.entries)} views of {len(prepared.split.samples)} cases in {prepared.store.folder}")
     show_exclusions(prepared.split.samples.excluded)
-    if arguments.preview:
-        path = arguments.out or settings.output / "preview.png"
-        write_contact_sheet(prepared, path, count=arguments.preview, seed=settings.seed, phantom=settings.data.kind == "phantom")
-        print(f"contact sheet: {path}")
+    doubtful = len(doubtful_views(prepared))
+    if arguments.preview or doubtful:
+        path = arguments.out or settings.output / ("preview.png" if arguments.preview else "doubtful_films.png")
+        write_contact_sheet(prepared, path, count=arguments.preview or 0, seed=settings.seed, phantom=settings.data.kind == "phantom")
+        print(f"contact sheet: {path}" + (f", the {doubtful} doubtful views first, framed in orange" if doubtful else ""))
+    show_warnings(prepared.split.samples.warned)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from mammo.images.preprocess import PreprocessSettings
 from mammo.inference.judged import Judged
 from mammo.prepare.arrays import write_array
 from mammo.prepare.gather import prepare_split, wishes_of
-from mammo.prepare.index import Entry, write_line
+from mammo.prepare.index import Entry, Seen, write_line
 from mammo.prepare.stamps import stamp_file
 from mammo.report.write import write_report
 from mammo.runtime import peak_memory_mb
@@ -148,7 +148,7 @@ def _write_store(settings: Settings, split: Split) -> None:
     with (store / "index.jsonl").open("wb", buffering=0) as index:
         for wish in wishes_of(split.samples):
             name = hashlib.sha256(wish.film.encode()).hexdigest()[:40]
-            entry = Entry(f"{name[:2]}/{name}.npy", crc32, name, wish.box, wish.box, (stamp_file(Path(wish.film)),))
+            entry = Entry(f"{name[:2]}/{name}.npy", crc32, name, wish.box, wish.box, (stamp_file(Path(wish.film)),), Seen("left", "", ()))
             write_line(index, wish, entry, store / "index.jsonl")
             names.append(store / entry.file)
     _link(names, (store / "first.npy").read_bytes())

@@ -14,7 +14,7 @@ TISSUE_SHARE = 0.4  # of the way from air to Otsu's level: fat and skin are much
 OPENING = 0.04  # radius: letters and labels are thinner than twice this
 BAND = 0.07  # of the width: fog along the frame is narrower, the breast wider
 SKIN = 0.01  # the skin line fades into air
-RIM = 0.05  # how deep a white border reaches
+RIM = 0.05  # how deep a white border reaches; what is white to twice that depth is tissue, such as a pectoral muscle
 WHITE_SHARE = 0.95  # of the film's brightest value
 BORDER_LENGTH = 0.3  # of the shorter side
 THIN_RIM = 0.015  # how deep a border of any brightness reaches
@@ -95,9 +95,14 @@ def _film_border(small: np.ndarray, white: float) -> np.ndarray:
 
 
 def _white_rim(small: np.ndarray, white: float) -> np.ndarray:
-    """Near the film's brightest value, near the frame, and long: bright tissue at the frame is short."""
+    """Near the film's brightest value, near the frame, and long: bright tissue at the frame is short, or goes on further in."""
     candidate = (small >= WHITE_SHARE * white).astype(np.uint8)
     deep = max(1, round(RIM * max(small.shape)))
+    for turns in range(4):
+        side = np.rot90(candidate, turns)  # a view
+        goes_on: np.ndarray = np.asarray(side[: 2 * deep].all(axis=0))
+        goes_on[:deep] = goes_on[-deep:] = False  # where the other sides' borders run
+        side[:deep, goes_on] = 0
     candidate[deep:-deep, deep:-deep] = 0
     _, labels, stats, _ = cv2.connectedComponentsWithStats(candidate)
     lengths = stats[:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]].max(axis=1)

@@ -1,5 +1,7 @@
 """A decoded film and its lesion's box enter; what a network is shown of it leaves, as training and evaluation show it."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from mammo.errors import ImageError
@@ -33,7 +35,22 @@ class InputForm(Strict):
         return self.views, self.channels, *self.preprocess.image_size
 
 
-def network_input(film: Film, form: InputForm, *, box: Box | None = None) -> tuple[np.ndarray, np.ndarray]:
+@dataclass(frozen=True)
+class NetworkInput:
+    """What a network is shown of a film.
+
+    Attributes:
+        image: float32 [looks, views, channels, height, width].
+        present: bool [looks, views].
+        remarks: Keys of `remarks.REMARKS`, on the film, the breast and the box.
+    """
+
+    image: np.ndarray
+    present: np.ndarray
+    remarks: tuple[str, ...]
+
+
+def network_input(film: Film, form: InputForm, *, box: Box | None = None) -> NetworkInput:
     """Show one film to a network; of a network for breasts, it is the only view.
 
     Args:
@@ -41,23 +58,20 @@ def network_input(film: Film, form: InputForm, *, box: Box | None = None) -> tup
         form: What the network wants.
         box: The lesion's place in the film's pixels (x, y, width, height); needed by, and only for, a network for lesions.
 
-    Returns:
-        Image float32 [looks, views, channels, height, width], and present bool [looks, views].
-
     Raises:
-        ImageError: A network for lesions has no box, or it lies off the film.
+        ImageError: A network for lesions has no box, or it is none on this film; or the film is of raw detector values.
     """
     if form.preprocess.task == "lesion":
         if box is None:
             advice = "give --box x,y,width,height, or use a model of data.task=image"
             raise ImageError(f"this is a lesion model and needs to know where to look; {advice}")
-        pixels = prepare_lesions(film, [box], form.preprocess)[0].pixels
+        prepared = prepare_lesions(film, [box], form.preprocess)[0]
     else:
-        pixels = prepare_film(film, form.preprocess).pixels
-    unit, looks = to_unit(pixels), variants(form.test_time)
+        prepared = prepare_film(film, form.preprocess)
+    unit, looks = to_unit(prepared.pixels), variants(form.test_time)
     image = np.zeros((len(looks), *form.shape), np.float32)
     for number, variant in enumerate(looks):
         image[number, 0] = to_network(look(unit, form.preprocess.image_size, variant), form.channels)
     present = np.zeros((len(looks), form.views), bool)
     present[:, 0] = True
-    return image, present
+    return NetworkInput(image, present, prepared.remarks)

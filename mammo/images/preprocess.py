@@ -4,15 +4,17 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import cv2
 import numpy as np
 
-from mammo.errors import ImageError
-from mammo.images.breast import Breast, find_breast
+from mammo.errors import ImageError, WeightsError
+from mammo.images.breast import Breast, Side, find_breast
 from mammo.images.film import Film
-from mammo.images.geometry import Box, Geometry, Size, clip_box, fitted_size
+from mammo.images.geometry import Box, Geometry, Size, fitted_size
+from mammo.images.plausible import breast_remarks, checked_box
 from mammo.setting_types import Strict
 from mammo.settings import DataSettings
 
@@ -32,6 +34,7 @@ class PreprocessSettings(Strict):
         context: Side of a lesion crop over the longer side of its box.
         margin: What is stored beyond that, as a factor, so that augmentation can turn and shift.
         intensity: `percentile` stretches by the film's own breast tissue, `full` leaves the values.
+        raw_films: Whether raw detector values (DICOM FOR PROCESSING) are refused or accepted.
         version: Counts changes of this room that change pixels.
     """
 
@@ -40,13 +43,21 @@ class PreprocessSettings(Strict):
     context: float
     margin: float
     intensity: Literal["percentile", "full"]
-    version: int = 1
+    raw_films: Literal["refuse", "accept"] = "refuse"
+    version: int = 2
 
     @classmethod
     def from_data(cls, data: DataSettings) -> "PreprocessSettings":
         """Take over what the data settings say about pixels."""
         task: Literal["film", "lesion"] = "lesion" if data.task == "lesion" else "film"
-        return cls(task=task, image_size=data.image_size, context=data.context, margin=data.margin, intensity=data.intensity)
+        return cls(
+            task=task,
+            image_size=data.image_size,
+            context=data.context,
+            margin=data.margin,
+            intensity=data.intensity,
+            raw_films=data.raw_films,
+        )
 
     @property
     def stored_size(self) -> Size:
@@ -61,6 +72,20 @@ class PreprocessSettings(Strict):
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
+def check_version(settings: PreprocessSettings, where: Path, advice: str) -> None:
+    """Check that films are prepared as they were when a network learnt.
+
+    Raises:
+        WeightsError: Another version of this room prepared them, whose pixels may differ.
+    """
+    now = PreprocessSettings.model_fields["version"].default
+    if settings.version != now:
+        raise WeightsError(
+            f"{where}: its network learnt from films prepared by version {settings.version} of mammo's preparing, this is version {now}, "
+            f"and pixels may differ; {advice}"
+        )
+
+
 @dataclass(frozen=True)
 class Prepared:
     """One picture, ready for the store.
@@ -69,20 +94,26 @@ class Prepared:
         pixels: uint16 [height, width] of `stored_size`; the chest wall is on the left.
         geometry: From film pixels to stored pixels.
         box: The lesion in stored pixels, where one was given.
+        chest_wall: The side of the film from which the breast comes.
+        remarks: Keys of `remarks.REMARKS`: the film's own, and what is implausible about the breast or the box.
     """
 
     pixels: np.ndarray
     geometry: Geometry
     box: Box | None
+    chest_wall: Side
+    remarks: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class _Oriented:
-    """A film turned so that its chest wall is on the left."""
+    """A film turned so that its chest wall is on the left; `found` is the breast before that, `remarks` is of film and breast."""
 
     pixels: np.ndarray
     breast: Breast
     geometry: Geometry
+    found: Breast
+    remarks: tuple[str, ...]
 
 
 def prepare_film(film: Film, settings: PreprocessSettings, *, box: Box | None = None) -> Prepared:
@@ -97,10 +128,10 @@ def prepare_film(film: Film, settings: PreprocessSettings, *, box: Box | None = 
         box: A lesion (x, y, width, height) in film pixels; what of it lies off the film is cut away.
 
     Raises:
-        ImageError: The box lies wholly outside the film.
+        ImageError: The box is none (`plausible.checked_box`), or the film is of raw detector values and these are not accepted.
     """
-    inside = None if box is None else clip_box(box, _size(film.pixels))
-    oriented = _oriented(film.pixels)
+    oriented = _oriented(film, settings)
+    inside, remarks = (None, ()) if box is None else checked_box(box, _size(film.pixels), oriented.found)
     x, y, width, height = _with_margin(oriented.breast.box, _size(oriented.pixels))
     cropped = oriented.pixels[y : y + height, x : x + width]
     inner = fitted_size((height, width), settings.stored_size)
@@ -112,7 +143,8 @@ def prepare_film(film: Film, settings: PreprocessSettings, *, box: Box | None = 
     pixels[top : top + inner[0], : inner[1]] = np.where(kept > 0, picture, 0)
     geometry = oriented.geometry.then(Geometry.crop(_size(film.pixels), (x, y, width, height)))
     geometry = geometry.then(Geometry.letterbox((height, width), settings.stored_size, to_left=True))
-    return Prepared(pixels, geometry, None if inside is None else geometry.box(inside))
+    stored_box = None if inside is None else geometry.box(inside)
+    return Prepared(pixels, geometry, stored_box, oriented.found.chest_wall, (*oriented.remarks, *remarks))
 
 
 def prepare_lesions(film: Film, boxes: Sequence[Box], settings: PreprocessSettings) -> list[Prepared]:
@@ -127,14 +159,14 @@ def prepare_lesions(film: Film, boxes: Sequence[Box], settings: PreprocessSettin
         settings: Of task `lesion`.
 
     Raises:
-        ImageError: A box lies wholly outside the film.
+        ImageError: A box is none (`plausible.checked_box`), or the film is of raw detector values and these are not accepted.
     """
-    inside = [clip_box(box, _size(film.pixels)) for box in boxes]
-    if not inside:
+    if not boxes:
         return []
-    oriented = _oriented(film.pixels)
+    oriented = _oriented(film, settings)
+    checked = [checked_box(box, _size(film.pixels), oriented.found) for box in boxes]
     levels = _levels(oriented, settings)
-    return [_lesion(oriented, box, levels, settings) for box in inside]
+    return [_lesion(oriented, box, levels, settings, remarks) for box, remarks in checked]
 
 
 def centre_crop(pixels: np.ndarray, size: Size) -> np.ndarray:
@@ -150,12 +182,14 @@ def centre_crop(pixels: np.ndarray, size: Size) -> np.ndarray:
     return pixels[top : top + size[0], left : left + size[1]]
 
 
-def _lesion(oriented: _Oriented, box: Box, levels: tuple[int, int] | None, settings: PreprocessSettings) -> Prepared:
+def _lesion(
+    oriented: _Oriented, box: Box, levels: tuple[int, int] | None, settings: PreprocessSettings, remarks: tuple[str, ...]
+) -> Prepared:
     area = _crop_around(oriented.geometry.box(box), _size(oriented.pixels), settings)
     picture = _stretched(_resized(_reflected(oriented.pixels, area), settings.stored_size), levels)
     cropping = Geometry.crop(_size(oriented.pixels), area)
     geometry = oriented.geometry.then(cropping).then(Geometry.resize(cropping.target_size, settings.stored_size))
-    return Prepared(picture, geometry, geometry.box(box))
+    return Prepared(picture, geometry, geometry.box(box), oriented.found.chest_wall, (*oriented.remarks, *remarks))
 
 
 def _crop_around(box: Box, film_size: Size, settings: PreprocessSettings) -> tuple[int, int, int, int]:
@@ -180,13 +214,23 @@ def _mirrored(start: int, count: int, length: int) -> np.ndarray:
     return np.minimum(index, period - index) if length > 1 else np.zeros(count, dtype=np.int64)
 
 
-def _oriented(pixels: np.ndarray) -> _Oriented:
-    breast, size = find_breast(pixels), _size(pixels)
-    if breast.chest_wall == "left":
-        return _Oriented(pixels, breast, Geometry.identity(size))
+def _oriented(film: Film, settings: PreprocessSettings) -> _Oriented:
+    remarks = film.remarks
+    if film.for_processing:
+        if settings.raw_films == "refuse":
+            raise ImageError(
+                "is a raw FOR PROCESSING film, of detector values that no viewer shows; take the same film FOR PRESENTATION, or set "
+                "data.raw_films=accept where a network is to learn from raw films"
+            )
+        remarks = (*remarks, "for_processing")
+    pixels, size = film.pixels, _size(film.pixels)
+    found = find_breast(pixels)
+    remarks = (*remarks, *breast_remarks(found, pixels))
+    if found.chest_wall == "left":
+        return _Oriented(pixels, found, Geometry.identity(size), found, remarks)
     # Found again on the turned film: so a film and its mirror image come out the same to the last bit.
     turned = cv2.flip(pixels, 1)
-    return _Oriented(turned, find_breast(turned), Geometry.flip_horizontal(size))
+    return _Oriented(turned, find_breast(turned), Geometry.flip_horizontal(size), found, remarks)
 
 
 def _with_margin(box: tuple[int, int, int, int], size: Size) -> tuple[int, int, int, int]:

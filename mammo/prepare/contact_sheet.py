@@ -6,16 +6,24 @@ import cv2
 import numpy as np
 
 from mammo.errors import StoreError
+from mammo.prepare.doubts import is_doubtful, remarks_of
 from mammo.prepare.gather import PreparedSplit
 
 TILE_PX = 224
 COLUMNS = 6
 COLOURS = {0: (120, 200, 90), 1: (60, 60, 235)}  # BGR: green benign, red malignant
 CAPTION_PX = 18
+DOUBT = (0, 165, 255)  # orange
+MOST_DOUBTFUL = 120
+
+
+def doubtful_views(prepared: PreparedSplit) -> list[int]:
+    """The numbers of the views whose breast or box is implausible."""
+    return [number for number, keys in enumerate(remarks_of(prepared.split.samples, prepared.entries)) if is_doubtful(keys)]
 
 
 def write_contact_sheet(prepared: PreparedSplit, path: Path, *, count: int, seed: int = 0, phantom: bool = False) -> None:
-    """Draw some of the prepared views.
+    """Draw some of the prepared views; all of the doubtful ones, up to 120, come first, framed in orange, with what is doubtful.
 
     Args:
         prepared: The cases.
@@ -28,12 +36,16 @@ def write_contact_sheet(prepared: PreparedSplit, path: Path, *, count: int, seed
         StoreError: The file cannot be written.
     """
     views, cases = prepared.split.samples.views, prepared.split.samples.cases
-    numbers = _draw(cases["label"].to_numpy(int)[views["case"]], count, seed)
+    keys = remarks_of(prepared.split.samples, prepared.entries)
+    doubtful = doubtful_views(prepared)[:MOST_DOUBTFUL]
+    drawn = _draw(cases["label"].to_numpy(int)[views["case"]], count, seed)
+    numbers = [*doubtful, *(number for number in drawn if number not in doubtful)]
     tiles = []
     for number in numbers:
         entry, case = prepared.entries[number], cases.iloc[views["case"].iloc[number]]
         words = f"PHANTOM {case.case_id}" if phantom and "PHANTOM" not in case.case_id else str(case.case_id)
-        tiles.append(_tile(prepared.store.read(entry), entry.stored_box, int(case.label), words))
+        doubts = [key for key in keys[number] if is_doubtful((key,))]
+        tiles.append(_tile(prepared.store.read(entry), entry.stored_box, int(case.label), words, doubts))
     blank = np.zeros_like(tiles[0])
     rows = [tiles[start : start + COLUMNS] for start in range(0, len(tiles), COLUMNS)]
     columns = min(COLUMNS, len(tiles))
@@ -55,7 +67,7 @@ def _draw(labels: np.ndarray, count: int, seed: int) -> list[int]:
     return sorted(int(number) for number in drawn)
 
 
-def _tile(pixels: np.ndarray, box: tuple[float, float, float, float] | None, label: int, words: str) -> np.ndarray:
+def _tile(pixels: np.ndarray, box: tuple[float, float, float, float] | None, label: int, words: str, doubts: list[str]) -> np.ndarray:
     height, width = pixels.shape
     scale = TILE_PX / max(height, width)
     small = cv2.resize((pixels >> 8).astype(np.uint8), (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
@@ -67,4 +79,8 @@ def _tile(pixels: np.ndarray, box: tuple[float, float, float, float] | None, lab
     font = cv2.FONT_HERSHEY_SIMPLEX
     fitting = min(0.4, 0.4 * (TILE_PX - 6) / cv2.getTextSize(words, font, 0.4, 1)[0][0])
     cv2.putText(tile, words, (2, TILE_PX + 13), font, fitting, COLOURS[label], 1, cv2.LINE_AA)
+    for line, doubt in enumerate(doubts):
+        cv2.putText(tile, doubt.replace("_", " "), (4, 14 + 14 * line), font, 0.4, DOUBT, 1, cv2.LINE_AA)
+    if doubts:
+        cv2.rectangle(tile, (0, 0), (TILE_PX - 1, TILE_PX + CAPTION_PX - 1), DOUBT, 2)
     return tile

@@ -10,10 +10,11 @@ from mammo.errors import ImageError, MaskError, StoreError, in_one_line
 from mammo.images.decode import looks_like_mask, mask_from, start_of
 from mammo.images.film import Film
 from mammo.images.geometry import Box, box_of_mask
+from mammo.images.plausible import check_mask
 from mammo.images.preprocess import PreprocessSettings, prepare_film, prepare_lesions
 from mammo.images.readers import Readers, readers
 from mammo.prepare.arrays import write_array
-from mammo.prepare.index import Entry, Wish
+from mammo.prepare.index import Entry, Seen, Wish
 from mammo.prepare.stamps import FileStamp, looks_of, stamp_file
 
 ASPECT_TOLERANCE = 0.02  # masks within 2 % of their film's aspect ratio are scaled onto it; others are listed
@@ -78,7 +79,9 @@ def _make(
         if absent:
             raise ImageError(f"mask {', '.join(absent)} is not there; correct the column mask or leave it empty")
         before = [looks_of(Path(mask)) for mask in wish.masks]
-        box = wish.box or (_box_from_masks(wish.masks, film.pixels.shape, read) if wish.masks else None)
+        box, doubts = wish.box, tuple[str, ...]()
+        if box is None and wish.masks:
+            box, doubts = _box_from_masks(wish.masks, film.pixels.shape, read)
         stamps = (stamp, *(stamp_file(Path(mask), looks) for mask, looks in zip(wish.masks, before, strict=True)))
         if settings.task == "lesion":
             if box is None:
@@ -92,11 +95,19 @@ def _make(
     name = hashlib.sha256(repr(([stamp.sha256 for stamp in stamps], box)).encode()).hexdigest()[:40]
     file = f"{name[:2]}/{name}.npy"
     crc32 = write_array(folder / file, prepared.pixels)
-    return Made(wish, Entry(file, crc32, film_hash, box, prepared.box, stamps))
+    seen = Seen(prepared.chest_wall, film.laterality, (*prepared.remarks, *doubts))
+    return Made(wish, Entry(file, crc32, film_hash, box, prepared.box, stamps, seen))
 
 
-def _box_from_masks(masks: tuple[str, ...], film_size: tuple[int, ...], read: Readers) -> Box:
-    """Find the mask among the candidates by content, and its box in the film's pixels."""
+def _refuse_constant(masks: tuple[str, ...], read: Readers) -> None:
+    """Say of a single file that is all of one value that it outlines nothing."""
+    pixels = read.pixels(Path(masks[0])) if len(masks) == 1 else None
+    if pixels is not None and pixels.min() == pixels.max():
+        raise MaskError(f"{masks[0]}: the mask is empty: all its pixels are {int(pixels.min())}; correct it, or leave the column empty")
+
+
+def _box_from_masks(masks: tuple[str, ...], film_size: tuple[int, ...], read: Readers) -> tuple[Box, tuple[str, ...]]:
+    """Find the mask among the candidates by content; returns its box in the film's pixels, and what is doubtful about it."""
     found, broken = [], []
     for name in masks:
         try:
@@ -109,13 +120,16 @@ def _box_from_masks(masks: tuple[str, ...], film_size: tuple[int, ...], read: Re
     if not found and broken:
         raise ImageError(in_one_line("no mask can be read", broken))
     if not found:
+        _refuse_constant(masks, read)
         raise MaskError(f"none of {len(masks)} files is a mask (two values): {', '.join(masks)}")
     name, pixels = max(found, key=lambda pair: pair[1].size)
-    box = box_of_mask(mask_from(pixels))
+    mask = mask_from(pixels)
+    doubts = check_mask(name, pixels, mask)
+    box = box_of_mask(mask)
     if box is None:
         raise MaskError(f"{name}: the mask outlines nothing")
     height, width = pixels.shape[:2]
     across, down = film_size[1] / width, film_size[0] / height
     if abs(across / down - 1) > ASPECT_TOLERANCE:
         raise MaskError(f"{name}: mask of {width}×{height} px does not have the shape of its film, {film_size[1]}×{film_size[0]} px")
-    return (box[0] * across, box[1] * down, box[2] * across, box[3] * down)
+    return (box[0] * across, box[1] * down, box[2] * across, box[3] * down), doubts

@@ -26,6 +26,15 @@ class Wish:
 
 
 @dataclass(frozen=True)
+class Seen:
+    """What was seen while a film was prepared: the breast's side of the film, the header's laterality, and `remarks.REMARKS` keys."""
+
+    chest_wall: str
+    laterality: str
+    remarks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Entry:
     """A prepared array: its file, its checksum, its box (in its own pixels), and the hash of the film's pixels it came from."""
 
@@ -35,6 +44,7 @@ class Entry:
     film_box: Box | None
     stored_box: Box | None
     stamps: tuple[FileStamp, ...]
+    seen: Seen
 
 
 def read_index(path: Path) -> Iterator[tuple[Wish, Entry]]:
@@ -77,11 +87,11 @@ def write_all(index: BinaryIO, content: bytes, path: Path) -> None:
 def _parsed(both: Any) -> tuple[Wish, Entry]:
     wish, entry = both["wish"], both["entry"]
     boxes = {name: _box(entry[name]) for name in ("film_box", "stored_box")}
-    known = (
-        Wish(wish["film"], _box(wish["box"]), tuple(wish["masks"])),
-        Entry(**{**entry, **boxes, "stamps": tuple(FileStamp(**stamp) for stamp in entry["stamps"])}),
-    )
+    seen = entry["seen"]
+    parts = {"stamps": tuple(FileStamp(**stamp) for stamp in entry["stamps"]), "seen": Seen(**{**seen, "remarks": tuple(seen["remarks"])})}
+    known = (Wish(wish["film"], _box(wish["box"]), tuple(wish["masks"])), Entry(**{**entry, **boxes, **parts}))
     texts = (known[0].film, *known[0].masks, known[1].file, known[1].film_hash, *(stamp.path for stamp in known[1].stamps))
+    texts += (known[1].seen.chest_wall, known[1].seen.laterality, *known[1].seen.remarks)
     if not all(isinstance(text, str) for text in texts):
         raise TypeError("a name that is no text")
     hash(known)
