@@ -20,13 +20,16 @@ MOST_BYTES = 4 << 30  # ten million cases take about one
 MOST_ROWS, MOST_CELLS = 20_000_000, 300_000_000
 LONGEST_ROW = 4 << 20
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+SEPARATOR_LINE = re.compile(r"^\"?sep=([,;\t|])\"?\r?\n", re.IGNORECASE)  # for Excel alone, which obeys and hides it
+LONGEST_SEPARATOR_LINE = 16
 OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs"}
 
 
 def read_table(path: Path, expected: str, *, error: type[MammoError]) -> pd.DataFrame:
     """Read a CSV as text cells, empty where there is nothing. A byte order mark and Windows line ends are fine.
 
-    The line that each row begins on is kept in `attrs`, for messages: empty lines are passed by, and a cell may span several.
+    What spreadsheets leave behind is skipped: a first line `sep=,`, rows of empty cells, columns without a name and without content.
+    The line that each row begins on is kept in `attrs`, for messages: a cell may span several lines.
 
     Args:
         path: The file.
@@ -42,6 +45,8 @@ def read_table(path: Path, expected: str, *, error: type[MammoError]) -> pd.Data
     except FileNotFoundError:
         raise DataMissingError(f"{path}: there is no such file; expected {expected}") from None
     except UnicodeDecodeError as fault:
+        if path.open("rb").read(2) in (b"\xff\xfe", b"\xfe\xff"):
+            raise error(f'{path}: is UTF-16 text (Excel\'s "Unicode text"); save it as CSV UTF-8, with commas') from fault
         raise error(f"{path}: is not UTF-8 text ({fault.reason} at byte {fault.start}); save it as CSV UTF-8") from fault
     except UnicodeEncodeError as fault:
         raise error(f"{path}: has a name that this system's encoding lacks; use a UTF-8 locale, such as LC_ALL=C.UTF-8") from fault
@@ -118,26 +123,52 @@ def _read_rows(path: Path, error: type[MammoError]) -> tuple[list[str], list[lis
     with path.open(encoding="utf-8-sig", newline="") as file:
         if (size := os.fstat(file.fileno()).st_size) > MOST_BYTES:
             raise error(f"{path}: refused: {size} bytes; expected a table, of at most {MOST_BYTES}")
+        start = file.read(LONGEST_SEPARATOR_LINE)
+        named = SEPARATOR_LINE.match(start)
+        file.seek(0)
+        skipped = named[0].count("\n") if named else 0
+        for _ in range(skipped):
+            file.readline()
         text = _Rows(file)
-        reader = csv.reader(text, strict=True)
+        reader = csv.reader(text, strict=True, delimiter=named[1] if named else ",")
         names = next((row for row in _each(reader, text) if _is_row(row)), [])
-        _check_header([name.strip() for name in names], path, error)
+        named_columns = [name.strip() for name in names]
+        _check_header([name for name in named_columns if name] or named_columns[:1], path, error)
         most = min(MOST_ROWS, MOST_CELLS // max(1, len(names)))
-        rows, lines, begins = [], [], reader.line_num + 1
+        rows, lines, begins = [], [], reader.line_num + 1 + skipped
         for row in _each(reader, text):
+            while len(row) > len(names) and not row[-1].strip():
+                row.pop()
             if len(row) > len(names):
-                raise error(f"{path}: line {reader.line_num}: a row has more cells than the header, {len(row)} instead of {len(names)}")
+                raise error(
+                    f"{path}: line {reader.line_num + skipped}: a row has more cells than the header, {len(row)} instead of {len(names)}"
+                )
             if any("\0" in cell for cell in row):
-                raise error(f"{path}: line {reader.line_num}: a cell holds a NUL character; is it UTF-16? Save it as CSV UTF-8")
+                raise error(f"{path}: line {reader.line_num + skipped}: a cell holds a NUL character; is it UTF-16? Save it as CSV UTF-8")
             if _is_row(row):
                 rows.append(row)
                 lines.append(begins)
                 if len(rows) > most:
                     raise error(f"{path}: has more than {most} rows of {len(names)} columns; expected a table that fits in memory")
-            begins = reader.line_num + 1
+            begins = reader.line_num + 1 + skipped
     for row in rows:
         row += [""] * (len(names) - len(row))  # only now: two bytes may stand for a row of two thousand cells
-    return names, rows, lines
+    return _without_nameless(named_columns, rows, lines, path, error)
+
+
+def _without_nameless(
+    names: list[str], rows: list[list[str]], lines: list[int], path: Path, error: type[MammoError]
+) -> tuple[list[str], list[list[str]], list[int]]:
+    """Leave out columns that have neither name nor content, as spreadsheets write them for columns that were cleared."""
+    nameless = [number for number, name in enumerate(names) if not name]
+    if not nameless or nameless == [0] == list(range(len(names))):
+        return names, rows, lines
+    for number in nameless:
+        filled = next((line for row, line in zip(rows, lines, strict=True) if row[number].strip()), None)
+        if filled is not None:
+            raise error(f"{path}: column {number + 1} has no name, but content in line {filled}; name it, or empty it")
+    kept = [number for number, name in enumerate(names) if name]
+    return [names[number] for number in kept], [[row[number] for number in kept] for row in rows], lines
 
 
 class _Rows:
@@ -166,15 +197,15 @@ def _each(reader: Iterator[list[str]], text: _Rows) -> Iterator[list[str]]:
 
 
 def _is_row(row: list[str]) -> bool:
-    """Whether it is more than an empty line, or one of blanks."""
-    return len(row) > 1 or bool(row and (row[0] == "" or row[0].strip(" \t")))
+    """Whether any of its cells holds more than blanks; a quoted empty cell alone in its line counts too."""
+    return row == [""] or any(cell.strip(" \t") for cell in row)
 
 
 def _check_header(names: list[str], path: Path, error: type[MammoError]) -> None:
     repeated = sorted(name for name, times in Counter(names).items() if times > 1)
     if repeated:
         named = ", ".join(name if name and name.isprintable() else in_brief(name) for name in repeated[:MOST_FAULTS_SHOWN])
-        raise error(f"{path}: column {named} stands there more than once; keep one of each")
+        raise error(f"{path}: column {named} is there more than once; keep one of each")
     for sign, word in OTHER_SEPARATORS.items():
         if len(names) == 1 and sign in names[0]:
             raise error(f"{path}: its cells are separated by {word}; save it with commas")

@@ -227,14 +227,14 @@ def test_film_of_an_unknown_side_is_left_out_of_task_breast(tmp_path: Path) -> N
 
 def test_row_longer_than_the_header_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CaseError, match="more cells than the header"):
-        read_manifest(write_manifest(tmp_path, ["a.png,P1,1,"], head="image,patient_id,label\n"))
+        read_manifest(write_manifest(tmp_path, ["a.png,P1,1,x"], head="image,patient_id,label\n"))
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("image,patient_id,label\na.png,P1,1\na.png,P1,1\n", "line 3: the same row stands there a second time"),
-        ("image,patient_id,label,label\na.png,P1,1,0\n", "column label stands there more than once"),
+        ("image,patient_id,label\na.png,P1,1\na.png,P1,1\n", "line 3: the row is duplicated"),
+        ("image,patient_id,label,label\na.png,P1,1,0\n", "column label is there more than once"),
         ("image;patient_id;label\na.png;P1;1\n", "separated by semicolons"),
         ("image,patient_id,label,Split\na.png,P1,1,train\n", "column 'Split' is not known; did you mean 'split'?"),
         ("", "is empty; expected a CSV with the columns image, patient_id"),

@@ -13,28 +13,37 @@ def main() -> None:
     arguments = parser.parse_args()
     say_machine()
     from mammo.cases.audit import audit_split, audit_table, refuse_leaks, refuse_shared_films
-    from mammo.report.text import show_audit, show_exclusions, show_list
+    from mammo.report.text import show_audit, show_exclusions, show_list, show_warnings
 
     if arguments.csv:
         from mammo.cases.cbis_ddsm import read_official_csvs
 
         audit = audit_table(read_official_csvs(arguments.csv))
         show_audit(audit, f"CBIS-DDSM, official split, {arguments.csv}")
+        print("films: not looked at (--csv reads the tables alone)")
         refuse_leaks(audit, split_name="official")
         return
     settings = read_settings(arguments)
     from mammo.prepare.duplicates import find_duplicates
+    from mammo.prepare.early import check_writable
     from mammo.prepare.gather import gather_split
 
+    if settings.data.kind != "manifest":
+        check_writable(settings.store_folder, "output")  # where a phantom is drawn, or an archive unpacked
     split = gather_split(settings)
     audit = audit_split(split)
     show_audit(audit, f"{settings.data.kind}, task {settings.data.task}, split {settings.data.split}")
-    alike, shared = find_duplicates(split, cluster=arguments.cluster)
-    show_list("films with the very same content", alike)
-    show_list("patients whose film stands in several parts", shared)
+    alike, shared, absent = find_duplicates(split, cluster=arguments.cluster)
+    films = split.samples.views["image"].nunique()
+    if absent:
+        print(f"films: {absent} of {films} are not there (or may not be read) and were not looked at")
+    if absent < films:
+        show_list("films with the very same content", alike)
+        show_list("patients whose film stands in several parts", shared)
     show_exclusions(split.samples.excluded)
+    show_warnings(split.samples.warned)
     print(f"split SHA-256: {split.sha256}")
-    refuse_leaks(audit, split_name=settings.data.split)
+    refuse_leaks(audit, split_name=settings.data.split, same_patients=settings.data.same_patients)
     refuse_shared_films(shared)
 
 

@@ -5,30 +5,47 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from mammo.cases.identity import likely_same, separated
 from mammo.cases.splits import Split, patients_on_two_sides, source_leaks
 from mammo.cases.table import LesionTable
 from mammo.errors import SplitError
 
+MOST_GROUPS = 12
+
 
 @dataclass(frozen=True)
 class Audit:
-    """`parts`: a row per part with counts; `leaks`: patients on two sides; the other two list what contradicts itself."""
+    """What a split is.
+
+    Attributes:
+        parts: A row per part, with counts.
+        leaks: Patients on two sides.
+        duplicates: Cases that are there twice.
+        conflicts: Films, or breasts, with lesions of both classes.
+        likely_same: Groups of patient ids that are likely one person's in several spellings.
+        separated: Those of them that stand in more than one part.
+    """
 
     parts: pd.DataFrame
     leaks: list[str]
     duplicates: list[str]
     conflicts: list[str]
+    likely_same: list[tuple[str, ...]]
+    separated: list[tuple[str, ...]]
 
 
 def audit_split(split: Split) -> Audit:
     """Count a split's parts and find its leaks, its doubled cases and its films or breasts with both classes."""
     samples = split.samples
     cases = samples.cases.assign(part=split.part, views=samples.views.groupby("case").size())
+    alike = likely_same(cases["patient_id"])
     return Audit(
         _count(cases),
         sorted({*patients_on_two_sides(cases["patient_id"], split.part), *split.source_leaks}),
         sorted(cases.loc[cases.duplicated("case_id"), "case_id"]),
         sorted(cases.loc[cases["mixed"], "image_id"].unique()),
+        alike,
+        separated(alike, cases["patient_id"], cases["part"]),
     )
 
 
@@ -38,7 +55,15 @@ def audit_table(table: LesionTable) -> Audit:
     cases = frame.assign(part=frame["split"], breast_id=frame["patient_id"] + "_" + frame["laterality"], lesions=1, views=1)
     spread = frame.groupby("image_id")["label"].nunique()
     doubled = frame[frame.duplicated(["image_id", "lesion_type", "lesion_id"])]
-    return Audit(_count(cases), source_leaks(table), sorted(doubled["lesion_id"]), sorted(map(str, spread.index[spread > 1])))
+    alike = likely_same(frame["patient_id"])
+    return Audit(
+        _count(cases),
+        source_leaks(table),
+        sorted(doubled["lesion_id"]),
+        sorted(map(str, spread.index[spread > 1])),
+        alike,
+        separated(alike, cases["patient_id"], cases["part"]),
+    )
 
 
 def _count(cases: pd.DataFrame) -> pd.DataFrame:
@@ -61,11 +86,16 @@ def _count_one(cases: pd.DataFrame, name: str) -> dict[str, object]:
     }
 
 
-def refuse_leaks(audit: Audit, *, split_name: str) -> None:
+def refuse_leaks(audit: Audit, *, split_name: str, same_patients: str = "refuse") -> None:
     """Refuse a leaking split.
 
+    Args:
+        audit: Of the split.
+        split_name: `data.split`.
+        same_patients: `data.same_patients`: whether ids that look like one person's in several spellings are taken for one.
+
     Raises:
-        SplitError: Patients stand in more than one part; all are named.
+        SplitError: Patients, or ids that are likely one patient's, stand in more than one part; all are named.
     """
     if audit.leaks:
         advice = (
@@ -73,6 +103,14 @@ def refuse_leaks(audit: Audit, *, split_name: str) -> None:
         )
         raise SplitError(
             f"split {split_name} leaks: {len(audit.leaks)} patients stand in more than one part ({', '.join(audit.leaks)}); {advice}"
+        )
+
+    if audit.separated and same_patients == "refuse":
+        named = "; ".join(" = ".join(group) for group in audit.separated[:MOST_GROUPS])
+        more = f" and {len(audit.separated) - MOST_GROUPS} more" if len(audit.separated) > MOST_GROUPS else ""
+        raise SplitError(
+            f"split {split_name} leaks: {len(audit.separated)} patients likely stand in more than one part, their ids differing in "
+            f"spelling alone ({named}{more}); correct the ids, or set data.same_patients=differ where they are different people"
         )
 
 

@@ -44,9 +44,13 @@ def find_csv_folder(root: Path) -> Path:
     for folder in (root, root / "csv"):
         if any((folder / name).is_file() for name in CSV_FILES.values()):
             return folder
-    raise DataMissingError(
-        f"{root}: no CBIS-DDSM there (looked for mass_case_description_train_set.csv and its like, also in csv/); {WHERE_TO_GET}"
-    )
+    looked = "looked for mass_case_description_train_set.csv and its like, also in csv/"
+    if root.is_dir() and any(path.is_dir() or path.suffix.lower() in (".dcm", ".jpg", ".jpeg", ".png") for path in root.iterdir()):
+        raise DataMissingError(
+            f"{root}: holds files, but not the CSVs of CBIS-DDSM ({looked}); fetch the four case_description CSVs from The Cancer Imaging "
+            "Archive, or set data.root to the folder that holds them"
+        )
+    raise DataMissingError(f"{root}: no CBIS-DDSM there ({looked}); {WHERE_TO_GET}")
 
 
 def read_official_csvs(root: Path, lesion_types: Iterable[str] = ("mass", "calcification")) -> LesionTable:
@@ -68,7 +72,9 @@ def read_official_csvs(root: Path, lesion_types: Iterable[str] = ("mass", "calci
 
 def _read_one(path: Path, kind: str, part: str) -> pd.DataFrame:
     if not path.is_file():
-        raise DataMissingError(f"{path}: is missing; {WHERE_TO_GET}")
+        raise DataMissingError(
+            f"{path}: is missing beside the other CSVs; fetch it from The Cancer Imaging Archive, or set data.lesion_types"
+        )
     raw = read_table(path, "a case-description CSV of CBIS-DDSM", error=CaseError)
     raw.columns = raw.columns.str.strip().str.replace(" ", "_")
     missing = [name for name in SOURCE_COLUMNS if name not in raw]

@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mammo.cases.table import BOX, LATERALITIES, LESION_TYPES, PATHOLOGY_LABELS, LesionTable, check, complete, no_exclusions
+from mammo.cases import words
+from mammo.cases.identity import refuse_damaged_ids
+from mammo.cases.table import BOX, LESION_TYPES, PATHOLOGY_LABELS, LesionTable, check, complete, no_exclusions
 from mammo.errors import CaseError, in_one_line
 from mammo.tables import line_of, read_table, row_faults, to_numbers
 
@@ -18,15 +20,6 @@ ONE_OF = ("pathology", "label", "image_label")
 OPTIONAL = ("lesion_id", "laterality", "view", "lesion_type", "density", "assessment", "subtlety", *BOX, "mask", "split", "source")
 KNOWN = (*REQUIRED, *ONE_OF, *OPTIONAL)
 EXPECTED = f"a CSV with the columns {', '.join(REQUIRED)} and {' or '.join(ONE_OF)}"
-SPLITS = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
-    "": "",
-}
 
 
 def read_manifest(path: Path) -> LesionTable:
@@ -44,12 +37,14 @@ def read_manifest(path: Path) -> LesionTable:
     kept = raw.attrs
     raw = raw.apply(lambda column: column.str.strip())
     raw.attrs = kept
+    folder = path.resolve().parent
     faults: list[str] = []
+    for column in (name for name in ("image", "mask") if name in raw):
+        raw[column] = [words.path_as_meant(name, folder) for name in raw[column]]
     frame = _convert(raw, faults)
     if faults:
         raise CaseError(in_one_line(str(path), faults))
     frame["image_id"] = frame["image"].map(posixpath.normpath)  # a.png and ./a.png are one film
-    folder = path.resolve().parent
     frame = complete(frame)
     for column in ("image", "mask"):
         frame[column] = [str(folder / name) if name else "" for name in frame[column]]
@@ -83,22 +78,23 @@ def _convert(raw: pd.DataFrame, faults: list[str]) -> pd.DataFrame:
     # Two spellings that look alike would be two patients, one of them perhaps on the other side of the split.
     frame["patient_id"] = raw["patient_id"].map(lambda text: unicodedata.normalize("NFC", text))
     _report(~raw["patient_id"].map(str.isprintable), raw["patient_id"], "patient_id holds a sign that cannot be seen", faults)
-    frame["laterality"] = _mapped(raw, "laterality", LATERALITIES, "LEFT or RIGHT", faults)
-    frame["view"] = raw["view"].str.upper() if "view" in raw else ""
-    frame["split"] = _mapped(raw, "split", SPLITS, "train, validation or test", faults, change=str.lower)
-    kinds = {kind: kind for kind in LESION_TYPES}
-    frame["lesion_type"] = _mapped(raw, "lesion_type", kinds, "mass or calcification", faults, change=str.lower)
+    refuse_damaged_ids(raw["patient_id"], faults)
+    frame["laterality"] = _mapped(raw, "laterality", words.SIDES, "LEFT or RIGHT", faults)
+    _convert_views(raw, frame, faults)
+    frame["split"] = _mapped(raw, "split", words.SPLITS, "train, validation or test", faults)
+    _convert_types(raw, frame, faults)
     for name in ("label", "image_label"):
-        frame[name] = _mapped(raw, name, {"0": 0.0, "1": 1.0, "0.0": 0.0, "1.0": 1.0}, "0 or 1", faults, empty=np.nan)
-    frame["pathology"] = raw["pathology"].str.upper() if "pathology" in raw else ""
-    from_pathology = _mapped(raw, "pathology", PATHOLOGY_LABELS, " or ".join(PATHOLOGY_LABELS), faults, empty=np.nan)
+        frame[name] = _mapped(raw, name, words.LABELS, "0 or 1", faults, empty=np.nan)
+    frame["pathology"] = _mapped(raw, "pathology", words.PATHOLOGIES, " or ".join(PATHOLOGY_LABELS), faults)
+    from_pathology = frame["pathology"].map(lambda name: PATHOLOGY_LABELS.get(name, np.nan)).astype(float)
     clash = frame["label"].notna() & from_pathology.notna() & (frame["label"] != from_pathology)
     _report(clash, frame["pathology"], "label contradicts pathology", faults)
     frame["label"] = frame["label"].fillna(from_pathology)
-    for name in ("density", "assessment", "subtlety"):
-        frame[name] = _numbers(raw, name, faults)
+    frame["density"] = _graded(raw, "density", words.density, "1 to 4 or A to D", faults)
+    frame["assessment"] = _graded(raw, "assessment", words.assessment, "a BI-RADS assessment 0 to 6, or 4A to 4C", faults)
+    frame["subtlety"] = _numbers(raw, "subtlety", faults)
     _convert_boxes(raw, frame, faults)
-    _report(raw.duplicated(), raw["image"], "the same row stands there a second time", faults)
+    _report(raw.duplicated(), raw["image"], "the row is duplicated", faults)
     if "lesion_id" not in raw:
         frame["lesion_id"] = [f"{image}#{number}" for number, image in enumerate(raw["image"], 2)]
     return frame
@@ -115,14 +111,46 @@ def _convert_boxes(raw: pd.DataFrame, frame: pd.DataFrame, faults: list[str]) ->
         _report(frame[name] <= 0, raw[name], f"{name} must be above 0", faults)
 
 
-def _mapped(
-    raw: pd.DataFrame, name: str, table: dict, expected: str, faults: list[str], *, empty: object = "", change: Callable = str.upper
-) -> pd.Series:
+def _convert_views(raw: pd.DataFrame, frame: pd.DataFrame, faults: list[str]) -> None:
+    """Read views; one that names its side too, such as LCC, fills in the laterality, or contradicts it."""
+    if "view" not in raw:
+        frame["view"] = ""
+        return
+    read = {text: words.view_and_side(text) for text in raw["view"].unique()}
+    frame["view"] = raw["view"].map(lambda text: read[text][0])
+    side = raw["view"].map(lambda text: read[text][1])
+    clash = (side != "") & (frame["laterality"] != "") & (side != frame["laterality"])
+    _report(clash, raw["view"], "view names another side than laterality", faults)
+    frame["laterality"] = frame["laterality"].where(frame["laterality"] != "", side)
+
+
+def _convert_types(raw: pd.DataFrame, frame: pd.DataFrame, faults: list[str]) -> None:
+    """Read kinds of lesion; words for other kinds become `other`, words that resemble a known one are faults."""
+    if "lesion_type" not in raw:
+        frame["lesion_type"] = ""
+        return
+    read = {text: words.lesion_type(text) for text in raw["lesion_type"].unique()}
+    for text in (text for text, kind in read.items() if kind is None):
+        near, known = words.near_lesion_type(text), ", ".join(LESION_TYPES)
+        _report(raw["lesion_type"] == text, raw["lesion_type"], f"lesion_type must be one of {known} (did you mean {near}?)", faults)
+    frame["lesion_type"] = raw["lesion_type"].map(lambda text: read[text] or "")
+
+
+def _mapped(raw: pd.DataFrame, name: str, table: dict, expected: str, faults: list[str], *, empty: object = "") -> pd.Series:
     if name not in raw:
         return pd.Series(empty, index=raw.index)
-    text = raw[name].map(change)
-    _report(~text.isin([*table, ""]), raw[name], f"{name} must be {expected}", faults)
-    return text.map(lambda value: table.get(value, empty) if value else empty)
+    text = raw[name].map({value: words.word(value) for value in raw[name].unique()})
+    _report(~text.isin([*table, *words.UNKNOWN]), raw[name], f"{name} must be {expected}", faults)
+    return text.map(lambda value: table.get(value, empty))
+
+
+def _graded(raw: pd.DataFrame, name: str, read: Callable[[str], float | None], expected: str, faults: list[str]) -> pd.Series:
+    """Numbers, or the grades that stand for them."""
+    if name not in raw:
+        return pd.Series(np.nan, index=raw.index)
+    grades = {text: read(text) for text in raw[name].unique()}
+    _report(raw[name].map(lambda text: grades[text] is None), raw[name], f"{name} must be {expected}", faults)
+    return raw[name].map(lambda text: np.nan if grades[text] is None else grades[text]).astype(float)
 
 
 def _numbers(raw: pd.DataFrame, name: str, faults: list[str]) -> pd.Series:

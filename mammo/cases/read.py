@@ -6,7 +6,8 @@ import pandas as pd
 
 from mammo.cases.cbis_ddsm import read_official_csvs
 from mammo.cases.manifest import read_manifest
-from mammo.cases.table import LESION_TYPES, LesionTable
+from mammo.cases.table import LesionTable
+from mammo.errors import CaseError
 from mammo.settings import DataSettings
 
 
@@ -25,7 +26,10 @@ def read_cases(data: DataSettings, root: Path | None = None) -> LesionTable:
         table = read_manifest(Path(data.manifest or ""))
     else:
         # Films are labelled by all their lesions, so task image and breast need both types' files.
-        wanted = data.lesion_types if data.task == "lesion" else LESION_TYPES
+        official = ("mass", "calcification")
+        wanted = tuple(kind for kind in official if kind in data.lesion_types) if data.task == "lesion" else official
+        if not wanted:
+            raise CaseError(f"data.lesion_types: CBIS-DDSM has {' and '.join(official)} alone, got {', '.join(data.lesion_types)}")
         table = read_official_csvs(Path(root or data.root or ""), wanted)
     table = table.without(_unwanted(table, data), "lesion type is not in data.lesion_types")
     if data.benign_without_callback == "exclude":

@@ -1,15 +1,16 @@
 """A lesion table in, samples out: what is classified under a task (one lesion, one film, or one breast)."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
-from mammo.cases.table import BOX, LesionTable, exclusions
+from mammo.cases.table import BOX, LesionTable, exclusions, no_exclusions
 
 VIEW_ORDER = {"CC": 0, "MLO": 1}
+NO_FILM_LABEL = "film has no label, or a lesion without one and none that is malignant"
 SUBGROUPS = ("lesion_type", "density", "view", "laterality", "subtlety", "assessment", "source", "pathology")
 
 
@@ -40,14 +41,17 @@ class SampleTable:
     """Samples in columns: `cases` has a row per sample, `views` a row per film of a sample, with `case` its row number.
 
     `cases`: case_id, patient_id, breast_id, image_id, label, split, complete, lesions (how many it gathers), mixed (whether
-    its film, or breast, holds both classes), and the subgroup columns.
-    `views`: case, slot (0 CC, 1 MLO; 0 for single views), image, view, x, y, width, height, mask, crop.
+    its film, or breast, holds both classes), unlabelled (the finest of image, breast and patient that holds a lesion or film of
+    unknown label beside this case; "" for none), and the subgroup columns.
+    `views`: case, slot (0 CC, 1 MLO; 0 for single views), image, view, laterality, x, y, width, height, mask, crop.
+    `excluded` and `warned`: case, patient_id, reason; what was left out, and what was taken with a doubt.
     """
 
     task: str
     cases: pd.DataFrame
     views: pd.DataFrame
     excluded: pd.DataFrame
+    warned: pd.DataFrame = field(default_factory=no_exclusions)
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -77,7 +81,12 @@ class SampleTable:
         views = self.views[rows[self.views["case"].to_numpy()]].copy()
         views["case"] = (np.cumsum(rows) - 1)[views["case"].to_numpy()]
         excluded = pd.concat([self.excluded, listed], ignore_index=True)
-        return SampleTable(self.task, self.cases[rows].reset_index(drop=True), views.reset_index(drop=True), excluded)
+        cases = self.cases[rows].reset_index(drop=True)
+        return replace(self, cases=cases, views=views.reset_index(drop=True), excluded=excluded)
+
+    def warn(self, warned: pd.DataFrame) -> "SampleTable":
+        """Add warnings (case, patient_id, reason)."""
+        return replace(self, warned=pd.concat([self.warned, warned], ignore_index=True))
 
 
 def _view_ref(row: object) -> ViewRef:
@@ -89,9 +98,11 @@ def make_samples(table: LesionTable, task: str) -> SampleTable:
     """Gather a lesion table to samples of a task.
 
     Lesion: one row, one sample; rows without a label, or without box and mask, are listed exclusions. Image: one film,
-    its label the maximum of its lesions' (or `image_label`). Breast: the CC and MLO films of one side; a breast with one
-    of the two is kept and marked (`complete` is False); a second film of the same view is a listed exclusion, but the
-    breast's label is the maximum over all its films, and a film of an unknown side is left out of this task.
+    its label the maximum of its lesions' (or `image_label`); one with a lesion of unknown label and none that is malignant
+    is a listed exclusion. Breast: the CC and MLO films of one side; a breast with one of the two is kept and marked
+    (`complete` is False); a second film of the same view is a listed exclusion, but the breast's label is the maximum over
+    all its films, a breast of which a film's label is unknown and none is malignant is left out, and so is a film of an
+    unknown side.
     """
     frame = table.frame.copy()
     side = frame["laterality"].where(frame["laterality"] != "", "UNKNOWN")
@@ -99,10 +110,23 @@ def make_samples(table: LesionTable, task: str) -> SampleTable:
     whole = frame.groupby("breast_id" if task == "breast" else "image_id")
     frame["lesions"] = 1 if task == "lesion" else whole["lesion_id"].transform("size")
     frame["mixed"] = whole["label"].transform("nunique") > 1
+    frame["unlabelled"] = _unlabelled(frame)
     if task == "lesion":
-        return _lesions(frame, table.excluded)
+        return _lesions(frame, table.excluded).warn(table.warned)
     films, excluded = _films(frame, table.excluded)
-    return _images(films, excluded) if task == "image" else _breasts(films, excluded)
+    if task == "image":
+        return _images(films, excluded).warn(table.warned)
+    films, excluded = _without_unknown_breasts(frame, films, excluded)
+    return _breasts(films, excluded).warn(table.warned)
+
+
+def _unlabelled(frame: pd.DataFrame) -> pd.Series:
+    """The finest level at which a row stands beside one of unknown label: such a film, breast or patient is not known to be benign."""
+    unknown = frame["label"].fillna(frame["image_label"]).isna()
+    finest = pd.Series("", index=frame.index, dtype=object)
+    for level, column in (("patient", "patient_id"), ("breast", "breast_id"), ("image", "image_id")):
+        finest[unknown.groupby(frame[column]).transform("any")] = level
+    return finest
 
 
 def _lesions(frame: pd.DataFrame, excluded: pd.DataFrame) -> SampleTable:
@@ -118,13 +142,26 @@ def _lesions(frame: pd.DataFrame, excluded: pd.DataFrame) -> SampleTable:
 
 
 def _films(frame: pd.DataFrame, excluded: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """One row per film, its label the maximum over its lesions."""
+    """One row per film, its label the maximum over its lesions; unknown where a lesion's is, and none is malignant."""
     label = frame["image_label"].fillna(frame["label"])
+    of_film = label.groupby(frame["image_id"])
+    unknown = label.isna().groupby(frame["image_id"]).transform("any")
+    label = label.where(of_film.transform("max").eq(1) | ~unknown)
     frame = frame.assign(film_label=label).sort_values(["film_label", "lesion_id"], ascending=[False, True], kind="stable")
     films = frame.drop_duplicates("image_id").sort_values("image_id").assign(label=lambda rows: rows["film_label"])
     unknown = films["label"].isna()
-    listed = exclusions(films.loc[unknown, "image_id"], films.loc[unknown, "patient_id"], "film has no label")
+    listed = exclusions(films.loc[unknown, "image_id"], films.loc[unknown, "patient_id"], NO_FILM_LABEL)
     return films[~unknown].reset_index(drop=True), pd.concat([excluded, listed], ignore_index=True)
+
+
+def _without_unknown_breasts(frame: pd.DataFrame, films: pd.DataFrame, excluded: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Leave out breasts that have a film of unknown label beside benign ones: they may hold a cancer."""
+    unknown = set(frame.loc[~frame["image_id"].isin(films["image_id"]), "breast_id"])
+    malignant = films.groupby("breast_id")["label"].transform("max").eq(1)
+    gone = films["breast_id"].isin(unknown) & ~malignant
+    reason = "breast has another film whose label is unknown"
+    listed = exclusions(films.loc[gone, "image_id"], films.loc[gone, "patient_id"], reason)
+    return films[~gone].reset_index(drop=True), pd.concat([excluded, listed], ignore_index=True)
 
 
 def _images(films: pd.DataFrame, excluded: pd.DataFrame) -> SampleTable:
@@ -155,10 +192,10 @@ def _breasts(films: pd.DataFrame, excluded: pd.DataFrame) -> SampleTable:
 
 
 def _table(task: str, cases: pd.DataFrame, views: pd.DataFrame, excluded: pd.DataFrame) -> SampleTable:
-    columns = ["case_id", "patient_id", "breast_id", "image_id", "label", "split", "complete", "lesions", "mixed", *SUBGROUPS]
+    columns = ["case_id", "patient_id", "breast_id", "image_id", "label", "split", "complete", "lesions", "mixed", "unlabelled", *SUBGROUPS]
     return SampleTable(
         task,
         cases[columns].astype({"label": int}).reset_index(drop=True),
-        views[["case", "slot", "image", "view", *BOX, "mask", "crop"]].reset_index(drop=True),
+        views[["case", "slot", "image", "view", "laterality", *BOX, "mask", "crop"]].reset_index(drop=True),
         excluded.reset_index(drop=True),
     )

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from mammo.cases.samples import SampleTable, make_samples
-from mammo.cases.table import LesionTable
+from mammo.cases.table import LesionTable, exclusions, no_exclusions
 from mammo.errors import SplitError, in_one_line
 from mammo.settings import DataSettings
 
@@ -59,7 +59,17 @@ def split_lesions(table: LesionTable, data: DataSettings) -> Split:
     split = make_split(
         make_samples(table, data.task), data.split, seed=data.split_seed, fractions=data.fractions, folds=data.folds, fold=data.fold
     )
+    split = replace(split, samples=split.samples.warn(_one_class_test(split)))
     return split if data.split == "holdout" else replace(split, source_leaks=tuple(source_leaks(table)))
+
+
+def _one_class_test(split: Split) -> pd.DataFrame:
+    """A warning where the test part has one class only, which leaves half of all metrics without a value."""
+    labels = set(split.samples.cases["label"].to_numpy()[split.rows("test")])
+    if len(labels) != 1:
+        return no_exclusions()
+    kind = "benign" if 1 in labels else "malignant"
+    return exclusions(["test part"], [""], f"part test has no {kind} case{_needed(split, 1 - int(labels.pop()))}")
 
 
 def make_split(
@@ -133,24 +143,59 @@ def _carve_validation(cases: pd.DataFrame, part: np.ndarray, fractions: tuple[fl
 
 
 def _holdout(cases: pd.DataFrame, fractions: tuple[float, float, float], seed: int) -> np.ndarray:
-    """Draw parts by patient, stratified by the patient's label (any malignant) and number of cases (one, more)."""
+    """Draw parts by patient, stratified by the patient's label (any malignant) and number of cases (one, two, more).
+
+    Each stratum is cut by itself; where that leaves a part with less than half of its share of a class, as it does in small data sets, the
+    strata of a class are cut together.
+    """
     generator = np.random.default_rng(seed)
     part_of: dict[str, str] = {}
-    for patients in _strata(cases):
-        order = generator.permutation(len(patients))
+    drawn_by_class: dict[int, list[str]] = {}
+    for label, patients in _strata(cases):
+        drawn = [patients[number] for number in generator.permutation(len(patients))]
         cuts = np.round(np.cumsum(fractions)[:2] * len(patients)).astype(int)
-        for part, drawn in zip(PARTS, np.split(order, cuts), strict=True):
-            part_of.update((patients[number], part) for number in drawn)
+        for part, names in zip(PARTS, np.split(np.array(drawn, object), cuts), strict=True):
+            part_of.update((name, part) for name in names)
+        drawn_by_class.setdefault(label, []).extend(drawn)
+    for patients in drawn_by_class.values():
+        wanted = _shares(len(patients), fractions)
+        got = [sum(part_of[name] == part for name in patients) for part in PARTS]
+        if any(2 * have < want for have, want in zip(got, wanted, strict=True)):
+            part_of.update(zip(patients, _dealt(wanted), strict=True))
     return cases["patient_id"].map(part_of).to_numpy(object)
 
 
-def _strata(cases: pd.DataFrame) -> list[list[str]]:
+def _shares(count: int, fractions: tuple[float, float, float]) -> list[int]:
+    """How many of some patients each part gets: the nearest whole numbers, but at least one where there are enough.
+
+    Training and validation come first: without both classes there, nothing can be learnt or chosen.
+    """
+    exact = [count * fraction for fraction in fractions]
+    shares = [int(number) for number in exact]
+    for number in sorted(range(3), key=lambda part: shares[part] - exact[part])[: count - sum(shares)]:
+        shares[number] += 1
+    for number in (number for number in range(3) if fractions[number] > 0 and shares[number] == 0):
+        most = int(np.argmax(shares))
+        if shares[most] > 1:
+            shares[most] -= 1
+            shares[number] += 1
+    return shares
+
+
+def _dealt(wanted: list[int]) -> list[str]:
+    """The part of each of some patients in their order, each part spread over the whole order as evenly as can be."""
+    places = [((number + 0.5) / want, part) for part, want in enumerate(wanted) for number in range(want)]
+    return [PARTS[part] for _, part in sorted(places)]
+
+
+def _strata(cases: pd.DataFrame) -> list[tuple[int, list[str]]]:
+    """(label, patients) of each stratum, in order."""
     by_patient = cases.groupby("patient_id")["label"].agg(["max", "size"])
     keys = list(zip(by_patient["max"], by_patient["size"].clip(upper=3), strict=True))
     groups: dict[tuple, list[str]] = {}
     for patient, key in zip(by_patient.index, keys, strict=True):
         groups.setdefault(key, []).append(patient)
-    return [sorted(groups[key]) for key in sorted(groups)]
+    return [(int(key[0]), sorted(groups[key])) for key in sorted(groups)]
 
 
 def make_folds(samples: SampleTable, k: int, *, seed: int = 0) -> np.ndarray:
@@ -163,10 +208,18 @@ def make_folds(samples: SampleTable, k: int, *, seed: int = 0) -> np.ndarray:
         raise SplitError(f"folds: expected 2 to {samples.cases['patient_id'].nunique()} (the number of patients), got {k}")
     generator = np.random.default_rng(seed)
     fold_of: dict[str, int] = {}
-    for patients in _strata(samples.cases):
+    for _, patients in _strata(samples.cases):
         for number in generator.permutation(len(patients)):
             fold_of[patients[number]] = len(fold_of) % k
     return samples.cases["patient_id"].map(fold_of).to_numpy(int)
+
+
+def _needed(split: Split, label: int) -> str:
+    """How many patients of a class there are, and how many it takes to have one in each part."""
+    cases = split.samples.cases
+    having = cases.loc[cases["label"] == label, "patient_id"].nunique()
+    kind = "a malignant" if label else "a benign"
+    return f" (it takes a patient with {kind} case in each part; there are {having} such patients in all)"
 
 
 def check_trainable(split: Split, batch_size: int) -> None:
@@ -181,9 +234,8 @@ def check_trainable(split: Split, batch_size: int) -> None:
         if len(labels) == 0:
             faults.append(f"part {part} is empty; expected cases of both classes")
         elif part != "test" and len(set(labels)) == 1:
-            faults.append(
-                f"part {part} has one class only ({len(labels)} cases, all {'malignant' if labels[0] else 'benign'}); expected both"
-            )
+            kind = "malignant" if labels[0] else "benign"
+            faults.append(f"part {part} has one class only ({len(labels)} cases, all {kind}); expected both{_needed(split, 1 - labels[0])}")
         elif part == "train" and len(labels) < batch_size:
             faults.append(
                 f"part train has {len(labels)} cases, fewer than one batch of {batch_size}; lower training.batch_size or add data"

@@ -1,6 +1,6 @@
 """The lesion table: one row per lesion and view, columnar; made by the readers, checked here once."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -21,26 +21,12 @@ TEXT_COLUMNS = (
 BOX = ("x", "y", "width", "height")
 LATERALITIES = {"L": "LEFT", "LEFT": "LEFT", "R": "RIGHT", "RIGHT": "RIGHT"}
 PATHOLOGY_LABELS = {"MALIGNANT": 1.0, "BENIGN": 0.0, "BENIGN_WITHOUT_CALLBACK": 0.0, "NORMAL": 0.0}
-LESION_TYPES = ("mass", "calcification")
+LESION_TYPES = ("mass", "calcification", "asymmetry", "architectural_distortion", "other")
 CANDIDATE_SEPARATOR = "\0"  # stands in no path
 
 
-@dataclass(frozen=True)
-class LesionTable:
-    """`frame` has the columns `COLUMNS`; `excluded` has `case, patient_id, reason`, a row for all that was left out."""
-
-    frame: pd.DataFrame
-    excluded: pd.DataFrame
-
-    def without(self, rows: pd.Series, reason: str) -> "LesionTable":
-        """Move rows (a boolean mask over `frame`) to the exclusions, under one reason."""
-        gone = self.frame[rows]
-        listed = exclusions(gone["lesion_id"], gone["patient_id"], reason)
-        return LesionTable(self.frame[~rows].reset_index(drop=True), pd.concat([self.excluded, listed], ignore_index=True))
-
-
 def exclusions(case: pd.Series | list[str], patient_id: pd.Series | list[str], reason: str | pd.Series | list[str]) -> pd.DataFrame:
-    """Make rows of an exclusion list."""
+    """Make rows of an exclusion list, or of a list of warnings."""
     frame = pd.DataFrame({"case": np.asarray(case, object), "patient_id": np.asarray(patient_id, object)})
     frame["reason"] = reason if isinstance(reason, str) else np.asarray(reason, object)
     return frame
@@ -51,11 +37,39 @@ def no_exclusions() -> pd.DataFrame:
     return exclusions([], [], "")
 
 
+@dataclass(frozen=True)
+class LesionTable:
+    """The lesions of a data set.
+
+    `frame` has the columns `COLUMNS`; `excluded` has `case, patient_id, reason`, a row for all that was left out; `warned` has the
+    same columns, a row for what was taken with a doubt.
+    """
+
+    frame: pd.DataFrame
+    excluded: pd.DataFrame
+    warned: pd.DataFrame = field(default_factory=no_exclusions)
+
+    def without(self, rows: pd.Series, reason: str) -> "LesionTable":
+        """Move rows (a boolean mask over `frame`) to the exclusions, under one reason."""
+        gone = self.frame[rows]
+        listed = exclusions(gone["lesion_id"], gone["patient_id"], reason)
+        return replace(self, frame=self.frame[~rows].reset_index(drop=True), excluded=pd.concat([self.excluded, listed], ignore_index=True))
+
+
 def exclusion_lines(excluded: pd.DataFrame) -> list[str]:
-    """Say how many cases were left out, a line per reason."""
+    """Say how many cases were left out, a line per reason; of very many reasons, which name a file each, the first."""
     if excluded.empty:
         return ["left out: nothing"]
-    return [f"left out: {count} × {reason}" for reason, count in excluded["reason"].value_counts().items()]
+    counts = excluded["reason"].value_counts()
+    lines = [f"left out: {count} × {reason}" for reason, count in counts.head(MOST_FAULTS_SHOWN).items()]
+    more = counts.iloc[MOST_FAULTS_SHOWN:]
+    return lines + ([f"left out: {more.sum()} more, for {len(more)} other reasons"] if len(more) else [])
+
+
+def warning_lines(warned: pd.DataFrame) -> list[str]:
+    """Say what was taken with a doubt: a line per kind, with how many cases it is of and an example; none where there is nothing."""
+    kinds = warned.groupby("reason", sort=False)["case"].agg(["size", "first"]) if len(warned) else pd.DataFrame()
+    return [f"warning: {row['size']} × {kind}, such as {row['first']}" for kind, row in kinds.iterrows()]
 
 
 def complete(frame: pd.DataFrame) -> pd.DataFrame:

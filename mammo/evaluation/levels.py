@@ -22,7 +22,8 @@ def gather_level(scores: pd.DataFrame, level: str, *, task: str, how: str) -> pd
         how: How a level's score comes from its cases': `max`, `mean` or `noisy_or` (1 - Π(1 - score)).
 
     Returns:
-        Rows with `label` (the maximum), `score`, `patient_id` and `fold`, sorted by the level's id, which is the index.
+        Rows with `label` (the maximum), `score`, `patient_id` and `fold`, sorted by the level's id, which is the index. A film, breast or
+        patient of benign cases that also has one of unknown label (column `unlabelled`, optional) is left out: it may hold a cancer.
     """
     column = "case_id" if level == task else LEVELS[level]
     fold = scores["fold"] if "fold" in scores else pd.Series(0, scores.index)
@@ -35,4 +36,8 @@ def gather_level(scores: pd.DataFrame, level: str, *, task: str, how: str) -> pd
         gathered = (
             pd.DataFrame(columns).groupby("id", sort=True).agg({"label": "max", "score": rule, "patient_id": "first", "fold": "first"})
         )
+    if level != task and "unlabelled" in scores:
+        finer = levels_of("image")[: levels_of("image").index(level) + 1]
+        doubtful = scores["unlabelled"].isin(finer).groupby(scores[column]).any()
+        gathered = gathered[~(doubtful.reindex(gathered.index) & (gathered["label"] == 0))]
     return gathered.assign(score=-np.expm1(gathered["score"])) if how == "noisy_or" else gathered

@@ -1,6 +1,7 @@
 """Film files in, groups of those with the very same content out; only files of equal size are read."""
 
 import contextlib
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -43,17 +44,19 @@ def hash_of(film: str) -> str:
     return stamp_file(Path(film)).sha256
 
 
-def find_duplicates(split: Split, *, cluster: str = "") -> tuple[list[str], list[str]]:
+def find_duplicates(split: Split, *, cluster: str = "") -> tuple[list[str], list[str], int]:
     """Find films that are in the data set twice, under other names; a cluster may read them.
 
     Returns:
-        The names, joined by ` = `, of each group of equal films; and the patients that such films have in several parts.
+        The names, joined by ` = `, of each group of equal films; the patients that such films have in several parts; and how many films are
+        not there, or may not be read, and so were not looked at.
     """
     views = split.samples.views
     content = content_of(views["image"], cluster=cluster)
+    absent = sum(not os.access(film, os.R_OK) for film in content)
     groups: dict[str, list[str]] = {}
     for film, key in content.items():
         groups.setdefault(key, []).append(Path(film).name)
     named = [" = ".join(sorted(group)) for group in groups.values() if len(group) > 1]
     keys = np.array([content[film] for film in views["image"]], object)
-    return sorted(named), leaks_by_content(split, views["case"].to_numpy(int), keys)
+    return sorted(named), leaks_by_content(split, views["case"].to_numpy(int), keys), absent

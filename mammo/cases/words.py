@@ -1,0 +1,118 @@
+"""Reads the words and grades of other people's tables: a cell's one meaning, where it has only one."""
+
+import difflib
+import math
+import re
+import unicodedata
+from pathlib import Path
+
+PATHOLOGIES = {
+    "malignant": "MALIGNANT", "malign": "MALIGNANT", "malignancy": "MALIGNANT", "cancer": "MALIGNANT", "carcinoma": "MALIGNANT",
+    "benign": "BENIGN", "benign_without_callback": "BENIGN_WITHOUT_CALLBACK", "benignwithoutcallback": "BENIGN_WITHOUT_CALLBACK",
+    "normal": "NORMAL", "no_finding": "NORMAL",
+}  # fmt: skip
+LABELS = {
+    "0": 0.0, "1": 1.0, "0.0": 0.0, "1.0": 1.0, "false": 0.0, "true": 1.0, "no": 0.0, "yes": 1.0,
+    "benign": 0.0, "malignant": 1.0, "cancer": 1.0, "negative": 0.0, "positive": 1.0,
+}  # fmt: skip
+SIDES = {
+    "l": "LEFT",
+    "left": "LEFT",
+    "lt": "LEFT",
+    "left_breast": "LEFT",
+    "r": "RIGHT",
+    "right": "RIGHT",
+    "rt": "RIGHT",
+    "right_breast": "RIGHT",
+}
+SPLITS = {
+    "train": "train", "training": "train", "tr": "train",
+    "val": "validation", "valid": "validation", "validation": "validation", "dev": "validation",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+MASSES = ("mass", "masses", "nodule", "mass_lesion")
+CALCIFICATIONS = (
+    "calcification", "calcifications", "calc", "calcs", "microcalcification", "microcalcifications", "micros", "suspicious_calcification",
+)  # fmt: skip
+ASYMMETRIES = ("asymmetry", "asymmetries", "focal_asymmetry", "global_asymmetry", "asym")
+DISTORTIONS = ("architectural_distortion", "distortion", "arch")
+LESION_WORDS = (
+    dict.fromkeys(MASSES, "mass")
+    | dict.fromkeys(CALCIFICATIONS, "calcification")
+    | dict.fromkeys(ASYMMETRIES, "asymmetry")
+    | dict.fromkeys(DISTORTIONS, "architectural_distortion")
+    | {"other": "other"}
+)
+UNKNOWN = {"", "-", "_", "?", "na", "n_a", "n/a", "nan", "none", "null", "unknown", "not_available"}
+GRADE = re.compile(r"(?:bi-?_?rads|acr|density|category|cat|type)?[_: -]*([0-6a-d]|[1-4]?[0-9]?\.0)([a-c])?")
+DENSITIES = {"a": 1.0, "b": 2.0, "c": 3.0, "d": 4.0}
+VIEW = re.compile(r"([LR])[ _-]?(CC|MLO)")
+
+
+def word(text: str) -> str:
+    """A cell as a word to look up: lower case whatever the locale, composed, with one underscore for spaces, hyphens and underscores."""
+    plain = unicodedata.normalize("NFKC", text).strip().casefold().replace("i̇", "i")
+    return re.sub(r"[\s_\-]+", "_", plain).strip("_") if plain not in UNKNOWN else plain
+
+
+def is_unknown(text: str) -> bool:
+    """Whether a cell says that nothing is known."""
+    return word(text) in UNKNOWN
+
+
+def density(text: str) -> float | None:
+    """Breast density 1 to 4, of ACR's letters A to D too; NaN where it is unknown, None where it is no density."""
+    if is_unknown(text):
+        return math.nan
+    found = GRADE.fullmatch(word(text))
+    grade, sub = (found[1].removesuffix(".0"), found[2]) if found else ("", None)
+    if sub is None and grade in DENSITIES:
+        return DENSITIES[grade]
+    return float(grade) if sub is None and grade in {"0", "1", "2", "3", "4"} else None
+
+
+def assessment(text: str) -> float | None:
+    """A BI-RADS assessment 0 to 6, 4A to 4C being 4; NaN where it is unknown, None where it is none."""
+    if is_unknown(text):
+        return math.nan
+    found = GRADE.fullmatch(word(text))
+    grade = found[1].removesuffix(".0") if found else ""
+    if not found or not grade.isdigit() or len(grade) != 1:
+        return None
+    return float(grade) if found[2] is None or grade == "4" else None
+
+
+def lesion_type(text: str) -> str | None:
+    """One of `table.LESION_TYPES`, "" where it is unknown; a word of another kind is `other`, a mistyped one None."""
+    key = word(text)
+    if key in UNKNOWN:
+        return ""
+    if key in LESION_WORDS:
+        return LESION_WORDS[key]
+    return None if difflib.get_close_matches(key, LESION_WORDS, n=1, cutoff=0.75) else "other"
+
+
+def near_lesion_type(text: str) -> str:
+    """The known word that a mistyped one resembles."""
+    return next(iter(difflib.get_close_matches(word(text), LESION_WORDS, n=1, cutoff=0.75)), "mass")
+
+
+def view_and_side(text: str) -> tuple[str, str]:
+    """A view as `CC` or `MLO` where it is one, and the side that it names too, such as `L` in `LCC`."""
+    plain = text.strip().upper()
+    found = VIEW.fullmatch(plain)
+    return (found[2], SIDES[found[1].lower()]) if found else (plain, "")
+
+
+def path_as_meant(name: str, folder: Path) -> str:
+    """A path of a table as this disk has it.
+
+    Tried in turn where there is no such file: `~` as the home folder, backslashes as slashes, and the composed and decomposed forms of
+    accented letters (macOS writes the latter).
+    """
+    if not name or (name.isascii() and "\\" not in name and not name.startswith("~")) or (folder / name).exists():
+        return name
+    tries = [str(Path(name).expanduser()) if name.startswith(("~/", "~\\")) or name == "~" else name]
+    tries += [tries[0].replace("\\", "/")]
+    tries += [unicodedata.normalize(form, tries[-1]) for form in ("NFC", "NFD")]
+    return next((one for one in tries if (folder / one).exists()), tries[1])
