@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from mammo.config import dump_settings, load_settings
 from mammo.errors import MammoError, SettingsError, Stopped, plain_stops
@@ -75,12 +75,24 @@ def _tell(message: str) -> None:
 
 
 class Parser(argparse.ArgumentParser):
-    """Tells what is wrong with the options in one line, as all bad input is told."""
+    """Reports what is wrong with the options in one line, as all bad input is reported; paths may begin with `~`."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.register("type", Path, _path)
 
     def error(self, message: str) -> NoReturn:
         """End the process with code 2."""
         _tell(f"{message}; {self.prog} --help tells the options")
         sys.exit(2)
+
+
+def _path(text: str) -> Path:
+    """A path; `~` at its start is the home folder, which a shell leaves in `--option=~/x`."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise argparse.ArgumentTypeError(f"there is no such home folder ({error}); give the path without ~") from None
 
 
 def settings_parser(description: str) -> argparse.ArgumentParser:
@@ -213,6 +225,9 @@ def eval_parser(description: str) -> argparse.ArgumentParser:
     source.add_argument(
         "--scores", type=Path, metavar="CSV", help="a score table of any system, judged at the run's threshold, or at 0.5 without --run"
     )
+    parser.add_argument(
+        "--labels", type=Path, metavar="CSV", help="with --scores of tools/predict.py: the manifest that knows patients and labels"
+    )
     source.add_argument(
         "--ensemble", type=Path, nargs="+", metavar="RUN", help="the mean logit of runs of one split, or of a cross-validation's folds"
     )
@@ -236,5 +251,9 @@ def check_eval_options(arguments: argparse.Namespace) -> None:
         raise SettingsError("--data gives a network films to score; --scores and --summary have no network: leave one of them out")
     if arguments.override and (arguments.scores or arguments.summary or arguments.ensemble):
         raise SettingsError("-o changes how a run's own network is judged: name the run with --run, or leave -o out")
+    if arguments.labels and not arguments.scores:
+        raise SettingsError(
+            "--labels belongs to --scores, of a table that tools/predict.py wrote; to judge a run on a manifest, give --data"
+        )
     if arguments.task == "patient" and not arguments.summary:
         raise SettingsError("--task patient: no case is a patient; expected lesion, image or breast")

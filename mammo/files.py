@@ -92,8 +92,16 @@ def flush_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def walk_files(path: Path) -> Iterator[Path]:
-    """Give a file, or all files below a folder, sorted; hidden ones are passed by, links to folders are given and not followed.
+def walk_files(
+    path: Path, *, follow: bool = True, unreadable: list[OSError] | None = None, loops: list[Path] | None = None
+) -> Iterator[Path]:
+    """Give a file, or all files below a folder, sorted; hidden ones are skipped.
+
+    Args:
+        path: A file or a folder.
+        follow: Follow links to folders; else they are given as if they were files.
+        unreadable: Takes the folders that cannot be read, each an OSError with its name; None raises the first.
+        loops: Takes links that lead back to a folder that was or is being walked, which are not followed again.
 
     Raises:
         OSError: A folder cannot be read.
@@ -101,14 +109,35 @@ def walk_files(path: Path) -> Iterator[Path]:
     if not path.is_dir():
         yield path
         return
-    for folder, subfolders, names in os.walk(path, onerror=_raise):
+    seen: set[tuple[int, int]] = set()
+
+    def refuse(error: OSError) -> None:
+        if unreadable is None:
+            raise error
+        unreadable.append(error)
+
+    for folder, subfolders, names in os.walk(path, onerror=refuse, followlinks=follow):
+        if not _is_new(Path(folder), seen):
+            subfolders[:] = []
+            if loops is not None:
+                loops.append(Path(folder))
+            continue
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        links = [name for name in subfolders if (Path(folder) / name).is_symlink()]  # so that they are told
+        links = [] if follow else [name for name in subfolders if (Path(folder) / name).is_symlink()]
         yield from (Path(folder) / name for name in sorted([*names, *links]) if not name.startswith("."))
 
 
-def _raise(error: OSError) -> None:
-    raise error
+def _is_new(folder: Path, seen: set[tuple[int, int]]) -> bool:
+    """Note a folder by device and inode; whether it was not noted before."""
+    try:
+        status = folder.stat()
+    except OSError:
+        return True
+    place = (status.st_dev, status.st_ino)
+    if place in seen:
+        return False
+    seen.add(place)
+    return True
 
 
 class Lock:
@@ -172,6 +201,19 @@ def locked(path: Path, *, doing: str, wait: bool = False, named: bool = True) ->
         with contextlib.suppress(OSError):
             owner.unlink()
         lock.release()
+
+
+def held_by(path: Path) -> str:
+    """Who holds a lock file, as its note says, or ` by another process`; "" where nobody does."""
+    if not path.is_file():
+        return ""
+    lock = filelock.FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except (filelock.Timeout, OSError):
+        return _named(path.with_name(f"{path.name}.owner")) or " by another process"
+    lock.release()
+    return ""
 
 
 def _named(owner: Path) -> str:

@@ -105,7 +105,7 @@ def test_a_folder_is_scored_to_a_csv_and_bad_files_are_rows(
     (folder / "broken.png").write_bytes((films / "00_CC.png").read_bytes()[:200])
     (folder / "empty.dcm").write_bytes(b"")
     line = command("predict", folder, "--export", exports["image"], "--out", tmp_path / "scores.csv", "--workers", "2")
-    told = refused(call(line), "2 of the rows, of 50 films, have no score", "broken.png")
+    told = refused(call(line), "2 of 50 rows have no score", "broken.png")
     assert str(folder / "broken.png") in told
     rows = {Path(row["file"]).name: row for row in rows_of(tmp_path / "scores.csv")}
     assert [Path(row["file"]).name for row in rows_of(tmp_path / "scores.csv")] == sorted(rows)

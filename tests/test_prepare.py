@@ -126,7 +126,7 @@ def test_missing_films_are_refused_or_listed(tmp_path: Path) -> None:
     film = next((root / "jpeg").glob(UID + "7100*/1-1.jpg"))
     film.unlink()
     settings = tiny_settings(tmp_path, data__kind="cbis_ddsm", data__root=str(root), data__split="official")
-    with pytest.raises(DataMissingError, match=r"1 of 40 lesions have no film or no mask there.*get CBIS-DDSM"):
+    with pytest.raises(DataMissingError, match=r"1 of 40 lesions have no film or no mask there.*fetch these series again"):
         read_lesions(settings)
     excluding = tiny_settings(tmp_path, data__kind="cbis_ddsm", data__root=str(root), data__bad_images="exclude")
     assert read_lesions(excluding).excluded["reason"].tolist() == ["film or mask is not on the disk"]

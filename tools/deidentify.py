@@ -28,6 +28,8 @@ def main() -> int:
     refused = [outcome for outcome in done if isinstance(outcome, Refused)]
     for path in found.others:
         print(f"not DICOM: {str(path)!r}")
+    for folder in found.unreadable:
+        print(f"refused: {folder}: the folder may not be read")
     for copied in copies:
         for remark in copied.remarks:
             if remark.detail:
@@ -35,10 +37,11 @@ def main() -> int:
     for refusal in refused:
         print(f"refused: {refusal.why}")
     counts = Counter(f"warning: {remark.kind}" for copied in copies for remark in copied.remarks)
-    rows = [("written", len(copies)), ("refused", len(refused)), ("not DICOM, passed by", len(found.others)), *counts.most_common()]
+    objects = [(f"{kind}, skipped", count) for kind, count in sorted(found.objects.items())]
+    rows = [("written", len(copies)), ("refused", len(refused)), ("not DICOM, skipped", len(found.others)), *objects, *counts.most_common()]
     print_table(f"copies in {arguments.out}", ("", "files"), rows)
     print(ADVICE)
-    return 2 if refused else 0
+    return 2 if refused or found.unreadable else 0
 
 
 if __name__ == "__main__":

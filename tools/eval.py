@@ -18,7 +18,7 @@ def main() -> None:
         from mammo.inference.judge_scores import judge_scores
 
         say_machine()
-        judged = judge_scores(arguments.scores, run_folder=arguments.run, task=arguments.task, out=arguments.out)
+        judged = judge_scores(arguments.scores, run_folder=arguments.run, task=arguments.task, out=arguments.out, labels=arguments.labels)
     else:
         arguments.run = arguments.ensemble[0] if arguments.ensemble else arguments.run
         folder = say_where_run(arguments)

@@ -4,13 +4,15 @@ import contextlib
 import csv
 import io
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from mammo.errors import DataMissingError, SettingsError
+from mammo.errors import DataMissingError, ImageError, SettingsError
 from mammo.files import flush_folder, locked, walk_files
+from mammo.images.contents import FILM, kind_of
 from mammo.images.deidentify import Copied, Refused, deidentify
 from mammo.images.dicom import looks_like_dicom
 from mammo.images.pseudonyms import Pseudonyms, open_private
@@ -21,10 +23,19 @@ COLUMNS = ("file", "copy", "patient_id", "new_patient_id", "study_uid", "new_stu
 
 @dataclass(frozen=True)
 class Found:
-    """The files below what the user named: DICOM files, and all others, which are passed by."""
+    """The files below what the user named.
+
+    Attributes:
+        dicom: Files of DICOM images, and what cannot be opened.
+        others: Files that are no DICOM, which are skipped.
+        objects: How many DICOM objects without an image there are, by kind: reports, presentation states, directories.
+        unreadable: Folders that may not be read.
+    """
 
     dicom: tuple[Path, ...]
     others: tuple[Path, ...]
+    objects: Counter[str] = field(default_factory=Counter)
+    unreadable: tuple[Path, ...] = ()
 
 
 def find_files(inputs: Sequence[Path], out: Path, *, key: Path | None = None, mapping: Path | None = None) -> Found:
@@ -52,12 +63,24 @@ def find_files(inputs: Sequence[Path], out: Path, *, key: Path | None = None, ma
         if secret is not None and secret.resolve().is_relative_to(out.resolve()):
             raise SettingsError(f"{secret}: lies inside --out {out} and would leave the house with the copies; choose another place")
     _refuse_content(out)
-    files = list(dict.fromkeys(file for path in inputs for file in walk_files(path)))
+    unreadable: list[OSError] = []
+    files = list(dict.fromkeys(file for path in inputs for file in walk_files(path, follow=False, unreadable=unreadable)))
     dicom = [file for file in files if _is_dicom(file)]
-    if not dicom:
-        raise DataMissingError(f"{', '.join(map(str, inputs))}: expected DICOM files, found none among {len(files)} files")
+    kinds = {file: _kind(file) for file in dicom if file not in inputs}
+    images = [file for file in dicom if kinds.get(file, FILM) == FILM]
+    if not images and not unreadable:
+        raise DataMissingError(f"{', '.join(map(str, inputs))}: expected DICOM images, found none among {len(files)} files")
     out.mkdir(parents=True, exist_ok=True)
-    return Found(tuple(dicom), tuple(sorted(set(files) - set(dicom))))
+    objects = Counter(kind for kind in kinds.values() if kind != FILM)
+    closed = tuple(Path(str(error.filename)) for error in unreadable)
+    return Found(tuple(images), tuple(sorted(set(files) - set(dicom))), objects, closed)
+
+
+def _kind(path: Path) -> str:
+    try:
+        return kind_of(path)
+    except ImageError:
+        return FILM
 
 
 def copy_files(files: Sequence[Path], out: Path, pseudonyms: Pseudonyms, *, mapping: Path | None = None) -> Iterator[Copied | Refused]:

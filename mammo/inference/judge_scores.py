@@ -3,21 +3,28 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
+
+from mammo.cases.table import no_exclusions
 from mammo.config import load_settings
 from mammo.errors import ScoreError
 from mammo.evaluation.calibration import Calibrator
 from mammo.evaluation.judge import HALF, How, judge
 from mammo.evaluation.levels import levels_of
 from mammo.evaluation.operating_point import Decision, fixed_decision
-from mammo.evaluation.scores import read_scores
+from mammo.evaluation.scores import REQUIRED, check_scores
 from mammo.inference.decisions import read_decision, write_judgement
 from mammo.inference.judged import Judged
+from mammo.inference.predicted_scores import is_predictions, with_labels
 from mammo.runs import CONFIG_FILE, check_out, find_run
 from mammo.setting_types import Task
 from mammo.settings import EvaluationSettings
+from mammo.tables import read_table
 
 
-def judge_scores(table: Path, *, run_folder: Path | None = None, task: Task | None = None, out: Path | None = None) -> Judged:
+def judge_scores(
+    table: Path, *, run_folder: Path | None = None, task: Task | None = None, out: Path | None = None, labels: Path | None = None
+) -> Judged:
     """Judge a score table and write `report/metrics.json` below `out`, or a folder of its name beside it.
 
     Args:
@@ -25,13 +32,13 @@ def judge_scores(table: Path, *, run_folder: Path | None = None, task: Task | No
         run_folder: The run whose threshold is taken.
         task: What a case is; the run's task, or lesion, where it is not given.
         out: Where the report goes.
+        labels: A manifest, which a table of tools/predict.py needs: it has no patients and no labels of its own.
 
     Raises:
         ScoreError: It breaks the contract of score tables.
         DataMissingError: The table or the run is not there.
     """
     check_out(out or table.with_suffix(""))
-    scores = read_scores(table)
     evaluation = EvaluationSettings()
     if run_folder is None:
         task = task or "lesion"
@@ -40,10 +47,21 @@ def judge_scores(table: Path, *, run_folder: Path | None = None, task: Task | No
         folder = find_run(run_folder.parent, run_folder)
         evaluation = load_settings(folder / CONFIG_FILE).evaluation
         decision = for_task(read_decision(folder), task)
+    scores, excluded = _read(table, labels, decision.task)
     judgement = judge(scores, decision, how=How.of(evaluation))
     out = out or table.with_suffix("")
     write_judgement(judgement, out)
-    return Judged(out, str(table), judgement, scores)
+    return Judged(out, str(table), judgement, scores, excluded=excluded)
+
+
+def _read(table: Path, labels: Path | None, task: Task) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The score table, and what of a table of predictions was left out."""
+    raw = read_table(table, f"a score table with the columns {', '.join(REQUIRED)}", error=ScoreError)
+    if is_predictions(raw):
+        return with_labels(raw, table, labels, task)
+    if labels is not None:
+        raise ScoreError(f"--labels {labels}: {table} is a score table with labels of its own; leave --labels out")
+    return check_scores(raw, str(table)), no_exclusions()
 
 
 def for_task(decision: Decision, task: Task | None) -> Decision:

@@ -1,8 +1,8 @@
 """Turns the series that CBIS-DDSM's CSVs name into files of this disk, whatever tree the download made of them."""
 
 import logging
-import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import pandas as pd
 from mammo.cases.cbis_ddsm import WHERE_TO_GET
 from mammo.cases.table import CANDIDATE_SEPARATOR, LesionTable
 from mammo.errors import DataMissingError, ImageError
+from mammo.files import walk_files
 from mammo.images.readers import readers
 from mammo.progress import track
 
@@ -53,11 +54,24 @@ def locate_files(
     if absent.all() or (absent.any() and missing == "refuse"):
         example = table.frame["image"].iloc[int(np.argmax(absent))]
         raise DataMissingError(
-            f"{root}: {absent.sum()} of {len(frame)} lesions have no film or no mask there, such as {example}; {WHERE_TO_GET}"
+            f"{root}: {absent.sum()} of {len(frame)} lesions have no film or no mask there, such as {example}; {_advice(root, absent)}"
         )
     frame["image"] = films
     frame["crop"] = ""
-    return LesionTable(frame, table.excluded).without(absent, "film or mask is not on the disk")
+    return replace(table, frame=frame).without(absent, "film or mask is not on the disk")
+
+
+def _advice(root: Path, absent: pd.Series) -> str:
+    """What to do about films that are not there: who has some of them is not told to get the whole data set."""
+    if not absent.all():
+        return "fetch these series again, or data.bad_images=exclude lists them and goes on"
+    images = sum(is_image_name(file.name) and file.suffix != "" for file in walk_files(root, unreadable=[]))
+    if images:
+        return (
+            f"there are {images} image files below it, of none of the series that the CSVs name: neither their folders' names nor their "
+            "DICOM headers hold the series' UIDs; keep the tree as it was downloaded, or write a manifest (data.kind=manifest)"
+        )
+    return WHERE_TO_GET
 
 
 def index_series(root: Path, wanted: set[str], *, untrusted: bool = False) -> dict[str, list[Path]]:
@@ -67,15 +81,19 @@ def index_series(root: Path, wanted: set[str], *, untrusted: bool = False) -> di
     """
     found: dict[str, list[Path]] = {}
     nameless: list[list[Path]] = []
-    for folder, _, names in os.walk(root):
-        files = sorted(Path(folder) / name for name in names if is_image_name(name))
-        if not files:
-            continue
-        known = [uid for uid in UID.findall(Path(folder).name) if uid in wanted]
+    by_folder: dict[Path, list[Path]] = {}
+    unreadable: list[OSError] = []
+    for file in walk_files(root, unreadable=unreadable):
+        if is_image_name(file.name):
+            by_folder.setdefault(file.parent, []).append(file)
+    for folder, files in by_folder.items():
+        known = [uid for uid in UID.findall(folder.name) if uid in wanted]
         if known:
             found.setdefault(known[-1], []).extend(files)
         else:
             nameless.append([file for file in files if file.suffix.lower() in {".dcm", ""}])
+    if unreadable:
+        logger.warning("%d folders may not be read and are skipped, such as %s", len(unreadable), unreadable[0].filename)
     read, damaged = readers(untrusted=untrusted), []
     for files in track(nameless, len(nameless), "reading series from headers"):
         for file in files:

@@ -9,6 +9,7 @@ from mammo.errors import WeightsError, in_one_line
 from mammo.evaluation.operating_point import Decision
 from mammo.files import read_json
 from mammo.images.network_input import InputForm
+from mammo.images.preprocess import check_version
 from mammo.model.tensors import sha256_of
 from mammo.setting_types import Strict, Task
 
@@ -80,6 +81,7 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         manifest = Manifest.model_validate(read_json(path))
         manifest.read_decision()
+        check_version(manifest.form.preprocess, path, "export it again from a run that was trained with this version")
         for name, sha256 in manifest.files.items():
             (folder / name).stat()  # told as missing, where it is
             if "/" in name or sha256_of(folder / name) != sha256:

@@ -2,14 +2,16 @@
 
 import argparse
 import sys
+from dataclasses import replace
 
 from mammo.errors import SettingsError
+from mammo.images.contents import is_unread_picture
 from mammo.inference.notes import NOT_A_DEVICE, PHANTOM
 from mammo.progress import track
 from mammo.runtime import available_cores
-from mammo.serving.folder import Job, find_films, predict_films
+from mammo.serving.folder import Found, find_films, predict_films
 from mammo.serving.manifest import read_manifest
-from mammo.serving.score_file import ScoreFile, check_errors, print_rows
+from mammo.serving.score_file import Outcome, ScoreFile, check_errors, print_rows
 
 
 def predict_with_export(arguments: argparse.Namespace) -> None:
@@ -22,7 +24,13 @@ def predict_with_export(arguments: argparse.Namespace) -> None:
     manifest = read_manifest(arguments.export)
     _check(arguments, manifest.form.preprocess.task)
     found = find_films(arguments.paths, arguments.boxes)
-    jobs = [Job(job.path, (arguments.box,)) for job in found.jobs] if arguments.box else list(found.jobs)
+    if arguments.box:
+        if len(found.jobs) != 1:
+            raise SettingsError(
+                f"--box is the place of a lesion on one film, got {len(found.jobs)} films; give --boxes CSV, with a row for each lesion"
+            )
+        found = replace(found, asked=tuple(replace(asked, box=arguments.box) for asked in found.asked))
+    jobs = found.jobs
     print(PHANTOM if manifest.origin.data == "phantom" else NOT_A_DEVICE, file=sys.stderr)
     made_by = f"{manifest.origin.network_sha256} {arguments.engine}"
     file = ScoreFile(arguments.out, made_by) if arguments.out else None
@@ -34,10 +42,20 @@ def predict_with_export(arguments: argparse.Namespace) -> None:
         todo, arguments.export, engine=arguments.engine, workers=workers, untrusted=arguments.untrusted, cluster=arguments.cluster
     )
     shown = track(made, len(todo), "scoring films", beside=True)
-    bad = file.write(jobs, shown) if file else print_rows(shown)
-    if found.others:
-        print(f"passed by: {found.others} files that are no films", file=sys.stderr)
-    check_errors(bad, len(jobs))
+    outcome = file.write(found, shown) if file else print_rows(found, shown)
+    _tell(found, outcome)
+    check_errors(outcome)
+
+
+def _tell(found: Found, outcome: Outcome) -> None:
+    """Say what was skipped, and repeat all warnings by kind."""
+    for path in found.loops:
+        print(f"skipped: {path}: a link to a folder that was looked into already", file=sys.stderr)
+    for kind, count in sorted(found.skipped.items()):
+        hint = " (a film? convert it to DICOM, PNG or TIFF)" if is_unread_picture(kind) else ""
+        print(f"skipped: {count} × {kind}{hint}", file=sys.stderr)
+    for warning, count in outcome.warnings.most_common():
+        print(f"warning: {count} × {warning}", file=sys.stderr)
 
 
 def _check(arguments: argparse.Namespace, task: str) -> None:

@@ -1,16 +1,18 @@
 """An exported folder enters; a predictor that scores films by it leaves. No paddle, unless it is the engine."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from mammo.errors import ImageError
 from mammo.evaluation.operating_point import Decision
+from mammo.images.film import Film
 from mammo.images.geometry import Box
 from mammo.images.network_input import network_input
 from mammo.images.readers import readers
+from mammo.prepare.stamps import looks_of
 from mammo.serving.engines import AUTO, Engine, installed_engines, open_engine
 from mammo.serving.manifest import Manifest, read_manifest
 
@@ -20,7 +22,8 @@ class Prediction:
     """What an export says of a film, or of a lesion on it; or the `error` for which it says nothing.
 
     `logit` is the log-odds before calibration, `score` the probability of malignancy, 0-1; `called` whether that is at or above
-    the threshold of the main operating point.
+    the threshold of the main operating point. `remarks` are keys of `remarks.REMARKS`; `stamp` tells the film's content from another's
+    by size and times.
     """
 
     path: Path
@@ -29,6 +32,8 @@ class Prediction:
     score: float | None = None
     called: bool | None = None
     error: str = ""
+    remarks: tuple[str, ...] = ()
+    stamp: str = ""
 
 
 @dataclass(frozen=True)
@@ -48,20 +53,30 @@ class Predictor:
             untrusted: Decode in a process of its own, with limits; the pixels are the same.
         """
         try:
+            before = stamp_of(path)
             film = readers(untrusted=untrusted).film(path)
+            if stamp_of(path) != before:
+                raise ImageError(f"{path}: the file changed while it was read; run the command again once nothing writes to it any more")
         except (ImageError, OSError) as error:
             return [Prediction(path, box, error=" ".join(str(error).split())) for box in boxes]
-        predictions = []
-        for box in boxes:
-            try:
-                image, present = network_input(film, self.manifest.form, box=box)
-            except ImageError as error:
-                predictions.append(Prediction(path, box, error=f"{path}: {' '.join(str(error).split())}"))
-                continue
-            logit = float(self.engine(image, present).mean())
-            score = float(self.decision.calibrator.apply(np.float64(logit)))
-            predictions.append(Prediction(path, box, logit, score, bool(score >= self.decision.threshold)))
-        return predictions
+        return [replace(self._score(film, path, box), stamp=before) for box in boxes]
+
+    def _score(self, film: Film, path: Path, box: Box | None) -> Prediction:
+        try:
+            shown = network_input(film, self.manifest.form, box=box)
+        except ImageError as error:
+            return Prediction(path, box, error=f"{path}: {' '.join(str(error).split())}")
+        logit = float(self.engine(shown.image, shown.present).mean())
+        score = float(self.decision.calibrator.apply(np.float64(logit)))
+        return Prediction(path, box, logit, score, bool(score >= self.decision.threshold), remarks=tuple(dict.fromkeys(shown.remarks)))
+
+
+def stamp_of(path: Path) -> str:
+    """Size and times of a file, of which any write or replacement changes one; "" where it is not there or no regular file."""
+    try:
+        return "-".join(map(str, looks_of(path)))
+    except (OSError, ImageError):
+        return ""
 
 
 def open_export(folder: Path, *, engine: str = AUTO, threads: int) -> Predictor:
