@@ -8,12 +8,13 @@ from datetime import datetime
 from pathlib import Path
 
 from mammo.errors import DataMissingError, SettingsError
-from mammo.files import Lock, locked, read_json, write_text
+from mammo.files import Lock, held_by, locked, read_json, write_text
 
 CONFIG_FILE = "config.yaml"
 ENVIRONMENT_FILE = "environment.json"
 FOLDS_FILE = "cross_validation.json"
 LOCK_FILE = ".lock"
+VISUALDL_FILE = "vdlrecords.run.log"  # VisualDL shows one file of a folder
 
 
 def make_run_folder(output: Path, config_name: str) -> Path:
@@ -66,6 +67,24 @@ def writing(folder: Path) -> Iterator[Lock]:
     """
     with locked(folder / LOCK_FILE, doing=f"{folder}: this run is being written") as lock:
         yield lock
+
+
+def holder_of(folder: Path) -> str:
+    """By whom a run folder is being written, such as ` (process 12 on HOST, since …)`; "" where by nobody."""
+    return held_by(folder / LOCK_FILE)
+
+
+def curves_folder(output: Path, run: Path) -> Path:
+    """Where VisualDL's files of a run lie: `output/visualdl/<config>/<time>`, or in a run folder that lies elsewhere.
+
+    Not in the run folder, because VisualDL follows links, and would show the newest run a second time as `latest`.
+    """
+    for root in (output, *run.parents[1:3]):
+        if run.resolve().is_relative_to(root.resolve()):
+            folder = root / "visualdl" / run.resolve().relative_to(root.resolve())
+            if root == output or folder.is_dir():
+                return folder
+    return run / "visualdl"
 
 
 def network_sha256(folder: Path) -> str:

@@ -19,7 +19,7 @@ from mammo.data.loader import SHARED_MEMORY
 from mammo.errors import SettingsError
 from mammo.files import locked
 from mammo.model.checkpoint import last_good
-from mammo.runs import LOCK_FILE
+from mammo.runs import LOCK_FILE, VISUALDL_FILE, curves_folder
 from mammo.training.resuming import refuse_other_settings
 from tests.processes import call, children, command, ended, kill, only_run, refused, send, settings_file, start, trained_run, wait_until
 from tests.tiny import write_films
@@ -106,7 +106,7 @@ def test_log_of_a_resumed_run_has_each_epoch_once(films: Path, whole: dict[str, 
     end(films, name)
     run = only_run(films, name)
     assert [json.loads(line)["epoch"] for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines()] == [1, 2, 3]
-    with LogReader(file_path=str(run / "visualdl" / "vdlrecords.run.log")) as reader:
+    with LogReader(file_path=str(curves_folder(run.parents[1], run) / VISUALDL_FILE)) as reader:
         assert [record.id for record in reader.get_data("scalar", "validation/auc")] == [1, 2, 3]
 
 
@@ -114,7 +114,7 @@ def test_log_of_a_resumed_run_has_each_epoch_once(films: Path, whole: dict[str, 
 def test_signal_finishes_the_step_and_tells_how_to_go_on(films: Path, whole: dict[str, str], number: int, code: int) -> None:
     name = f"asked{code}"
     process = start(command("train", "-c", settings_file(films, name, training__checkpoint={}, training__workers=2)))
-    done = send(process, number, lambda: any((films / name / name).glob("2*/visualdl/*")))
+    done = send(process, number, lambda: any((films / name / "visualdl" / name).glob("2*/*")))
     assert done.returncode == code
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("mammo: error: ")]
     run = only_run(films, name)
@@ -140,7 +140,7 @@ def test_signal_to_all_processes_finishes_the_step(films: Path, whole: dict[str,
     name = f"group{pause_s}"
     config = settings_file(films, name, training__checkpoint={"every_minutes": 0}, training__workers=2)
     process = start(command("train", "-c", config), start_new_session=True)
-    assert wait_until(process, lambda: any((films / name / name).glob("2*/visualdl/*")))
+    assert wait_until(process, lambda: any((films / name / "visualdl" / name).glob("2*/*")))
     time.sleep(pause_s)
     os.killpg(process.pid, signal.SIGTERM)
     done = ended(process)

@@ -11,6 +11,7 @@ from mammo.errors import TrainingError, WeightsError
 from mammo.inference.load import load_run, predict_file
 from mammo.model.checkpoint import last_good, read_checkpoint, write_checkpoint
 from mammo.model.network import build_network
+from mammo.runs import curves_folder
 from mammo.runtime import paddle, seed_everything
 from mammo.settings import FreezeSettings, LossSettings, ModelSettings, OptimizerSettings, ScheduleSettings, TrainingSettings
 from mammo.training.assemble import class_weights
@@ -280,7 +281,7 @@ def test_run_writes_what_the_contract_says_and_scores_a_file_alike(tmp_path: Pat
     assert [line["epoch"] for line in log] == [1, 2, 3, 4, 5, 6]
     assert {"train/auc", "validation/recall", "gap/auc", "validation/specificity_at_operating_point"} <= set(log[0])
     assert result.judged.judgement.levels["lesion"].n == 8
-    assert any((run / "visualdl").iterdir())
+    assert any(curves_folder(run.parents[1], run).iterdir())
 
     loaded = load_run(run)
     scores = (run / "scores_test.csv").read_text(encoding="utf-8").splitlines()

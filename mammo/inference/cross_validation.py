@@ -14,6 +14,7 @@ from mammo.evaluation.operating_point import Decision
 from mammo.evaluation.scores import read_scores, write_scores
 from mammo.inference.decisions import DECISION_FILE, read_decision, write_json
 from mammo.inference.judged import Judged
+from mammo.inference.run_split import read_warnings
 from mammo.runs import CONFIG_FILE, fold_folder, read_folds
 from mammo.settings import Settings
 from mammo.tables import read_table
@@ -42,7 +43,7 @@ def judge_folds(folder: Path) -> Judged:
     """
     settings = load_settings(folder / CONFIG_FILE)
     how = How.of(settings.evaluation)
-    decisions, tables, single, excluded = {}, [], [], []
+    decisions, tables, single, excluded, warned = {}, [], [], [], []
     for fold in range(read_folds(folder)):
         of_fold = fold_folder(folder, fold)
         if not is_judged(of_fold):
@@ -51,6 +52,7 @@ def judge_folds(folder: Path) -> Judged:
         tables.append(read_scores(of_fold / "scores_test.csv").assign(fold=fold))
         single.append(judge(tables[-1], decisions[fold], how=how))
         excluded.append(read_table(of_fold / "excluded.csv", "the list of excluded cases", error=DataMissingError))
+        warned.append(read_warnings(of_fold))
     pooled = pd.concat(tables, ignore_index=True)
     _check_folds(folder, tables, decisions)
     write_scores(pooled, folder / OUT_OF_FOLD_FILE)
@@ -60,9 +62,9 @@ def judge_folds(folder: Path) -> Judged:
     write_json(
         folder / "report" / "metrics.json", judgement.as_json() | {"folds": [one.as_json() for one in single], "over_folds": _plain(over)}
     )
-    listed = pd.concat(excluded, ignore_index=True).drop_duplicates()
+    listed, doubts = (pd.concat(one, ignore_index=True).drop_duplicates() for one in (excluded, warned))
     about = f"{folder.parent.name}, {folder.name}: {len(single)} folds pooled"
-    return Judged(folder, about, judgement, pooled, folder, settings, excluded=listed, folds=tuple(single))
+    return Judged(folder, about, judgement, pooled, folder, settings, excluded=listed, warned=doubts, folds=tuple(single))
 
 
 def over_folds(folds: list[Judgement] | tuple[Judgement, ...], level: str) -> dict[str, OverFolds]:

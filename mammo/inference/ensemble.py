@@ -14,7 +14,7 @@ from mammo.inference.evaluate import copy_run_files, prepare_manifest
 from mammo.inference.judge_run import keep_decision, keep_judgement
 from mammo.inference.judged import Judged
 from mammo.inference.load import load_run
-from mammo.inference.run_split import check_scored, known_patients
+from mammo.inference.run_split import check_scored, known_patients, read_warnings
 from mammo.inference.score import score_part
 from mammo.prepare.gather import PreparedSplit
 from mammo.runs import (
@@ -60,19 +60,20 @@ def judge_ensemble(runs: list[Path], *, output: Path, manifest: Path | None = No
     prepared: PreparedSplit | None = None
     if manifest:
         scores, prepared = _score_manifest(members, manifest)
-        excluded = prepared.split.samples.excluded
+        excluded, warned = prepared.split.samples.excluded, prepared.split.samples.warned
         known = known_patients(members, scores["patient_id"])
     else:
         scores = _mean(members, "scores_test.csv")
         excluded = read_table(members[0] / "excluded.csv", "the list of excluded cases", error=DataMissingError)
+        warned = read_warnings(members[0])
     target = out or make_run_folder(output, "ensemble")
-    copy_run_files(members[0], target, settings, names=(ENVIRONMENT_FILE, "excluded.csv"))
+    copy_run_files(members[0], target, settings, names=(ENVIRONMENT_FILE, "excluded.csv", "warnings.csv"))
     write_json(target / MEMBERS_FILE, {"members": [str(member) for member in members]})
     hashes = ", ".join(sorted({read_hash(member, "split_sha256") for member in members}))
     decision = keep_decision(settings, chosen_on, hashes, target, part="out-of-fold" if crossed else "validation")
     judgement, scores = keep_judgement(settings, scores.assign(model_id=target.name), target, decision=decision)
     about = f"{manifest or 'test part'}, ensemble of {len(members)}"
-    return Judged(target, about, judgement, scores, target, settings, prepared, excluded, known)
+    return Judged(target, about, judgement, scores, target, settings, prepared, excluded, warned, known)
 
 
 def _members(runs: list[Path]) -> tuple[list[Path], bool]:

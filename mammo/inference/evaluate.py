@@ -6,18 +6,19 @@ from pathlib import Path
 
 from mammo.cases.read import read_cases
 from mammo.cases.samples import make_samples
+from mammo.cases.table import no_exclusions
 from mammo.config import dump_settings
 from mammo.errors import SettingsError, SplitError
 from mammo.files import write_text
 from mammo.inference.judge_run import decide, judge_part
 from mammo.inference.judged import Judged
 from mammo.inference.load import load_run
-from mammo.inference.run_split import known_patients
+from mammo.inference.run_split import known_patients, resembling_patients
 from mammo.prepare.gather import PreparedSplit, gather_split, prepare_samples, prepare_split
 from mammo.runs import CONFIG_FILE, ENVIRONMENT_FILE, check_out, read_hash, writing
 from mammo.settings import Settings
 
-RUN_FILES = (ENVIRONMENT_FILE, "split.csv", "excluded.csv", "log.jsonl")
+RUN_FILES = (ENVIRONMENT_FILE, "split.csv", "excluded.csv", "warnings.csv", "log.jsonl")
 
 
 def evaluate_run(folder: Path, *, manifest: Path | None = None, out: Path | None = None, overrides: Sequence[str] = ()) -> Judged:
@@ -49,6 +50,7 @@ def _evaluate(folder: Path, target: Path, manifest: Path | None, overrides: Sequ
     loaded = load_run(folder, overrides)
     settings, decision = loaded.settings, loaded.decision
     known: tuple[str, ...] = ()
+    resembling = no_exclusions()
     if overrides or manifest is None:
         prepared = prepare_split(settings, gather_split(settings))
         _check_same_data(folder, prepared)
@@ -59,9 +61,11 @@ def _evaluate(folder: Path, target: Path, manifest: Path | None, overrides: Sequ
     if manifest is not None:
         settings, prepared = prepare_manifest(settings, manifest)
         known = known_patients([folder], prepared.split.samples.cases["patient_id"])
+        resembling = resembling_patients([folder], prepared.split.samples.cases)
         about = f"{manifest}, all of it, by {folder.parent.name}, {folder.name}"
     judgement, scores = judge_part(settings, prepared, loaded.network, target, decision=decision, model_id=folder.name)
-    return Judged(target, about, judgement, scores, folder, settings, prepared, prepared.split.samples.excluded, known)
+    samples = prepared.split.samples.warn(resembling)
+    return Judged(target, about, judgement, scores, folder, settings, prepared, samples.excluded, samples.warned, known)
 
 
 def copy_run_files(folder: Path, out: Path, settings: Settings, *, names: tuple[str, ...] = RUN_FILES) -> None:

@@ -16,8 +16,9 @@ class Judged:
     """A judgement and what a reader must know of it.
 
     `out` holds `report/`; `run` is the run folder whose network it was, None for scores from outside. `prepared` has the
-    films, None where none are at hand. `known_patients` of another data set stood in the run's training or validation part:
-    their scores are no test. `folds` are those of a cross-validation, whose pooled scores `judgement` is of.
+    films, None where none are at hand. `excluded` lists what was left out, `warned` what was taken with a doubt.
+    `known_patients` of another data set stood in the run's training or validation part: their scores are no test. `folds`
+    are those of a cross-validation, whose pooled scores `judgement` is of.
     """
 
     out: Path
@@ -28,6 +29,7 @@ class Judged:
     settings: Settings | None = None
     prepared: PreparedSplit | None = None
     excluded: pd.DataFrame = field(default_factory=no_exclusions)
+    warned: pd.DataFrame = field(default_factory=no_exclusions)
     known_patients: tuple[str, ...] = ()
     folds: tuple[Judgement, ...] = ()
 

@@ -1,5 +1,6 @@
 """A cluster's address, a job and many things to do it on enter; the results leave in their order. joblib speaks to Ray or Dask."""
 
+import importlib.util
 import itertools
 import logging
 import sys
@@ -36,14 +37,26 @@ def spread_on_cluster(job: Callable[[Item], Result], items: Iterable[Item], addr
         SettingsError: The address is of no known kind, the library is not installed, or the cluster cannot be reached.
         LoaderError: Workers were lost.
     """
+    check_address(address)
     kind, _, place = address.partition("://")
-    if kind not in BACKENDS or not place:
-        raise SettingsError(f"--cluster {address}: {EXPECTED}")
     waiting = iter(items)
     with BACKENDS[kind](address, place) as cores:
         logger.info("cluster %s: %d cores", address, cores)
         while some := list(itertools.islice(waiting, AHEAD * cores)):
             yield from _done(job, some, cores, address)
+
+
+def check_address(address: str) -> None:
+    """Check an address's form, and that its library is installed; nothing is reached yet.
+
+    Raises:
+        SettingsError: It is of no known kind, or the extra is missing.
+    """
+    kind, _, place = address.partition("://")
+    if kind not in BACKENDS or not place:
+        raise SettingsError(f"--cluster {address}: {EXPECTED}")
+    if importlib.util.find_spec(LIBRARIES[kind]) is None:
+        raise SettingsError(f"--cluster {address}: needs the extra: pip install 'mammo[cluster]' ({LIBRARIES[kind]} is not installed)")
 
 
 def _done(job: Callable[[Item], Result], items: list[Item], cores: int, address: str) -> list[Result]:
@@ -104,3 +117,4 @@ def _refuse_none(cores: int, address: str) -> None:
 
 
 BACKENDS = {"dask": _dask, "ray": _ray}
+LIBRARIES = {"dask": "distributed", "ray": "ray"}

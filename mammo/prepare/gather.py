@@ -15,6 +15,8 @@ from mammo.cases.splits import Split, split_lesions
 from mammo.cases.table import BOX, CANDIDATE_SEPARATOR, LesionTable, exclusion_lines
 from mammo.errors import CaseError, ImageError, in_one_line
 from mammo.images.preprocess import PreprocessSettings
+from mammo.images.remarks import in_words
+from mammo.prepare.doubts import film_warnings, is_doubtful, remarks_of
 from mammo.prepare.film_job import Fault
 from mammo.prepare.index import Entry, Wish
 from mammo.prepare.locate import locate_files
@@ -92,10 +94,15 @@ def prepare_split(settings: Settings, split: Split, *, thorough: bool = False) -
     broken = [fault.text for fault in faults.values() if not fault.is_mask]
     if broken and settings.data.bad_images == "refuse":
         advice = "; data.bad_images=exclude lists them and goes on"
-        raise ImageError(in_one_line("images", list(dict.fromkeys(broken))) + advice)
+        raise ImageError(in_one_line("images", list(dict.fromkeys(broken))) + _likely_cause(broken, len(wishes)) + advice)
     if faults:
         split, wishes = _without_faults(split, wishes, faults)
-    prepared = PreparedSplit(split, store, tuple(entries[wish] for wish in wishes))
+        _refuse_nothing(settings, split.samples)
+    if data.doubtful == "refuse":
+        split, wishes = _without_doubts(split, wishes, entries, exclude=data.bad_images == "exclude")
+    found = tuple(entries[wish] for wish in wishes)
+    warned = replace(split, samples=split.samples.warn(film_warnings(split.samples, found)))
+    prepared = PreparedSplit(warned, store, found)
     _refuse_shared_content(prepared)
     return prepared
 
@@ -130,6 +137,28 @@ def _without_faults(split: Split, wishes: list[Wish], faults: dict[Wish, Fault])
     ]
 
 
+def _without_doubts(split: Split, wishes: list[Wish], entries: dict[Wish, Entry], *, exclude: bool) -> tuple[Split, list[Wish]]:
+    """Refuse, or list as exclusions, the views that `data.doubtful=refuse` is about."""
+    keys = remarks_of(split.samples, [entries[wish] for wish in wishes])
+    doubtful = {
+        wish: Fault(wish, f"{wish.film}: " + "; ".join(in_words(key) for key in remarks if is_doubtful((key,))), is_mask=False)
+        for wish, remarks in zip(wishes, keys, strict=True)
+        if is_doubtful(remarks)
+    }
+    if doubtful and not exclude:
+        advice = "; data.doubtful=warn takes them with a warning, data.bad_images=exclude lists them and goes on"
+        raise ImageError(in_one_line("images", [fault.text for fault in doubtful.values()]) + advice)
+    return _without_faults(split, wishes, doubtful) if doubtful else (split, wishes)
+
+
+def _likely_cause(broken: list[str], views: int) -> str:
+    """What is behind many boxes that miss their films."""
+    outside = sum("outside its image" in text for text in broken)
+    if outside < 2:
+        return ""
+    return f"; {outside} of {views} boxes lie outside their films: they may be in pixels of another resolution, or of other films"
+
+
 def _refuse_shared_content(prepared: PreparedSplit) -> None:
     """Refuse a film that stands in two parts under two names, as `audit.leaks_by_content` finds it."""
     split, views = prepared.split, prepared.split.samples.views
@@ -144,5 +173,5 @@ def check_split(settings: Settings, split: Split) -> Audit:
         SplitError: Patients stand in more than one part; all are named.
     """
     audit = audit_split(split)
-    refuse_leaks(audit, split_name=settings.data.split)
+    refuse_leaks(audit, split_name=settings.data.split, same_patients=settings.data.same_patients)
     return audit

@@ -32,7 +32,8 @@ class ReportSource:
     """What a report tells.
 
     `scores` is the table that was judged. `log` has a row per epoch, None where no training belongs to it. `excluded` has
-    case, patient_id and reason. `parts` is the audit's table of who is in which part. `no_pictures` says why there are none.
+    case, patient_id and reason, `warned` the same of what was taken with a doubt. `parts` is the audit's table
+    of who is in which part. `no_pictures` says why there are none.
     `folds` are the judgements of each fold of a cross-validation, with the pooled scores' in `judgement`; `fold_logs` their logs.
     """
 
@@ -44,6 +45,7 @@ class ReportSource:
     environment: dict[str, object] = field(default_factory=dict)
     config: str = ""
     excluded: pd.DataFrame = field(default_factory=no_exclusions)
+    warned: pd.DataFrame = field(default_factory=no_exclusions)
     parts: pd.DataFrame | None = None
     pictures: tuple[CasePicture, ...] = ()
     no_pictures: str = ""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from mammo.cases.audit import Audit
-from mammo.cases.table import exclusion_lines
+from mammo.cases.table import exclusion_lines, warning_lines
 from mammo.errors import DataMissingError, few_of
 from mammo.evaluation.compare import Comparison, Difference
 from mammo.evaluation.judge import Judgement, LevelResult, PointResult
@@ -104,6 +104,7 @@ def show_judged(judged: Judged) -> None:
         show_folds(judged)
     if len(judged.excluded):
         show_exclusions(judged.excluded)
+    show_warnings(judged.warned)
     if judged.known_patients:
         show_list("NO TEST: patients that this run trained or chose on are among them", list(judged.known_patients))
 
@@ -174,14 +175,22 @@ def show_summary(summary: Summary) -> None:
 def show_audit(audit: Audit, about: str) -> None:
     """Print who is in which part, and what contradicts itself."""
     print_table(about, list(audit.parts.columns), audit.parts.to_numpy().tolist())
-    show_list("cases that stand there twice", audit.duplicates)
+    show_list("duplicated cases", audit.duplicates)
     show_list("films (or breasts) with both benign and malignant lesions", audit.conflicts)
     show_list("patients in more than one part", audit.leaks)
+    show_list("patient ids that are likely the same person's", [" = ".join(group) for group in audit.likely_same])
+    show_list("of these, in more than one part", [" = ".join(group) for group in audit.separated])
 
 
 def show_exclusions(excluded: pd.DataFrame) -> None:
     """Print how many cases were left out, and why."""
     print("\n".join(exclusion_lines(excluded)))
+
+
+def show_warnings(warned: pd.DataFrame) -> None:
+    """Print what was taken with a doubt, a line per kind; last, so that nobody has to scroll up."""
+    for line in warning_lines(warned):
+        print(line)
 
 
 def show_dry_run(parts: pd.DataFrame, excluded: pd.DataFrame, lines: tuple[str, ...]) -> None:

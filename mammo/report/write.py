@@ -1,7 +1,9 @@
 """A judgement in, its report out: `index.html`, `model_card.md`, `checklist.md`, `curves.png`, and the figures in VisualDL."""
 
+import io
 import shlex
 import sys
+from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from mammo.report.curves import write_curves
 from mammo.report.page.page import write_page
 from mammo.report.page.pictures import make_pictures
 from mammo.report.source import ReportSource, read_run_files
+from mammo.runs import VISUALDL_FILE, curves_folder
 
 
 def write_report(judged: Judged) -> Path:
@@ -32,8 +35,8 @@ def write_report(judged: Judged) -> Path:
     write_checklist(source, folder / "checklist.md")
     if source.log is not None and judged.run:
         write_curves({"": judged.run}, folder / "curves.png")
-    if judged.run == judged.out:
-        log_figures(source, judged.out / "visualdl" / "report")
+    if judged.run == judged.out and judged.settings is not None:
+        log_figures(source, curves_folder(judged.settings.output, judged.out))
     return folder / "index.html"
 
 
@@ -45,6 +48,7 @@ def make_source(judged: Judged) -> ReportSource:
         scores=judged.scores,
         phantom=judged.phantom,
         excluded=judged.excluded,
+        warned=judged.warned,
         known_patients=judged.known_patients,
         folds=judged.folds,
         **files | {"environment": _with_command(files.get("environment", {}))},
@@ -75,11 +79,12 @@ def _films(judged: Judged) -> PreparedSplit | None:
 
 
 def log_figures(source: ReportSource, folder: Path) -> None:
-    """Show the report's charts in VisualDL, as a run beside the training's; those of an earlier judgement make way."""
-    for earlier in folder.glob("vdlrecords.*"):
-        earlier.unlink()
-    with LogWriter(logdir=str(folder)) as writer:
+    """Add the report's charts to the run's own file of VisualDL, so that it shows one run; those of the newest judgement come last."""
+    step = 0 if source.log is None else len(source.log)
+    with redirect_stdout(io.StringIO()):  # it prints that the file exists
+        writer = LogWriter(logdir=str(folder), file_name=VISUALDL_FILE)
+    with writer:
         for name, draw in CHARTS.items():
             figure = draw(source)
             if figure is not None:
-                writer.add_image(f"report/{name}", as_picture(figure), 0)
+                writer.add_image(f"report/{name}", as_picture(figure), step)

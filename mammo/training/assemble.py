@@ -35,6 +35,7 @@ class Loaders:
 def make_network(settings: Settings, world: World | None = None) -> tuple[MammogramNet, Backbone]:
     """Build the network with random weights drawn from the seed; on several GPUs with batch-norms that see the whole batch."""
     check_precision(settings)
+    check_shares(settings, world or World())
     seed_everything(settings.seed)
     network, backbone = build_network(settings.model, task=settings.data.task)
     if world and world.size > 1 and paddle.get_device().startswith("gpu"):  # paddle has no such kernel for CPUs
@@ -71,16 +72,9 @@ def make_loaders(settings: Settings, prepared: PreparedSplit, network: Mammogram
         prepared: The cases.
         network: Whose features are kept while only its head learns.
         world: The processes that train together; none for one alone.
-
-    Raises:
-        SettingsError: Batches cannot be shared evenly.
     """
     training, split = settings.training, prepared.split
     world = world or World()
-    if training.batch_size % world.size:
-        raise SettingsError(
-            f"training.batch_size: {training.batch_size} cases cannot be shared evenly by {world.size} processes; set a multiple"
-        )
     rows = split.rows("train")
     cases = split.samples.cases.iloc[rows]
     labels, channels = cases["label"].to_numpy(int), input_channels(settings.model)
@@ -138,6 +132,17 @@ def check_precision(settings: Settings) -> None:
     """
     if settings.training.amp != "off" and not paddle.get_device().startswith("gpu"):
         raise TrainingError(f"training.amp: {settings.training.amp} needs a GPU, this is {paddle.get_device()}; set training.amp=off")
+
+
+def check_shares(settings: Settings, world: World) -> None:
+    """Refuse batches that the processes that train together cannot share evenly.
+
+    Raises:
+        SettingsError: Naming the setting.
+    """
+    size = settings.training.batch_size
+    if size % world.size:
+        raise SettingsError(f"training.batch_size: {size} cases cannot be shared evenly by {world.size} processes; set a multiple")
 
 
 def parameter_counts(network: MammogramNet) -> Iterator[tuple[str, int]]:

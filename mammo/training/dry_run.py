@@ -55,19 +55,19 @@ def dry_run(settings: Settings) -> DryRun:
 
 
 def _try(settings: Settings) -> DryRun:
+    network, backbone = make_network(settings)
+    weights = _weights_line(settings)
+    if not weights:
+        report = start_from_pretrained(backbone, settings.model)
+        weights = f"weights: {report.summary() if report else 'none, random start'}"
+    tuner = make_tuner(settings, network)
     split = gather_split(settings)
     audit = check_split(settings, split)
     check_trainable(split, settings.training.batch_size)
     start = time.perf_counter()
     prepared = prepare_split(settings, _one_batch(split, settings.training.batch_size))
     prepare_s = (time.perf_counter() - start) / len(prepared.entries)
-    network, backbone = make_network(settings)
     loaders = make_loaders(settings, prepared, network)
-    weights = _weights_line(settings)
-    if not weights:
-        report = start_from_pretrained(backbone, settings.model)
-        weights = f"weights: {report.summary() if report else 'none, random start'}"
-    tuner = make_tuner(settings, network)
     stretches = [_try_epochs(tuner, loaders, settings.training, *ends) for ends in pairwise(_changes(settings.training))]
     lines = (
         weights,

@@ -15,7 +15,7 @@ from typing import Any
 
 from mammo.cases.audit import audit_split
 from mammo.cases.splits import Split, check_trainable
-from mammo.cases.table import exclusion_lines
+from mammo.cases.table import exclusion_lines, warning_lines
 from mammo.config import dump_settings
 from mammo.distributed import World
 from mammo.errors import LoaderError, Stopped, plain_stops
@@ -25,9 +25,10 @@ from mammo.inference.judge_run import decide, judge_part
 from mammo.inference.judged import Judged
 from mammo.model.checkpoint import Checkpoint, load_network
 from mammo.model.network import start_from_pretrained
+from mammo.prepare.early import check_places
 from mammo.prepare.gather import PreparedSplit, check_split, gather_split, prepare_split
 from mammo.progress import print_table
-from mammo.runs import CONFIG_FILE, ENVIRONMENT_FILE, make_run_folder, point_latest_at, writing
+from mammo.runs import CONFIG_FILE, ENVIRONMENT_FILE, curves_folder, make_run_folder, point_latest_at, writing
 from mammo.runtime import describe
 from mammo.settings import Settings
 from mammo.training.assemble import Loaders, make_loaders, make_network, make_tuner
@@ -81,15 +82,17 @@ def fit(
     world = world or World()
     with ExitStack() as stack:
         about = describe_run(settings)
+        check_places(settings)
         lock = stack.enter_context(writing(resume)) if resume and world.is_first else None
         begun = open_in_turn(resume, settings, about, world) if resume else None
-        prepared = prepare(settings)
+        # Network and weights before films: what is wrong with them is known in seconds.
         network, backbone = make_network(settings, world)
-        loaders = make_loaders(settings, prepared, network, world)
         if not begun:
             report = start_from_pretrained(backbone, settings.model)
             logger.info("weights: %s", report.summary() if report else "none, random start")
         tuner = make_tuner(settings, network, world)
+        prepared = prepare(settings)
+        loaders = make_loaders(settings, prepared, network, world)
 
         folder = resume
         if not folder and world.is_first:
@@ -111,7 +114,8 @@ def fit(
         decision = decide(settings, prepared, network, folder)
         judgement, scores = judge_part(settings, prepared, network, folder, decision=decision)
     told = f"{folder.parent.name}, {folder.name}: test part"
-    judged = Judged(folder, told, judgement, scores, folder, settings, prepared, prepared.split.samples.excluded)
+    samples = prepared.split.samples
+    judged = Judged(folder, told, judgement, scores, folder, settings, prepared, samples.excluded, samples.warned)
     return RunResult(folder, stopping.best_epoch + 1, float(stopping.best or 0.0), judged)
 
 
@@ -148,7 +152,7 @@ def show_parts(split: Split) -> None:
     """Say who is in which part, and what was left out."""
     parts = audit_split(split).parts
     print_table("parts", list(parts.columns), parts.to_numpy().tolist())
-    for line in exclusion_lines(split.samples.excluded):
+    for line in (*exclusion_lines(split.samples.excluded), *warning_lines(split.samples.warned)):
         logger.info(line)
 
 
@@ -207,7 +211,7 @@ class Writers(AbstractContextManager):
         training = settings.training
         self.clock = WaitClock()
         self._log = JsonLog(folder / "log.jsonl", self.clock)
-        self._pictures = VisualDLLog(folder / "visualdl", metric, loaders.dataset, histograms=training.log_histograms)
+        self._pictures = VisualDLLog(curves_folder(settings.output, folder), metric, loaders.dataset, histograms=training.log_histograms)
         self._display = ProgressDisplay(training.epochs, loaders.sampler.batches, self.clock)
         self.keepers: dict[str, Keeper] = {"log": self._log, "visualdl": self._pictures}
         self.callbacks = (self._log, self._pictures, self._display)
@@ -261,7 +265,8 @@ def write_run_files(settings: Settings, folder: Path, prepared: PreparedSplit, *
     write_text(folder / CONFIG_FILE, dump_settings(settings))
     if resumed:
         return
-    for name, frame in (("split.csv", prepared.split.frame()), ("excluded.csv", prepared.split.samples.excluded)):
+    samples = prepared.split.samples
+    for name, frame in (("split.csv", prepared.split.frame()), ("excluded.csv", samples.excluded), ("warnings.csv", samples.warned)):
         with written_beside(folder / name) as beside:
             frame.to_csv(beside, index=False)
     write_environment(folder, {"split_sha256": prepared.split.sha256, "data_sha256": prepared.data_sha256})

@@ -17,12 +17,12 @@ from mammo.errors import TrainingError
 from mammo.evaluation.figures import as_picture, draw_confusion, draw_precision_recall, draw_roc
 from mammo.evaluation.metrics import count_confusion
 from mammo.images.normalise import DEVIATION, MEAN
+from mammo.runs import VISUALDL_FILE
 from mammo.runtime import paddle
 from mammo.training.callbacks import RecallMetric
 from mammo.training.wait_clock import WaitClock
 
 logger = logging.getLogger(__name__)
-VISUALDL_FILE = "vdlrecords.run.log"  # VisualDL knows its files by the word vdlrecords
 EVERY_STEPS = 10
 SAMPLES = 12
 

@@ -133,6 +133,7 @@ def _values(source: ReportSource) -> dict[str, object]:
         "mistakes": {kind: [one for one in source.pictures if one.mistake == kind] for kind in ("false negative", "false positive")},
         "exclusions": _exclusions(source),
         "reasons": list(source.excluded["reason"].value_counts().items()) if len(source.excluded) else [],
+        "warnings": list(source.warned["reason"].value_counts().items()) if len(source.warned) else [],
         "most_listed": MOST_LISTED,
         "most_reasons": MOST_REASONS,
         "hashes": _hashes(source),

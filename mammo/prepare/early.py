@@ -1,0 +1,39 @@
+"""Checks in a command's first seconds what would else fail after films were drawn or prepared: places to write, extras, readers."""
+
+import tempfile
+from pathlib import Path
+
+from mammo.errors import SettingsError
+from mammo.images.readers import readers
+from mammo.prepare.cluster import check_address
+from mammo.settings import Settings
+
+
+def check_places(settings: Settings) -> None:
+    """Check that the output folder and the store can be written, and that what reads films is installed.
+
+    Raises:
+        SettingsError: Naming the folder, or the extra that is missing.
+        ImageError: `data.untrusted` is asked for where the system has no limits for processes.
+    """
+    for key, folder in (("output", settings.output), ("data.store", settings.store_folder)):
+        check_writable(folder, key)
+    readers(untrusted=settings.data.untrusted)
+    if settings.data.cluster:
+        check_address(settings.data.cluster)
+
+
+def check_writable(folder: Path, key: str) -> None:
+    """Make a folder, and a file in it that is removed at once.
+
+    Raises:
+        SettingsError: It cannot be made, or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise SettingsError(
+            f"{folder}: cannot be written ({error.strerror or error}); set {key} to a folder of yours with space"
+        ) from error
