@@ -163,6 +163,8 @@ def _without_nameless(
     nameless = [number for number, name in enumerate(names) if not name]
     if not nameless or nameless == [0] == list(range(len(names))):
         return names, rows, lines
+    if nameless[0] == 0 and all(row[0].strip().isdigit() for row in rows):
+        nameless = nameless[1:]  # the row numbers that pandas writes
     for number in nameless:
         filled = next((line for row, line in zip(rows, lines, strict=True) if row[number].strip()), None)
         if filled is not None:

@@ -1,8 +1,10 @@
 """Predictions: a row for each that was asked for, in that order, with what came; and what becomes of them."""
 
 import csv
+import io
 import os
 import shutil
+import struct
 from pathlib import Path
 
 import cv2
@@ -10,12 +12,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mammo.errors import DataMissingError
+from mammo.errors import DataMissingError, ImageError
+from mammo.images.contents import FILM, kind_of
+from mammo.images.decode import read_film
 from mammo.inference.load import load_run
+from mammo.prepare.early import check_places
+from mammo.prepare.gather import gather_split, prepare_split
 from mammo.runs import writing
+from mammo.serving.score_file import as_bytes, header
 from tests.images.dicom_files import film_dataset, ramp, saved
 from tests.processes import call, command, refused, trained_run
-from tests.tiny import write_films
+from tests.tiny import tiny_settings, write_films
 
 SMALL = {"model__backbone": "vision:mobilenet_v3_small", "training__epochs": 1, "augmentation": [], "evaluation": {"resamples": 100}}
 
@@ -143,8 +150,6 @@ def test_folder_as_it_comes(exports: dict[str, Path], films: Path, tmp_path: Pat
 
 
 def test_tiff_in_which_zero_is_white_is_inverted(tmp_path: Path) -> None:
-    from mammo.images.decode import read_film
-
     pixels = (np.arange(64, dtype=np.uint16) * 1000).reshape(8, 8)
     Image.fromarray(pixels).save(tmp_path / "black.tif")
     Image.fromarray(65535 - pixels).save(tmp_path / "white.tif", tiffinfo={262: 0})
@@ -152,9 +157,52 @@ def test_tiff_in_which_zero_is_white_is_inverted(tmp_path: Path) -> None:
     assert np.array_equal(read_film(tmp_path / "white.tif").pixels, pixels)
 
 
-def test_colour_picture_is_remarked(tmp_path: Path) -> None:
-    from mammo.images.decode import read_film
+def test_tiff_that_does_not_say_what_black_is_or_ends_early_is_refused(tmp_path: Path) -> None:
+    pixels = np.arange(10_000, dtype=np.uint16).reshape(100, 100)
+    Image.fromarray(pixels).save(tmp_path / "whole.tif", tiffinfo={278: 10})
+    whole = bytearray((tmp_path / "whole.tif").read_bytes())
+    for tag, words in ((262, "PhotometricInterpretation .tag 262. is missing"), (273, "damaged or cut short")):
+        content = whole.copy()
+        at = content.index(struct.pack("<H", tag), struct.unpack("<I", content[4:8])[0])
+        if tag == 262:
+            content[at : at + 2] = struct.pack("<H", 65_000)
+        else:
+            content[at + 4 : at + 8] = struct.pack("<I", 5)
+        (tmp_path / "a.tif").write_bytes(content)
+        with pytest.raises(ImageError, match=words):
+            read_film(tmp_path / "a.tif")
 
+
+def test_cell_with_a_lone_return_stays_one_cell() -> None:
+    text = as_bytes([["a\rb", "c"], ["d", "e"]]).decode()
+    assert list(csv.reader(io.StringIO(text, newline=""))) == [["a\rb", "c"], ["d", "e"]]
+
+
+def test_columns_of_an_earlier_prediction_keep_their_names_apart() -> None:
+    names = header(["image", "x", "given_x", "score"])
+    assert len(names) == len(set(names))
+    assert names[-4:] == ["image", "given_x", "given_given_x", "given_score"]
+
+
+def test_file_that_says_it_is_a_film_has_a_row_whatever_it_holds(tmp_path: Path) -> None:
+    for name, content in (("a.dcm", b"PK\x03\x04" + bytes(200)), ("b.png", b"BM" + bytes(200)), ("c.zip", b"PK\x03\x04" + bytes(200))):
+        (tmp_path / name).write_bytes(content)
+    assert [kind_of(tmp_path / name) for name in ("a.dcm", "b.png", "c.zip")] == [FILM, FILM, "ZIP"]
+
+
+def test_complete_store_of_another_user_is_read(tmp_path: Path) -> None:
+    write_films(tmp_path)
+    settings = tiny_settings(tmp_path, data__store=str(tmp_path / "store"))
+    prepare_split(settings, gather_split(settings))
+    os.chmod(tmp_path / "store", 0o555)
+    try:
+        check_places(settings)
+        assert len(prepare_split(settings, gather_split(settings)).entries) == 48
+    finally:
+        os.chmod(tmp_path / "store", 0o755)
+
+
+def test_colour_picture_is_remarked(tmp_path: Path) -> None:
     Image.new("RGB", (64, 64), (200, 90, 40)).save(tmp_path / "photo.png")
     Image.new("RGB", (64, 64), (90, 90, 90)).save(tmp_path / "gray.png")
     assert read_film(tmp_path / "photo.png").remarks == ("colour",)

@@ -50,6 +50,15 @@ def test_what_is_no_density_is_not_read(text: str) -> None:
     assert words.density(text) is None
 
 
+@pytest.mark.parametrize("column", ["label", "density", "assessment"])
+@pytest.mark.parametrize("text", ["-1", "_1", "1-", "- 1"])
+def test_minus_one_is_not_one(tmp_path: Path, column: str, text: str) -> None:
+    cells = {"label": "1", column: text}
+    rows = lines(",".join(["image", "patient_id", *cells]), ",".join(["a.png", "P1", *cells.values()]))
+    with pytest.raises(CaseError, match=f"line 2: {column} must be"):
+        read_manifest(manifest(tmp_path, rows))
+
+
 @pytest.mark.parametrize("text", ["7", "2A", "4D", "A", "3$2", "malignant", "4.5"])
 def test_what_is_no_assessment_is_not_read(text: str) -> None:
     assert words.assessment(text) is None
@@ -58,6 +67,7 @@ def test_what_is_no_assessment_is_not_read(text: str) -> None:
 KINDS = {
     "Mass": "mass", "masses": "mass", "CALC": "calcification", "Suspicious Calcification": "calcification",
     "Focal Asymmetry": "asymmetry", "architectural distortion": "architectural_distortion", "Skin Thickening": "other", "": "", "-": "",
+    "spiculated mass": "mass", "Mass (irregular)": "mass", "calcification cluster": "calcification", "No Finding": "", "CIRC": "mass",
 }  # fmt: skip
 
 
@@ -107,6 +117,7 @@ LEFTOVERS = {
     "cells behind the last column": lines(HEAD, f"{ROWS[0]},,", ROWS[1]),
     "a separator line": lines("sep=,", HEAD, *ROWS),
     "a separator line of semicolons": lines("sep=;", HEAD.replace(",", ";"), *(row.replace(",", ";") for row in ROWS)),
+    "row numbers of pandas": lines(f",{HEAD}", *(f"{number},{row}" for number, row in enumerate(ROWS))),
     "a byte order mark": "\ufeff" + lines(HEAD, *ROWS),
     "a byte order mark and a separator line": "\ufeff" + lines("SEP=,", HEAD, *ROWS),
 }
@@ -140,7 +151,7 @@ def test_table_of_another_form_is_one_clear_line(tmp_path: Path, text: str, enco
 def test_paths_are_found_as_they_are_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     decomposed = unicodedata.normalize("NFD", "fé.png")
-    for name in ("sub/a.png", "home/b.png", f"sub/{decomposed}", "back\\slash.png"):
+    for name in ("sub/a.png", "home/b.png", "home/d.png", f"sub/{decomposed}", "back\\slash.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     rows = [
@@ -149,7 +160,8 @@ def test_paths_are_found_as_they_are_meant(tmp_path: Path, monkeypatch: pytest.M
         f"sub/{unicodedata.normalize('NFC', 'fé.png')},P3,1",
         "back\\slash.png,P4,0",
         "gone\\c.png,P5,0",
+        "~\\d.png,P6,0",
     ]
     frame = read_manifest(manifest(tmp_path, lines(HEAD, *rows))).frame
     found = [os.path.relpath(image, tmp_path) for image in frame.image]
-    assert found == ["sub/a.png", "home/b.png", f"sub/{decomposed}", "back\\slash.png", "gone/c.png"]
+    assert found == ["sub/a.png", "home/b.png", f"sub/{decomposed}", "back\\slash.png", "gone/c.png", "home/d.png"]

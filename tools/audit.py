@@ -25,11 +25,10 @@ def main() -> None:
         return
     settings = read_settings(arguments)
     from mammo.prepare.duplicates import find_duplicates
-    from mammo.prepare.early import check_writable
+    from mammo.prepare.early import check_places
     from mammo.prepare.gather import gather_split
 
-    if settings.data.kind != "manifest":
-        check_writable(settings.store_folder, "output")  # where a phantom is drawn, or an archive unpacked
+    check_places(settings)
     split = gather_split(settings)
     audit = audit_split(split)
     show_audit(audit, f"{settings.data.kind}, task {settings.data.task}, split {settings.data.split}")

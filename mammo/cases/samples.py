@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from mammo.cases.table import BOX, LesionTable, exclusions, no_exclusions
+from mammo.cases.table import BOX, LesionTable, exclusions, no_exclusions, not_benign
 
 VIEW_ORDER = {"CC": 0, "MLO": 1}
 NO_FILM_LABEL = "film has no label, or a lesion without one and none that is malignant"
@@ -41,8 +41,8 @@ class SampleTable:
     """Samples in columns: `cases` has a row per sample, `views` a row per film of a sample, with `case` its row number.
 
     `cases`: case_id, patient_id, breast_id, image_id, label, split, complete, lesions (how many it gathers), mixed (whether
-    its film, or breast, holds both classes), unlabelled (the finest of image, breast and patient that holds a lesion or film of
-    unknown label beside this case; "" for none), and the subgroup columns.
+    its film, or breast, holds both classes), unsettled (the finest of image, breast and patient that also
+    holds what is malignant or unknown, cases or not; "" for none), and the subgroup columns.
     `views`: case, slot (0 CC, 1 MLO; 0 for single views), image, view, laterality, x, y, width, height, mask, crop.
     `excluded` and `warned`: case, patient_id, reason; what was left out, and what was taken with a doubt.
     """
@@ -110,7 +110,7 @@ def make_samples(table: LesionTable, task: str) -> SampleTable:
     whole = frame.groupby("breast_id" if task == "breast" else "image_id")
     frame["lesions"] = 1 if task == "lesion" else whole["lesion_id"].transform("size")
     frame["mixed"] = whole["label"].transform("nunique") > 1
-    frame["unlabelled"] = _unlabelled(frame)
+    frame["unsettled"] = _unsettled(frame, table.gone)
     if task == "lesion":
         return _lesions(frame, table.excluded).warn(table.warned)
     films, excluded = _films(frame, table.excluded)
@@ -120,12 +120,19 @@ def make_samples(table: LesionTable, task: str) -> SampleTable:
     return _breasts(films, excluded).warn(table.warned)
 
 
-def _unlabelled(frame: pd.DataFrame) -> pd.Series:
-    """The finest level at which a row stands beside one of unknown label: such a film, breast or patient is not known to be benign."""
-    unknown = frame["label"].fillna(frame["image_label"]).isna()
+def _unsettled(frame: pd.DataFrame, gone: pd.DataFrame) -> pd.Series:
+    """The finest level that holds a row which is not benign: where no case of that level is malignant, its label is not known.
+
+    Args:
+        frame: All rows, with `breast_id`.
+        gone: Rows that were left out before and are not benign either.
+    """
+    doubt = not_benign(frame)
+    side = gone["laterality"].where(gone["laterality"] != "", "UNKNOWN")
+    left_out = gone.assign(breast_id=gone["patient_id"] + "_" + side)
     finest = pd.Series("", index=frame.index, dtype=object)
     for level, column in (("patient", "patient_id"), ("breast", "breast_id"), ("image", "image_id")):
-        finest[unknown.groupby(frame[column]).transform("any")] = level
+        finest[doubt.groupby(frame[column]).transform("any") | frame[column].isin(left_out[column])] = level
     return finest
 
 
@@ -192,7 +199,7 @@ def _breasts(films: pd.DataFrame, excluded: pd.DataFrame) -> SampleTable:
 
 
 def _table(task: str, cases: pd.DataFrame, views: pd.DataFrame, excluded: pd.DataFrame) -> SampleTable:
-    columns = ["case_id", "patient_id", "breast_id", "image_id", "label", "split", "complete", "lesions", "mixed", "unlabelled", *SUBGROUPS]
+    columns = ["case_id", "patient_id", "breast_id", "image_id", "label", "split", "complete", "lesions", "mixed", "unsettled", *SUBGROUPS]
     return SampleTable(
         task,
         cases[columns].astype({"label": int}).reset_index(drop=True),

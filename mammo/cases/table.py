@@ -21,6 +21,7 @@ TEXT_COLUMNS = (
 BOX = ("x", "y", "width", "height")
 LATERALITIES = {"L": "LEFT", "LEFT": "LEFT", "R": "RIGHT", "RIGHT": "RIGHT"}
 PATHOLOGY_LABELS = {"MALIGNANT": 1.0, "BENIGN": 0.0, "BENIGN_WITHOUT_CALLBACK": 0.0, "NORMAL": 0.0}
+PLACE = ("patient_id", "laterality", "image_id")
 LESION_TYPES = ("mass", "calcification", "asymmetry", "architectural_distortion", "other")
 CANDIDATE_SEPARATOR = "\0"  # stands in no path
 
@@ -42,18 +43,30 @@ class LesionTable:
     """The lesions of a data set.
 
     `frame` has the columns `COLUMNS`; `excluded` has `case, patient_id, reason`, a row for all that was left out; `warned` has the
-    same columns, a row for what was taken with a doubt.
+    same columns, a row for what was taken with a doubt. `gone` has `PLACE` of what was left out and is not known to be benign: the film,
+    breast and patient are then not known to be benign either.
     """
 
     frame: pd.DataFrame
     excluded: pd.DataFrame
     warned: pd.DataFrame = field(default_factory=no_exclusions)
+    gone: pd.DataFrame = field(default_factory=lambda: pd.DataFrame({name: pd.Series(dtype=object) for name in PLACE}))
 
     def without(self, rows: pd.Series, reason: str) -> "LesionTable":
         """Move rows (a boolean mask over `frame`) to the exclusions, under one reason."""
-        gone = self.frame[rows]
-        listed = exclusions(gone["lesion_id"], gone["patient_id"], reason)
-        return replace(self, frame=self.frame[~rows].reset_index(drop=True), excluded=pd.concat([self.excluded, listed], ignore_index=True))
+        left_out = self.frame[rows]
+        listed = exclusions(left_out["lesion_id"], left_out["patient_id"], reason)
+        return replace(
+            self,
+            frame=self.frame[~rows].reset_index(drop=True),
+            excluded=pd.concat([self.excluded, listed], ignore_index=True),
+            gone=pd.concat([self.gone, left_out.loc[not_benign(left_out), list(PLACE)]], ignore_index=True),
+        )
+
+
+def not_benign(frame: pd.DataFrame) -> pd.Series:
+    """Which rows of a lesion table are malignant or unknown, by their own label or else their film's."""
+    return ~frame["label"].fillna(frame["image_label"]).eq(0) | frame["image_label"].eq(1)
 
 
 def exclusion_lines(excluded: pd.DataFrame) -> list[str]:

@@ -1,5 +1,6 @@
 """Reads the words and grades of other people's tables: a cell's one meaning, where it has only one."""
 
+import contextlib
 import difflib
 import math
 import re
@@ -30,7 +31,7 @@ SPLITS = {
     "val": "validation", "valid": "validation", "validation": "validation", "dev": "validation",
     "test": "test", "testing": "test",
 }  # fmt: skip
-MASSES = ("mass", "masses", "nodule", "mass_lesion")
+MASSES = ("mass", "masses", "nodule", "mass_lesion", "circ", "spic")
 CALCIFICATIONS = (
     "calcification", "calcifications", "calc", "calcs", "microcalcification", "microcalcifications", "micros", "suspicious_calcification",
 )  # fmt: skip
@@ -41,18 +42,25 @@ LESION_WORDS = (
     | dict.fromkeys(CALCIFICATIONS, "calcification")
     | dict.fromkeys(ASYMMETRIES, "asymmetry")
     | dict.fromkeys(DISTORTIONS, "architectural_distortion")
-    | {"other": "other"}
+    | {"other": "other", "misc": "other"}
+    | dict.fromkeys(("no_finding", "no_findings", "normal", "norm", "negative", "no_lesion"), "")
 )
 UNKNOWN = {"", "-", "_", "?", "na", "n_a", "n/a", "nan", "none", "null", "unknown", "not_available"}
-GRADE = re.compile(r"(?:bi-?_?rads|acr|density|category|cat|type)?[_: -]*([0-6a-d]|[1-4]?[0-9]?\.0)([a-c])?")
+GRADE = re.compile(r"(?:(?:bi-?_?rads|acr|density|category|cat|type)[_: -]*)?([0-6a-d]|[0-6]\.0)([a-c])?")
 DENSITIES = {"a": 1.0, "b": 2.0, "c": 3.0, "d": 4.0}
 VIEW = re.compile(r"([LR])[ _-]?(CC|MLO)")
 
 
 def word(text: str) -> str:
-    """A cell as a word to look up: lower case whatever the locale, composed, with one underscore for spaces, hyphens and underscores."""
+    """A cell as a word to look up: lower case whatever the locale, composed, with one underscore for spaces, hyphens and underscores.
+
+    Those around a word with a digit stay, so that -1 is not 1.
+    """
     plain = unicodedata.normalize("NFKC", text).strip().casefold().replace("i̇", "i")
-    return re.sub(r"[\s_\-]+", "_", plain).strip("_") if plain not in UNKNOWN else plain
+    if plain in UNKNOWN:
+        return plain
+    joined = re.sub(r"[\s_\-]+", "_", plain)
+    return joined if any(sign.isdigit() for sign in joined) else joined.strip("_")
 
 
 def is_unknown(text: str) -> bool:
@@ -89,6 +97,9 @@ def lesion_type(text: str) -> str | None:
         return ""
     if key in LESION_WORDS:
         return LESION_WORDS[key]
+    kinds = {LESION_WORDS[part] for part in re.split(r"[\W_]+", key) if LESION_WORDS.get(part)}
+    if kinds:  # such as "spiculated mass"; of two kinds, neither
+        return kinds.pop() if len(kinds) == 1 else None
     return None if difflib.get_close_matches(key, LESION_WORDS, n=1, cutoff=0.75) else "other"
 
 
@@ -110,9 +121,17 @@ def path_as_meant(name: str, folder: Path) -> str:
     Tried in turn where there is no such file: `~` as the home folder, backslashes as slashes, and the composed and decomposed forms of
     accented letters (macOS writes the latter).
     """
-    if not name or (name.isascii() and "\\" not in name and not name.startswith("~")) or (folder / name).exists():
+    if not name or (name.isascii() and "\\" not in name and not name.startswith("~")) or _exists(folder / name):
         return name
-    tries = [str(Path(name).expanduser()) if name.startswith(("~/", "~\\")) or name == "~" else name]
-    tries += [tries[0].replace("\\", "/")]
-    tries += [unicodedata.normalize(form, tries[-1]) for form in ("NFC", "NFD")]
-    return next((one for one in tries if (folder / one).exists()), tries[1])
+    slashes = name.replace("\\", "/")
+    with contextlib.suppress(RuntimeError):  # this user has no home
+        slashes = str(Path(slashes).expanduser()) if slashes.startswith("~/") else slashes
+    tries = [slashes, *(unicodedata.normalize(form, slashes) for form in ("NFC", "NFD"))]
+    return next((one for one in tries if _exists(folder / one)), slashes)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name that is too long for this disk
+        return False

@@ -141,6 +141,7 @@ def judge(scores: pd.DataFrame, decisions: Decisions, *, how: How | None = None)
     if len(scores) > MANY:
         logger.info("judging %d cases with %d resamples; this takes a while", len(scores), how.resamples)
     gathered = {level: gather_level(scores, level, task=decision.task, how=decision.level_score) for level in levels_of(decision.task)}
+    gathered = {level: frame for level, frame in gathered.items() if len(frame)}  # a level of which no label is known has no row
     own = gathered[decision.task]
     levels: dict[str, LevelResult] = {}
     thresholds = dict.fromkeys((decision.task, "patient"), _sweep_thresholds(own["score"].to_numpy()))

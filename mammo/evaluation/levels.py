@@ -23,7 +23,7 @@ def gather_level(scores: pd.DataFrame, level: str, *, task: str, how: str) -> pd
 
     Returns:
         Rows with `label` (the maximum), `score`, `patient_id` and `fold`, sorted by the level's id, which is the index. A film, breast or
-        patient of benign cases that also has one of unknown label (column `unlabelled`, optional) is left out: it may hold a cancer.
+        patient of benign cases that also holds what is malignant or unknown (column `unsettled`, optional) is left out.
     """
     column = "case_id" if level == task else LEVELS[level]
     fold = scores["fold"] if "fold" in scores else pd.Series(0, scores.index)
@@ -36,8 +36,8 @@ def gather_level(scores: pd.DataFrame, level: str, *, task: str, how: str) -> pd
         gathered = (
             pd.DataFrame(columns).groupby("id", sort=True).agg({"label": "max", "score": rule, "patient_id": "first", "fold": "first"})
         )
-    if level != task and "unlabelled" in scores:
+    if level != task and "unsettled" in scores:
         finer = levels_of("image")[: levels_of("image").index(level) + 1]
-        doubtful = scores["unlabelled"].isin(finer).groupby(scores[column]).any()
+        doubtful = scores["unsettled"].isin(finer).groupby(scores[column]).any()
         gathered = gathered[~(doubtful.reindex(gathered.index) & (gathered["label"] == 0))]
     return gathered.assign(score=-np.expm1(gathered["score"])) if how == "noisy_or" else gathered

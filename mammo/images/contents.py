@@ -53,10 +53,10 @@ def kind_of(path: Path) -> str:
     if looks_like_dicom(start):
         return _dicom_kind(path)
     picture = next((name for magic, name in UNREAD_PICTURES.items() if start.startswith(magic)), "")
+    if path.suffix.lower() in SUFFIXES:  # what it says it is: reading it says what it is instead
+        return FILM
     if picture:
         return picture
-    if path.suffix.lower() in SUFFIXES:
-        return FILM
     return UNREAD_ENDINGS.get(path.suffix.lower(), NOTE)
 
 
@@ -75,9 +75,9 @@ def _dicom_kind(path: Path) -> str:
         has_rows = "Rows" in header
     except FAULTS:
         return FILM
-    if has_rows or not uid:
-        return FILM
     named = next((words for start, words in NO_IMAGE.items() if uid.startswith(start)), "")
     if named:
         return named
+    if has_rows or not uid:
+        return FILM
     return FILM if "Image Storage" in uids.UID(uid).name or uid not in uids.UID_dictionary else "other DICOM object without an image"

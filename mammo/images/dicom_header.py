@@ -219,6 +219,9 @@ def _shutter(dataset: Dataset, path: Path) -> tuple[int, int, int, int] | None:
     if not all(edges):
         raise ImageError(f"{path}: its rectangular ShutterShape lacks an edge; correct its header")
     top, bottom, left, right = (int(edge[0]) for edge in edges)
+    rows, columns = (whole_number(dataset, keyword, path) for keyword in ("Rows", "Columns"))
+    if max(1, top) > min(rows, bottom) or max(1, left) > min(columns, right):
+        raise ImageError(f"{path}: its rectangular ShutterShape leaves nothing of the film; correct its header")
     return top, bottom, left, right  # the standard leaves open whether the edges are covered: they are shown
 
 

@@ -78,7 +78,7 @@ def as_displayed(stored: np.ndarray, display: Display) -> np.ndarray:
     shown = _shares_of_white(every_value.view(stored.dtype).astype(np.float64), display)
     table = np.rint(shown * WHITE).astype(np.uint16)
     if display.padding is not None:
-        _blacken_padding(table, stored, display.padding)
+        _blacken_padding(table, stored, display)
     if stored.dtype == np.uint16 and np.array_equal(table, every_value):
         shown_pixels = np.ascontiguousarray(stored)
     else:
@@ -86,19 +86,19 @@ def as_displayed(stored: np.ndarray, display: Display) -> np.ndarray:
     return shown_pixels if display.shutter is None else _behind_shutter(shown_pixels, display.shutter)
 
 
-def _blacken_padding(table: np.ndarray, stored: np.ndarray, padding: tuple[int, int]) -> None:
+def _blacken_padding(table: np.ndarray, stored: np.ndarray, display: Display) -> None:
     """Show padding as dark as the darkest pixel of the image (PS3.3 C.7.5.1.1.2), so that nothing takes it for tissue or for air that
     is darker than the film's own.
 
     Args:
         table: uint16, what each stored value is shown as, by its unsigned form; changed in place.
         stored: [height, width].
-        padding: The two ends of the range, which a writer may have put down as unsigned where pixels are signed.
+        display: Its padding's ends may be put down as unsigned where pixels are signed, or with bits above BitsStored.
     """
-    bits = 8 * stored.itemsize
-    ends = np.array([value % 2**bits for value in padding], dtype=np.dtype(f"u{stored.itemsize}")).view(stored.dtype)
+    span = 2**display.bits_stored
+    ends = [value % span - (span if display.signed and value % span >= span // 2 else 0) for value in display.padding or ()]
     values = np.arange(len(table), dtype=np.dtype(f"u{stored.itemsize}")).view(stored.dtype)
-    padded = (values >= ends.min()) & (values <= ends.max())
+    padded = (values >= min(ends)) & (values <= max(ends))
     used = np.zeros(len(table), dtype=bool)
     used[np.ascontiguousarray(stored).view(np.dtype(f"u{stored.itemsize}")).reshape(-1)] = True
     image = table[used & ~padded]

@@ -70,7 +70,7 @@ def checked_box(box: Box, size: Size, breast: Breast | None = None) -> tuple[Box
             f"x and width by the film's width, {size[1]}, and y and height by its height, {size[0]} (YOLO's x, y are the box's middle)"
         )
     inside = clip_box(box, size)
-    share = inside[2] * inside[3] / (box[2] * box[3])
+    share = (inside[2] / box[2]) * (inside[3] / box[3])
     if share < LEAST_INSIDE:
         raise ImageError(
             f"the box {_in_words(box)} lies for the most part outside its image of {size[1]} × {size[0]} pixels; is it in pixels of "

@@ -17,7 +17,7 @@ TIFF_MAGIC = (b"II*\0", b"MM\0*")
 RASTER_MAGIC = (PNG_MAGIC, b"\xff\xd8\xff", b"P5", b"P2", *TIFF_MAGIC)
 GRAY_MODES = {"1": 8, "L": 8, "I;16": 16, "I;16B": 16, "I": 16}
 # TIFF 6.0's tags: bits of a sample, what 0 means (0 white, 1 black), how samples are to be read (1: unsigned numbers).
-BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339
+BITS_PER_SAMPLE, PHOTOMETRIC, STRIP_OFFSETS, ROWS_PER_STRIP, SAMPLE_FORMAT = 258, 262, 273, 278, 339
 COLOUR = 24  # of 255: channels of a gray picture that went through JPEG differ by less (measured: at most 8)
 COLOUR_SHARE = 0.01
 WIDE_MODES = {"I;16": 2, "I;16B": 2, "I": 4, "F": 4}  # bytes of a band in memory; all others take one
@@ -67,6 +67,12 @@ def _tiff_values(path: Path, image: Image.Image) -> Raster:
     bits, form = tuple(tags.get(BITS_PER_SAMPLE, (1,))), tuple(tags.get(SAMPLE_FORMAT, (1,)))
     if set(form) != {1} or (len(bits) == 1 and bits[0] not in (1, 8, 12, 16)) or (len(bits) > 1 and set(bits) != {8}):
         raise ImageError(f"{path}: expected a TIFF of 8 to 16 unsigned bits per gray pixel, or 8 per colour, got another; save it as such")
+    if PHOTOMETRIC not in tags:
+        raise ImageError(f"{path}: its PhotometricInterpretation (tag 262) is missing, so that black may be white; save it again")
+    if STRIP_OFFSETS in tags:
+        strips, each = len(tags[STRIP_OFFSETS]), int(tags.get(ROWS_PER_STRIP, image.height))
+        if strips * max(1, min(each, image.height)) < image.height:
+            raise ImageError(f"{path}: damaged or cut short: {strips} strips of {each} rows for {image.height} rows; fetch it again")
     raster = _gray_values(path, ImageOps.exif_transpose(image))
     if len(bits) == 1 and bits[0] > 8:
         top = 2 ** bits[0] - 1

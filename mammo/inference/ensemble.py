@@ -14,7 +14,7 @@ from mammo.inference.evaluate import copy_run_files, prepare_manifest
 from mammo.inference.judge_run import keep_decision, keep_judgement
 from mammo.inference.judged import Judged
 from mammo.inference.load import load_run
-from mammo.inference.run_split import check_scored, known_patients, read_warnings
+from mammo.inference.run_split import check_scored, known_patients, read_warnings, resembling_patients
 from mammo.inference.score import score_part
 from mammo.prepare.gather import PreparedSplit
 from mammo.runs import (
@@ -62,6 +62,7 @@ def judge_ensemble(runs: list[Path], *, output: Path, manifest: Path | None = No
         scores, prepared = _score_manifest(members, manifest)
         excluded, warned = prepared.split.samples.excluded, prepared.split.samples.warned
         known = known_patients(members, scores["patient_id"])
+        warned = pd.concat([warned, resembling_patients(members, prepared.split.samples.cases)], ignore_index=True)
     else:
         scores = _mean(members, "scores_test.csv")
         excluded = read_table(members[0] / "excluded.csv", "the list of excluded cases", error=DataMissingError)

@@ -9,7 +9,7 @@ from mammo.cases.samples import make_samples
 from mammo.cases.table import no_exclusions
 from mammo.config import dump_settings
 from mammo.errors import SettingsError, SplitError
-from mammo.files import write_text
+from mammo.files import write_text, written_beside
 from mammo.inference.judge_run import decide, judge_part
 from mammo.inference.judged import Judged
 from mammo.inference.load import load_run
@@ -65,6 +65,9 @@ def _evaluate(folder: Path, target: Path, manifest: Path | None, overrides: Sequ
         about = f"{manifest}, all of it, by {folder.parent.name}, {folder.name}"
     judgement, scores = judge_part(settings, prepared, loaded.network, target, decision=decision, model_id=folder.name)
     samples = prepared.split.samples.warn(resembling)
+    if target != folder:
+        with written_beside(target / "warnings.csv") as beside:
+            samples.warned.to_csv(beside, index=False)
     return Judged(target, about, judgement, scores, folder, settings, prepared, samples.excluded, samples.warned, known)
 
 

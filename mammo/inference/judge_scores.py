@@ -16,6 +16,7 @@ from mammo.evaluation.scores import REQUIRED, check_scores
 from mammo.inference.decisions import read_decision, write_judgement
 from mammo.inference.judged import Judged
 from mammo.inference.predicted_scores import is_predictions, with_labels
+from mammo.inference.run_split import known_patients
 from mammo.runs import CONFIG_FILE, check_out, find_run
 from mammo.setting_types import Task
 from mammo.settings import EvaluationSettings
@@ -39,7 +40,7 @@ def judge_scores(
         DataMissingError: The table or the run is not there.
     """
     check_out(out or table.with_suffix(""))
-    evaluation = EvaluationSettings()
+    evaluation, folder = EvaluationSettings(), None
     if run_folder is None:
         task = task or "lesion"
         decision = fixed_decision(0.5, rule=HALF, task=task, levels=levels_of(task), level_score=evaluation.level_score)
@@ -51,7 +52,8 @@ def judge_scores(
     judgement = judge(scores, decision, how=How.of(evaluation))
     out = out or table.with_suffix("")
     write_judgement(judgement, out)
-    return Judged(out, str(table), judgement, scores, excluded=excluded)
+    known = known_patients([folder], scores["patient_id"]) if folder is not None and labels is not None else ()
+    return Judged(out, str(table), judgement, scores, excluded=excluded, known_patients=known)
 
 
 def _read(table: Path, labels: Path | None, task: Task) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -9,7 +9,7 @@ from mammo.cases.manifest import read_manifest
 from mammo.cases.samples import SUBGROUPS, SampleTable, make_samples
 from mammo.cases.table import BOX, exclusions
 from mammo.errors import ScoreError, in_one_line
-from mammo.evaluation.scores import check_scores
+from mammo.evaluation.scores import REQUIRED, check_scores
 from mammo.setting_types import Task
 from mammo.tables import row_faults, to_numbers
 
@@ -19,8 +19,8 @@ NEAR_PX = 0.01  # boxes are written in all their digits, but a manifest may give
 
 
 def is_predictions(table: pd.DataFrame) -> bool:
-    """Whether a table has the columns that tools/predict.py writes, and not those of a score table."""
-    return set(COLUMNS) <= set(table) and "case_id" not in table
+    """Whether a table has the columns that tools/predict.py writes, and not all of a score table's."""
+    return set(COLUMNS) <= set(table) and not set(REQUIRED) <= set(table)
 
 
 def with_labels(table: pd.DataFrame, where: Path, labels: Path | None, task: Task) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -49,41 +49,42 @@ def with_labels(table: pd.DataFrame, where: Path, labels: Path | None, task: Tas
     score, failed = to_numbers(table["score"]), table["error"].str.strip() != ""
     if faults := row_faults(score.isna() & ~failed, "score must be a number where error is empty", table["score"], table):
         raise ScoreError(in_one_line(str(where), faults))
-    case = _cases_of(table, samples, task)
-    scored = (case >= 0) & ~failed.to_numpy()
-    if not scored.any():
+    if task == "image" and (table["x"].str.strip() != "").any():
+        raise ScoreError(f"{where}: its rows are of lesions (they have boxes), not of whole films; give --task lesion")
+    row, case = _matches(table[~failed], samples, task)
+    if not len(case):
         raise ScoreError(
             f"{where}: none of its {len(table)} rows with a score is of one of the {len(samples)} cases of {labels}: compared were the "
             f"film's path{' and the box' if task == 'lesion' else ''}; is it the manifest that was asked about?"
         )
-    rows = pd.DataFrame({"case": case, "score": score.to_numpy(), "logit": to_numbers(table["logit"]).to_numpy()})[scored]
-    rows = rows.drop_duplicates("case")
-    cases = samples.cases.iloc[rows["case"]].reset_index(drop=True)
-    frame = cases[[*IDS, "unlabelled", *SUBGROUPS]].assign(logit=rows["logit"].to_numpy(), score=rows["score"].to_numpy())
-    return check_scores(frame, str(where)), _left_out(table, samples, case, scored)
+    numbers = {"score": score[~failed].to_numpy(), "logit": to_numbers(table["logit"])[~failed].to_numpy()}
+    first = np.unique(case, return_index=True)[1]  # of a film or lesion that was asked about twice
+    frame = samples.cases.iloc[case[first]].reset_index(drop=True)[[*IDS, "unsettled", *SUBGROUPS]]
+    frame = frame.assign(**{name: values[row[first]] for name, values in numbers.items()})
+    return check_scores(frame, str(where)), _left_out(table[~failed], samples, row, case)
 
 
-def _cases_of(table: pd.DataFrame, samples: SampleTable, task: Task) -> np.ndarray:
-    """The case number of each row of predictions, -1 where it is of none."""
+def _matches(table: pd.DataFrame, samples: SampleTable, task: Task) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of a row of predictions and a case that it is of; two cases of one film and box share the row."""
     by_film: dict[str, list[int]] = {}
     views = samples.views
     for number, image in enumerate(views["image"]):
         by_film.setdefault(str(Path(image).resolve()), []).append(number)
     boxes, owner = views[list(BOX)].to_numpy(float), views["case"].to_numpy(int)
     asked = np.stack([to_numbers(table[name]).to_numpy() for name in BOX], axis=1)
-    found = np.full(len(table), -1)
-    for row, file in enumerate(table["file"]):
-        for number in by_film.get(str(Path(file).resolve()), []):
-            if task == "image" or np.allclose(boxes[number], asked[row], rtol=0, atol=NEAR_PX):
-                found[row] = owner[number]
-                break
-    return found
+    found = [
+        (row, owner[number])
+        for row, file in enumerate(table["file"])
+        for number in by_film.get(str(Path(file).resolve()), [])
+        if task == "image" or np.allclose(boxes[number], asked[row], rtol=0, atol=NEAR_PX)
+    ]
+    pairs = np.array(found, dtype=int).reshape(-1, 2)
+    return pairs[:, 0], pairs[:, 1]
 
 
-def _left_out(table: pd.DataFrame, samples: SampleTable, case: np.ndarray, scored: np.ndarray) -> pd.DataFrame:
-    absent = np.setdiff1d(np.arange(len(samples)), case[scored])
-    cases = samples.cases.iloc[absent]
-    unlabelled = table[case < 0]
+def _left_out(table: pd.DataFrame, samples: SampleTable, row: np.ndarray, case: np.ndarray) -> pd.DataFrame:
+    cases = samples.cases.iloc[np.setdiff1d(np.arange(len(samples)), case)]
+    unlabelled = table.iloc[np.setdiff1d(np.arange(len(table)), row)]
     return pd.concat(
         [
             samples.excluded,

@@ -83,5 +83,5 @@ def score_table(split: Split, rows: np.ndarray, logits: np.ndarray, *, model_id:
     for column in SUBGROUPS:
         frame[column] = cases[column]
     frame["complete"] = cases["complete"]
-    frame["unlabelled"] = cases["unlabelled"]
+    frame["unsettled"] = cases["unsettled"]
     return frame

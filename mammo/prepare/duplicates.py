@@ -40,8 +40,11 @@ def content_of(films: Iterable[str], *, cluster: str = "") -> dict[str, str]:
 
 
 def hash_of(film: str) -> str:
-    """A film's content hash."""
-    return stamp_file(Path(film)).sha256
+    """A film's content hash; its name where it may not be read, or changes."""
+    try:
+        return stamp_file(Path(film)).sha256
+    except (OSError, ImageError):
+        return film
 
 
 def find_duplicates(split: Split, *, cluster: str = "") -> tuple[list[str], list[str], int]:

@@ -10,14 +10,16 @@ from mammo.settings import Settings
 
 
 def check_places(settings: Settings) -> None:
-    """Check that the output folder and the store can be written, and that what reads films is installed.
+    """Check that what reads films is installed, and that a store which is not there yet can be made.
+
+    A store that is there may be another user's, and be read all the same: filling it says what it lacks.
 
     Raises:
         SettingsError: Naming the folder, or the extra that is missing.
         ImageError: `data.untrusted` is asked for where the system has no limits for processes.
     """
-    for key, folder in (("output", settings.output), ("data.store", settings.store_folder)):
-        check_writable(folder, key)
+    if not settings.store_folder.is_dir():
+        check_writable(settings.store_folder, "data.store, or output,")
     readers(untrusted=settings.data.untrusted)
     if settings.data.cluster:
         check_address(settings.data.cluster)

@@ -100,6 +100,7 @@ def prepare_split(settings: Settings, split: Split, *, thorough: bool = False) -
         _refuse_nothing(settings, split.samples)
     if data.doubtful == "refuse":
         split, wishes = _without_doubts(split, wishes, entries, exclude=data.bad_images == "exclude")
+        _refuse_nothing(settings, split.samples)
     found = tuple(entries[wish] for wish in wishes)
     warned = replace(split, samples=split.samples.warn(film_warnings(split.samples, found)))
     prepared = PreparedSplit(warned, store, found)

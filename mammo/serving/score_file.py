@@ -128,7 +128,12 @@ def print_rows(found: Found, predictions: Iterable[list[Prediction]]) -> Outcome
 
 def header(columns: Sequence[str]) -> Row:
     """The names of all columns: ours, and those that came; one of theirs that has the name of ours is called `given_…`."""
-    return [*COLUMNS, *(f"given_{name}" if name in COLUMNS else name for name in columns)]
+    names = list(COLUMNS)
+    for name in columns:
+        while name in names:
+            name = f"given_{name}"
+        names.append(name)
+    return names
 
 
 def _closed_rows(found: Found, outcome: Outcome) -> list[Row]:
@@ -165,7 +170,9 @@ def row_of(prediction: Prediction) -> Row:
 def as_bytes(rows: Iterable[Sequence[str]]) -> bytes:
     """Rows as CSV; paths in another encoding as the bytes that they are."""
     text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows(rows)
+    for row in rows:  # the writer leaves a lone \r unquoted, which readers take for the end of a line
+        torn = any("\r" in cell for cell in row)
+        csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL if torn else csv.QUOTE_MINIMAL).writerow(row)
     return text.getvalue().encode("utf-8", "surrogateescape")
 
 

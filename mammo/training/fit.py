@@ -25,7 +25,7 @@ from mammo.inference.judge_run import decide, judge_part
 from mammo.inference.judged import Judged
 from mammo.model.checkpoint import Checkpoint, load_network
 from mammo.model.network import start_from_pretrained
-from mammo.prepare.early import check_places
+from mammo.prepare.early import check_places, check_writable
 from mammo.prepare.gather import PreparedSplit, check_split, gather_split, prepare_split
 from mammo.progress import print_table
 from mammo.runs import CONFIG_FILE, ENVIRONMENT_FILE, curves_folder, make_run_folder, point_latest_at, writing
@@ -82,6 +82,7 @@ def fit(
     world = world or World()
     with ExitStack() as stack:
         about = describe_run(settings)
+        check_writable(settings.output, "output")
         check_places(settings)
         lock = stack.enter_context(writing(resume)) if resume and world.is_first else None
         begun = open_in_turn(resume, settings, about, world) if resume else None

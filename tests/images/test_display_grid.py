@@ -19,6 +19,7 @@ from pydicom.pixels import apply_modality_lut, apply_voi_lut
 from mammo.errors import ImageError
 from mammo.images.contents import FILM, kind_of
 from mammo.images.decode import read_film
+from mammo.images.dicom_header import SHUTTER
 from mammo.images.display_rules import DISPLAY_RULES, READ
 from tests.images.dicom_files import film_dataset, ramp, saved
 
@@ -201,6 +202,19 @@ def test_negative_padding_is_known_by_its_bits(tmp_path: Path) -> None:
     assert got[0, 0] == got[0, 1] < got[0, 2]
 
 
+@pytest.mark.parametrize("edges", [(0, 0, 0, 0), (9, 2, 1, 30), (50, 60, 1, 30)])
+def test_shutter_that_leaves_nothing_is_refused(tmp_path: Path, edges: tuple[int, int, int, int]) -> None:
+    elements = {keyword: str(edge) for keyword, edge in zip(SHUTTER, edges, strict=True)}
+    with pytest.raises(ImageError, match="ShutterShape leaves nothing of the film"):
+        read_film(saved(film_dataset(ramp(), ShutterShape="RECTANGULAR", **elements), tmp_path / "a.dcm"))
+
+
+def test_padding_with_bits_above_those_stored_is_known(tmp_path: Path) -> None:
+    pixels = np.array([[500, 3000, 0xFFFF]], dtype=np.uint16)
+    got = read_film(saved(film_dataset(pixels, PixelPaddingValue=0xFFFF), tmp_path / "a.dcm")).pixels
+    assert got[0, 2] == got[0, 0] < got[0, 1]
+
+
 def test_only_padding_is_black(tmp_path: Path) -> None:
     pixels = np.full((4, 5), 4095, np.uint16)
     assert not read_film(saved(film_dataset(pixels, PixelPaddingValue=4095), tmp_path / "a.dcm")).pixels.any()
@@ -296,5 +310,7 @@ def test_objects_without_an_image_are_known_by_kind(tmp_path: Path, uid: str, ki
     without = dict.fromkeys(("Rows", "Columns", "PixelData", "PhotometricInterpretation", "BitsStored"))
     dataset = film_dataset(ramp(), **without)
     dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = uid
+    assert kind_of(saved(dataset, tmp_path / "IM0")) == kind
+    dataset.Rows = 3  # segmentations and doses have rows too
     assert kind_of(saved(dataset, tmp_path / "IM0")) == kind
     assert kind_of(saved(film_dataset(ramp()), tmp_path / "IM1")) == FILM
