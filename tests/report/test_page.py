@@ -10,6 +10,8 @@ import pytest
 
 from mammo.evaluation.judge import judge
 from mammo.evaluation.metrics import Metric
+from mammo.images.remarks import REMARKS, in_words
+from mammo.prepare.doubts import HEADER_SIDE
 from mammo.report.page.page import TEMPLATE, in_a_hundred, metric_cell, render_page, write_page
 from mammo.report.page.words import WORDS, translate
 from mammo.report.source import CasePicture
@@ -93,6 +95,20 @@ def test_command_is_quoted_and_hashes_stand_there(page: str) -> None:
 def test_exclusions_are_counted_and_listed(page: str) -> None:
     assert re.search(r"lesion has no label of its own</span><span[^>]*>病灶没有自己的标签</span></th><td>1</td>", page)
     assert "L900" in Reader(page).text
+
+
+def test_warnings_are_counted_in_both_languages(page: str) -> None:
+    assert "There were no warnings." in page
+    words = in_words("one_value")
+    warned = pd.DataFrame([["L1", "P1", words], ["L2", "P2", words]], columns=["case", "patient_id", "reason"])
+    warned_page = render_page(replace(full_source(), warned=warned))
+    assert re.search(rf"{words}</span><span[^>]*>所有像素值相同：找不到乳房</span></th><td>2</td>", warned_page)
+    assert "There were no warnings." not in warned_page
+
+
+def test_every_remark_has_its_words_in_chinese() -> None:
+    assert [key for key in REMARKS if translate(in_words(key)) is None] == []
+    assert translate(HEADER_SIDE) is not None
 
 
 def test_page_is_the_same_each_time() -> None:

@@ -159,7 +159,39 @@ REASONS = {
     "view is neither CC nor MLO": "体位既不是 CC 也不是 MLO",
     "a second film of the same view of the breast": "同一乳房同一体位的第二张影像",
 }
-WORDS = METRICS | CHARTS | POINTS | CASES | REASONS
+WARNINGS = {
+    "bytes after the last pixel were ignored (PS3.5 8.1.1 allows padding)": "忽略了最后一个像素之后的字节（PS3.5 8.1.1 允许填充）",
+    "PresentationLUTShape INVERSE contradicts MONOCHROME2: shown inverted, as the shape says": (
+        "PresentationLUTShape INVERSE 与 MONOCHROME2 矛盾：按前者反色显示"
+    ),
+    "raw FOR PROCESSING film, accepted by data.raw_films: networks learn from films FOR PRESENTATION": (
+        "探测器原始影像（FOR PROCESSING），由 data.raw_films 允许：网络通常从 FOR PRESENTATION 影像学习"
+    ),
+    "its DICOM Modality is neither MG (mammography) nor CR, DX, RG or OT": (
+        "其 DICOM Modality 既不是 MG（乳腺摄影），也不是 CR、DX、RG 或 OT"
+    ),
+    "a picture in colour, turned into gray by luminance": "彩色图片，已按亮度转为灰度",
+    "all pixels have one value: there is no breast to find": "所有像素值相同：找不到乳房",
+    "the breast that was found covers less of the film than a breast does": "找到的乳房在影像中所占面积过小",
+    "the breast that was found covers nearly the whole film, or no background was found": "找到的乳房几乎占满整张影像，或未找到背景",
+    "the breast that was found touches neither the left nor the right edge of the film": "找到的乳房既不靠影像左缘也不靠右缘",
+    "the breast that was found reaches from the left to the right edge of the film along most of its height": (
+        "找到的乳房在大部分高度上从左缘延伸到右缘"
+    ),
+    "the breast lies on the other side of the film than on the other films of its laterality": "乳房所在的一侧与同侧别的其他影像相反",
+    "the box of the lesion has a side below # pixels of its film": "病灶边界框有一边不足 {0} 像素",
+    "the box of the lesion covers most of its film": "病灶边界框占据了影像的大部分",
+    "part of the lesion's box lies outside its film: is it in pixels of another resolution?": (
+        "病灶边界框有一部分在影像之外：是否使用了另一分辨率的像素坐标？"
+    ),
+    "the lesion's box lies outside the breast that was found": "病灶边界框在找到的乳房之外",
+    "the lesion's mask has values between its two: above the middle counts (antialiased or JPEG)": (
+        "病灶掩膜在两个值之间还有其他值：高于中间值者计入（抗锯齿或 JPEG）"
+    ),
+    "the laterality of its DICOM header contradicts that of the table": "其 DICOM 头中的侧别与表格中的矛盾",
+    "patient id is another spelling of one that the run learnt from": "患者编号是该次运行所学患者编号的另一种写法",
+}
+WORDS = WARNINGS | METRICS | CHARTS | POINTS | CASES | REASONS
 
 
 def translate(text: str) -> str | None:
