@@ -45,7 +45,7 @@ def told(request: pytest.FixtureRequest, films: Path, tmp_path_factory: pytest.T
         lines["compare"] = ["output/latest/scores_test.csv", "again/scores_test.csv"]
     else:
         lines["eval"] = ["--data", films / "manifest.csv", "--out", "again"]
-    lines["predict"] = [films / "00_CC.dcm", films / "01_MLO.dcm", *box_of(task)]
+    lines["predict"] = [films / "00_CC.dcm", *([films / "01_MLO.dcm"] if task == "image" else []), *box_of(task)]
     return Told(folder, task, {tool: in_folder(folder, tool, *options) for tool, options in lines.items()})
 
 

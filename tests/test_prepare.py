@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mammo.cases.cbis_ddsm import CSV_FILES, read_official_csvs
-from mammo.errors import DataMissingError, ImageError, SplitError
+from mammo.errors import CaseError, DataMissingError, ImageError, SplitError
 from mammo.images.preprocess import PreprocessSettings
 from mammo.prepare.contact_sheet import write_contact_sheet
 from mammo.prepare.film_job import make_wishes
@@ -82,9 +82,15 @@ def test_mask_of_another_size_is_mapped_and_of_another_shape_is_listed(tmp_path:
 
     write_kaggle_tree(tmp_path / "odd", mask_first=True, mask_size=(96, 60))
     odd = tiny_settings(tmp_path, data__kind="cbis_ddsm", data__root=str(tmp_path / "odd"), data__split="official")
-    left = prepare_split(odd, gather_split(odd)).split.samples
-    assert len(left) == 0
-    assert left.excluded["reason"].str.contains("does not have the shape of its film").sum() == 40
+    with pytest.raises(CaseError, match=r"no case of task lesion is left.*does not have the shape of its film"):
+        prepare_split(odd, gather_split(odd))
+    half = tiny_settings(tmp_path, data__kind="cbis_ddsm", data__root=str(tmp_path / "half"), data__split="official")
+    masks = sorted(path for path in (tmp_path / "half").rglob("*.jpg") if cv2.imread(str(path), cv2.IMREAD_GRAYSCALE).shape == (48, 40))
+    for mask in masks[:3]:
+        cv2.imwrite(str(mask), cv2.resize(cv2.imread(str(mask), cv2.IMREAD_GRAYSCALE), (60, 96)))
+    left = prepare_split(half, gather_split(half)).split.samples
+    assert len(left) == 37
+    assert left.excluded["reason"].str.contains("does not have the shape of its film").sum() == 3
 
 
 def test_series_in_folders_without_uids_are_found_by_their_headers(tmp_path: Path) -> None:

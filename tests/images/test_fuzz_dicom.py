@@ -33,7 +33,7 @@ KINDS = {
     "stopped: time": r"it took longer than 20 s",
     "stopped: memory": r"(decoding it )?needs? more than the 1024 MiB",
     "stopped: signal": r"it was ended by SIG",
-    "structure": r"damaged (or cut-short )?DICOM file",
+    "structure": r"damaged (or cut-short )?DICOM file|damaged or cut short",  # the latter of a TIFF's preamble without its DICM
     "pixel data": r"damaged .* pixel data|its compressed data|its pixel data has|an array of",
     "bounds": r"more than the \d+ per side|would become|an image has at least one|the file is empty|grows past",
     "header": r"DICOM header|expected|is missing|needs a decoder|transfer syntax|RescaleSlope|without pixel data|LUT|HighBit"
