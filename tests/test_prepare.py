@@ -87,7 +87,8 @@ def test_mask_of_another_size_is_mapped_and_of_another_shape_is_listed(tmp_path:
     half = tiny_settings(tmp_path, data__kind="cbis_ddsm", data__root=str(tmp_path / "half"), data__split="official")
     masks = sorted(path for path in (tmp_path / "half").rglob("*.jpg") if cv2.imread(str(path), cv2.IMREAD_GRAYSCALE).shape == (48, 40))
     for mask in masks[:3]:
-        cv2.imwrite(str(mask), cv2.resize(cv2.imread(str(mask), cv2.IMREAD_GRAYSCALE), (60, 96)))
+        narrow = cv2.resize(cv2.imread(str(mask), cv2.IMREAD_GRAYSCALE), (60, 96), interpolation=cv2.INTER_NEAREST)
+        cv2.imwrite(str(mask), narrow, [cv2.IMWRITE_JPEG_QUALITY, 95])
     left = prepare_split(half, gather_split(half)).split.samples
     assert len(left) == 37
     assert left.excluded["reason"].str.contains("does not have the shape of its film").sum() == 3
