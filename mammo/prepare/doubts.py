@@ -11,7 +11,7 @@ from mammo.images.remarks import BREAST_REMARKS, in_words
 from mammo.prepare.index import Entry
 
 # Laterality says on which side of the film the breast lies only where a data set keeps to it: CBIS-DDSM's does in 74 % of films.
-FEWEST_FILMS, CONSISTENT = 20, 0.9
+FEWEST_FILMS, CONSISTENT = 20, 0.95
 DOUBTS = (*BREAST_REMARKS, "box_tiny", "box_large", "box_outside", "box_off_breast")
 HEADER_SIDE = "the laterality of its DICOM header contradicts that of the table"
 
