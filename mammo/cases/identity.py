@@ -47,11 +47,6 @@ def likely_same(ids: Iterable[str]) -> list[tuple[str, ...]]:
     return sorted(groups)
 
 
-def person_key(name: str) -> str:
-    """An id in the form in which its spellings are the same, the prefix kept."""
-    return "".join(_parts(name))
-
-
 def _parts(name: str) -> tuple[str, str]:
     """Prefix and the rest of an id, both without what spellings differ in."""
     plain = "".join(str(unicodedata.decimal(sign, sign)) for sign in unicodedata.normalize("NFKC", name).strip().casefold())

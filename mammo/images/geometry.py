@@ -131,15 +131,16 @@ def clip_box(box: Box, size: Size) -> Box:
     """
     height, width = size
     if not all(math.isfinite(number) for number in box) or box[2] <= 0 or box[3] <= 0:
-        raise ImageError(f"expected a box x, y, width, height of finite numbers and positive sides, got {_words(box)}")
+        raise ImageError(f"expected a box x, y, width, height of finite numbers and positive sides, got {box_in_words(box)}")
     left, top = max(0.0, box[0]), max(0.0, box[1])
     right, bottom = min(float(width), box[0] + box[2]), min(float(height), box[1] + box[3])
     if right <= left or bottom <= top:
-        raise ImageError(f"the box {_words(box)} lies outside its image of {width} × {height} pixels; check its coordinates")
+        raise ImageError(f"the box {box_in_words(box)} lies outside its image of {width} × {height} pixels; check its coordinates")
     return left, top, right - left, bottom - top
 
 
-def _words(box: Box) -> str:
+def box_in_words(box: Box) -> str:
+    """A box for a message: x, y, width, height."""
     return ", ".join(f"{number:g}" for number in box)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from mammo.errors import ImageError, MaskError
 from mammo.images.breast import Breast
-from mammo.images.geometry import Box, Size, clip_box
+from mammo.images.geometry import Box, Size, box_in_words, clip_box
 
 # Bounds measured on 1,231 digitised films of CBIS-DDSM and eight at full resolution: the breast covers 8 to 76 % of the film, lies
 # at most 5.4 % of its width from the edge of its chest wall, and reaches from side to side along at most 37 % of its height.
@@ -66,14 +66,14 @@ def checked_box(box: Box, size: Size, breast: Breast | None = None) -> tuple[Box
     """
     if min(size) > 2 * LEAST_SIDE_PX and all(math.isfinite(number) for number in box) and 0 < max(box) <= 1:
         raise ImageError(
-            f"the box {_in_words(box)} lies within the first pixel: these look like shares of the film's sides, not pixels; multiply "
+            f"the box {box_in_words(box)} lies within the first pixel: these look like shares of the film's sides, not pixels; multiply "
             f"x and width by the film's width, {size[1]}, and y and height by its height, {size[0]} (YOLO's x, y are the box's middle)"
         )
     inside = clip_box(box, size)
     share = (inside[2] / box[2]) * (inside[3] / box[3])
     if share < LEAST_INSIDE:
         raise ImageError(
-            f"the box {_in_words(box)} lies for the most part outside its image of {size[1]} × {size[0]} pixels; is it in pixels of "
+            f"the box {box_in_words(box)} lies for the most part outside its image of {size[1]} × {size[0]} pixels; is it in pixels of "
             "another resolution? Check its coordinates"
         )
     found = ["box_outside"] if share < 1 - MOST_OUTSIDE else []
@@ -90,10 +90,6 @@ def _touches(box: Box, mask: np.ndarray) -> bool:
     x, y, width, height = box
     rows = slice(int(y), max(int(y) + 1, math.ceil(y + height)))
     return bool(mask[rows, int(x) : max(int(x) + 1, math.ceil(x + width))].any())
-
-
-def _in_words(box: Box) -> str:
-    return ", ".join(f"{number:g}" for number in box)
 
 
 def check_mask(name: str, pixels: np.ndarray, mask: np.ndarray) -> tuple[str, ...]:
