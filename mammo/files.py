@@ -193,7 +193,11 @@ def locked(path: Path, *, doing: str, wait: bool = False, named: bool = True) ->
         lock.acquire()
     try:
         with contextlib.suppress(OSError):  # only for the other's message
-            about = {"process": os.getpid(), "machine": socket.gethostname(), "since": datetime.now().isoformat(timespec="seconds")}
+            about = {
+                "process": os.getpid(),
+                "machine": socket.gethostname(),
+                "since": datetime.now().isoformat(timespec="seconds"),
+            }
             if named:
                 owner.write_text(json.dumps(about), encoding="utf-8")
         yield Lock(path, doing)

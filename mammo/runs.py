@@ -1,5 +1,6 @@
 """Run folders: `output/<config>/<time>/` is made here, `output/latest` points at the newest, and runs are found again."""
 
+import hashlib
 import json
 import secrets
 from collections.abc import Iterator, Sequence
@@ -55,7 +56,9 @@ def read_hash(folder: Path, name: str) -> str:
     try:
         return str(read_json(path)[name])
     except (OSError, ValueError, KeyError) as error:
-        raise DataMissingError(f"{path}: is missing or damaged ({error}), so the run's data are not known; use another run") from error
+        raise DataMissingError(
+            f"{path}: is missing or damaged ({error}), so the run's data are not known; use another run"
+        ) from error
 
 
 @contextmanager
@@ -95,6 +98,25 @@ def network_sha256(folder: Path) -> str:
         return ""
 
 
+def run_fingerprint(run: Path) -> dict[str, str]:
+    """Hashes of a run's weights and scores, and its log without times: two runs with the same fingerprint ended in the same state.
+
+    Raises:
+        FileNotFoundError: The run has not ended.
+    """
+    found = {}
+    for name in ("last", "best"):
+        for file in sorted((run / "checkpoints" / name).glob("*.safetensors")):
+            found[f"{name}/{file.name}"] = hashlib.sha256(file.read_bytes()).hexdigest()
+    for name in ("scores_validation.csv", "scores_test.csv", "decision.json"):
+        found[name] = hashlib.sha256((run / name).read_bytes().replace(run.name.encode(), b"")).hexdigest()
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    found["log.jsonl"] = json.dumps(
+        [{key: value for key, value in line.items() if not key.startswith("time")} for line in lines]
+    )
+    return found
+
+
 def find_run(output: Path, run: Path | None = None) -> Path:
     """Find a run folder: the given one, or the newest below `output`.
 
@@ -103,14 +125,21 @@ def find_run(output: Path, run: Path | None = None) -> Path:
     """
     if run is not None:
         if not (run / CONFIG_FILE).is_file():
-            raise DataMissingError(f"{run}: is no run folder (it has no {CONFIG_FILE}); expected one such as output/quickstart/<time>")
+            raise DataMissingError(
+                f"{run}: is no run folder (it has no {CONFIG_FILE}); expected one such as output/quickstart/<time>"
+            )
         return run.resolve()
     latest = output / "latest"
     if (latest / CONFIG_FILE).is_file():
         return latest.resolve()
-    runs = sorted((file for file in output.glob(f"*/*/{CONFIG_FILE}") if is_trained(file.parent)), key=lambda file: file.parent.name)
+    runs = sorted(
+        (file for file in output.glob(f"*/*/{CONFIG_FILE}") if is_trained(file.parent)),
+        key=lambda file: file.parent.name,
+    )
     if not runs:
-        raise DataMissingError(f"{output}: holds no run yet; train one: python tools/train.py -c configs/quickstart.yaml")
+        raise DataMissingError(
+            f"{output}: holds no run yet; train one: python tools/train.py -c configs/quickstart.yaml"
+        )
     return runs[-1].parent.resolve()
 
 
@@ -145,7 +174,9 @@ def check_out(out: Path, run: Path | None = None) -> Path:
     if out.exists() and not out.is_dir():
         raise SettingsError(f"--out {out}: is a file; expected a folder, or a name that is free")
     if is_trained(out) and (run is None or out.resolve() != run.resolve()):
-        raise SettingsError(f"--out {out}: is a run of its own, whose results would be overwritten; name another folder")
+        raise SettingsError(
+            f"--out {out}: is a run of its own, whose results would be overwritten; name another folder"
+        )
     return out
 
 

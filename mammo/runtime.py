@@ -83,7 +83,9 @@ def configure_environment() -> None:
     """
     if os.environ.get(PLAIN_VARIABLE) == "1":
         return
-    together = int(os.environ.get("PADDLE_LOCAL_SIZE", "1"))  # processes that paddle.distributed.launch started on this machine
+    together = int(
+        os.environ.get("PADDLE_LOCAL_SIZE", "1")
+    )  # processes that paddle.distributed.launch started on this machine
     if together > 1 and os.environ.get("OMP_NUM_THREADS") == "1":
         del os.environ["OMP_NUM_THREADS"]  # as the launcher's own paddle has set it
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, available_cores() // together)))
@@ -123,7 +125,10 @@ def _signals_held() -> Iterator[None]:
         yield
         return
     heard: list[int] = []
-    before = {number: signal.signal(number, lambda number, _: heard.append(number)) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {
+        number: signal.signal(number, lambda number, _: heard.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield
     finally:

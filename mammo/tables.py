@@ -46,10 +46,16 @@ def read_table(path: Path, expected: str, *, error: type[MammoError]) -> pd.Data
         raise DataMissingError(f"{path}: there is no such file; expected {expected}") from None
     except UnicodeDecodeError as fault:
         if path.open("rb").read(2) in (b"\xff\xfe", b"\xfe\xff"):
-            raise error(f'{path}: is UTF-16 text (Excel\'s "Unicode text"); save it as CSV UTF-8, with commas') from fault
-        raise error(f"{path}: is not UTF-8 text ({fault.reason} at byte {fault.start}); save it as CSV UTF-8") from fault
+            raise error(
+                f'{path}: is UTF-16 text (Excel\'s "Unicode text"); save it as CSV UTF-8, with commas'
+            ) from fault
+        raise error(
+            f"{path}: is not UTF-8 text ({fault.reason} at byte {fault.start}); save it as CSV UTF-8"
+        ) from fault
     except UnicodeEncodeError as fault:
-        raise error(f"{path}: has a name that this system's encoding lacks; use a UTF-8 locale, such as LC_ALL=C.UTF-8") from fault
+        raise error(
+            f"{path}: has a name that this system's encoding lacks; use a UTF-8 locale, such as LC_ALL=C.UTF-8"
+        ) from fault
     except csv.Error as fault:
         raise error(f"{path}: cannot be read as CSV ({fault}); is a quote not closed? Expected {expected}") from fault
     except OSError as fault:
@@ -87,11 +93,15 @@ def to_numbers(column: pd.Series) -> pd.Series:
         numbers = column.astype(float)
     else:
         cells = (cell.strip() if isinstance(cell, str) else "" for cell in column)
-        numbers = pd.Series([float(cell) if NUMBER.fullmatch(cell) else np.nan for cell in cells], index=column.index, dtype=float)
+        numbers = pd.Series(
+            [float(cell) if NUMBER.fullmatch(cell) else np.nan for cell in cells], index=column.index, dtype=float
+        )
     return numbers.where(np.isfinite(numbers)) + 0.0  # no -0.0
 
 
-def row_faults(bad: pd.Series, rule: str, values: pd.Series, lines: pd.DataFrame | pd.Series | None = None) -> list[str]:
+def row_faults(
+    bad: pd.Series, rule: str, values: pd.Series, lines: pd.DataFrame | pd.Series | None = None
+) -> list[str]:
     """Tell what breaks a rule: a line per row, of which only the first are worded, since no more are shown.
 
     Args:
@@ -102,7 +112,9 @@ def row_faults(bad: pd.Series, rule: str, values: pd.Series, lines: pd.DataFrame
     """
     rows = np.flatnonzero(bad.to_numpy(bool))
     known = values if lines is None else lines
-    told = [f"line {line_of(known, int(row))}: {rule}, got {in_brief(values.iloc[row])}" for row in rows[:MOST_FAULTS_SHOWN]]
+    told = [
+        f"line {line_of(known, int(row))}: {rule}, got {in_brief(values.iloc[row])}" for row in rows[:MOST_FAULTS_SHOWN]
+    ]
     return told + [""] * (len(rows) - len(told))
 
 
@@ -144,12 +156,16 @@ def _read_rows(path: Path, error: type[MammoError]) -> tuple[list[str], list[lis
                     f"{path}: line {reader.line_num + skipped}: a row has more cells than the header, {len(row)} instead of {len(names)}"
                 )
             if any("\0" in cell for cell in row):
-                raise error(f"{path}: line {reader.line_num + skipped}: a cell holds a NUL character; is it UTF-16? Save it as CSV UTF-8")
+                raise error(
+                    f"{path}: line {reader.line_num + skipped}: a cell holds a NUL character; is it UTF-16? Save it as CSV UTF-8"
+                )
             if _is_row(row):
                 rows.append(row)
                 lines.append(begins)
                 if len(rows) > most:
-                    raise error(f"{path}: has more than {most} rows of {len(names)} columns; expected a table that fits in memory")
+                    raise error(
+                        f"{path}: has more than {most} rows of {len(names)} columns; expected a table that fits in memory"
+                    )
             begins = reader.line_num + 1 + skipped
     for row in rows:
         row += [""] * (len(names) - len(row))  # only now: two bytes may stand for a row of two thousand cells
@@ -206,7 +222,9 @@ def _is_row(row: list[str]) -> bool:
 def _check_header(names: list[str], path: Path, error: type[MammoError]) -> None:
     repeated = sorted(name for name, times in Counter(names).items() if times > 1)
     if repeated:
-        named = ", ".join(name if name and name.isprintable() else in_brief(name) for name in repeated[:MOST_FAULTS_SHOWN])
+        named = ", ".join(
+            name if name and name.isprintable() else in_brief(name) for name in repeated[:MOST_FAULTS_SHOWN]
+        )
         raise error(f"{path}: column {named} is there more than once; keep one of each")
     for sign, word in OTHER_SEPARATORS.items():
         if len(names) == 1 and sign in names[0]:

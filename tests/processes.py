@@ -39,7 +39,8 @@ def most_kib():
 
 """
 may_mount = pytest.mark.skipif(
-    shutil.which("unshare") is None or subprocess.run(["unshare", "-m", "true"], check=False, capture_output=True).returncode != 0,
+    shutil.which("unshare") is None
+    or subprocess.run(["unshare", "-m", "true"], check=False, capture_output=True).returncode != 0,
     reason="needs a mount namespace of its own, which this user may not make",
 )
 

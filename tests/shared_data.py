@@ -11,5 +11,6 @@ SHARED = Path(os.environ.get("MAMMO_SHARED_DATA", Path(__file__).resolve().paren
 def needs(*parts: str) -> pytest.MarkDecorator:
     """Skip a test where a file or folder of the real data is absent."""
     return pytest.mark.skipif(
-        not SHARED.joinpath(*parts).exists(), reason=f"{'/'.join(parts)} is not there: real data are not part of the project"
+        not SHARED.joinpath(*parts).exists(),
+        reason=f"{'/'.join(parts)} is not there: real data are not part of the project",
     )

@@ -1,4 +1,4 @@
-"""The house keeps its floors: who imports whom, read from the code itself."""
+"""Which room imports which: each imports only rooms of lower floors. Read from the code itself."""
 
 import ast
 from pathlib import Path
@@ -7,12 +7,13 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS = {
-    "errors": 0, "settings": 0, "config": 0, "runtime": 0, "progress": 0, "runs": 0, "tables": 0, "files": 0, "command": 0, "__init__": 0,
-    "setting_types": 0, "distributed": 0, "archives": 0, "archive_members": 0,
-    "cases": 1, "images": 1, "evaluation": 1, "prepare": 2, "model": 2, "data": 3, "explain": 3, "inference": 4,
-    "training": 5, "report": 5, "serving": 5, "bench": 6,
+    "__init__": 0, "errors": 1, "files": 2, "progress": 3, "tables": 3, "runtime": 3, "settings": 4,
+    "cases": 10, "images": 10, "evaluation": 10, "archives": 10, "parallel": 10, "runs": 10,
+    "phantom": 20, "deidentify": 20, "model": 20, "plots": 20, "prepare": 30, "data": 40, "explain": 40,
+    "inference": 50, "judging": 60, "training": 70, "report": 70, "serving": 70, "bench": 90, "commands": 100,
 }  # fmt: skip
-WITHOUT_PADDLE = {"cases", "images", "evaluation", "prepare"}
+WITHOUT_PADDLE = {"cases", "images", "evaluation", "prepare", "archives", "parallel", "phantom", "deidentify", "plots"}
+WITHOUT_MATPLOTLIB = {"cases", "images", "evaluation", "judging"}
 MODULES = sorted((ROOT / "mammo").rglob("*.py"))
 
 
@@ -38,9 +39,7 @@ def rooms_imported(path: Path) -> set[str]:
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_room_imports_only_lower_floors(path: Path) -> None:
     room = room_of(path)
-    wrong = {other for other in rooms_imported(path) if other != room and FLOORS[room] > 0 and FLOORS[other] >= FLOORS[room]}
-    above = {other for other in rooms_imported(path) if FLOORS[other] > FLOORS[room]}
-    assert wrong | above == set()
+    assert {other for other in rooms_imported(path) if other != room and FLOORS[other] >= FLOORS[room]} == set()
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -52,7 +51,9 @@ def test_data_and_model_do_not_know_each_other(path: Path) -> None:
         assert rooms_imported(path) & {"cases", "images", "prepare"} == set()
 
 
-@pytest.mark.parametrize("path", [*MODULES, *sorted((ROOT / "tools").glob("*.py"))], ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "path", [*MODULES, *sorted((ROOT / "tools").glob("*.py"))], ids=lambda path: str(path.relative_to(ROOT))
+)
 def test_paddle_comes_only_through_runtime(path: Path) -> None:
     direct = [module for module, _ in imports_of(path) if module == "paddle" or module.startswith("paddle.")]
     assert direct == []
@@ -60,18 +61,13 @@ def test_paddle_comes_only_through_runtime(path: Path) -> None:
         assert [names for module, names in imports_of(path) if module == "mammo.runtime" and "paddle" in names] == []
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "tools").glob("*.py")), ids=lambda path: path.name)
-def test_tools_are_thin(path: Path) -> None:
-    body = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    assert len(body) <= 45
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_tables_and_judgement_draw_nothing(path: Path) -> None:
+    if room_of(path) in WITHOUT_MATPLOTLIB:
+        assert [module for module, _ in imports_of(path) if module.split(".")[0] in ("matplotlib", "visualdl")] == []
 
 
-@pytest.mark.parametrize("path", [*MODULES, *sorted((ROOT / "tools").glob("*.py"))], ids=lambda path: str(path.relative_to(ROOT)))
-def test_functions_and_files_stay_short(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
-    assert text.count("\n") <= 300
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.FunctionDef):
-            first = node.body[1] if ast.get_docstring(node) and len(node.body) > 1 else node.body[0]
-            assert (node.end_lineno or 0) - first.lineno + 1 <= 60, f"{path}: {node.name}"
-        assert not isinstance(node, ast.Assert), f"{path}: assert outside tests"
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
+def test_only_its_own_tests_import_the_benchmarks(path: Path) -> None:
+    if path.parent != ROOT / "tests" / "bench":
+        assert "bench" not in rooms_imported(path)

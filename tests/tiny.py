@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import yaml
 
-from mammo.config import check_settings
-from mammo.settings import Settings
+from mammo.settings.load import check_settings
+from mammo.settings.schema import Settings
 
 SETTINGS = {
     "data": {"kind": "manifest", "image_size": [32, 32], "prepare_workers": 1},

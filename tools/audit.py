@@ -2,13 +2,15 @@
 
 from pathlib import Path
 
-from mammo.command import add_cluster, read_settings, run, say_machine, settings_parser
+from mammo.commands.shared import add_cluster, read_settings, run, say_machine, settings_parser
 
 
 def main() -> None:
     """Print the audit; a leaking split ends with exit code 2 and the patients' names."""
     parser = settings_parser(__doc__)
-    parser.add_argument("--csv", type=Path, metavar="DIR", help="audit the four official CSVs of CBIS-DDSM alone, without images")
+    parser.add_argument(
+        "--csv", type=Path, metavar="DIR", help="audit the four official CSVs of CBIS-DDSM alone, without images"
+    )
     add_cluster(parser)
     arguments = parser.parse_args()
     say_machine()

@@ -3,22 +3,29 @@
 from collections import Counter
 from pathlib import Path
 
-from mammo.command import Parser, run
+from mammo.commands.shared import Parser, run
 
 
 def main() -> int:
     """Print what was written, refused, passed by and is to be looked at; 2 where a file was refused."""
     parser = Parser(description=__doc__)
-    parser.add_argument("inputs", nargs="+", type=Path, metavar="IN", help="DICOM files, or folders of them; hidden files are passed by")
+    parser.add_argument(
+        "inputs", nargs="+", type=Path, metavar="IN", help="DICOM files, or folders of them; hidden files are passed by"
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="an empty or new folder for the copies")
     parser.add_argument(
-        "--key", type=Path, metavar="FILE", help="keeps new ids the same in later runs; made where it is not there; a secret"
+        "--key",
+        type=Path,
+        metavar="FILE",
+        help="keeps new ids the same in later runs; made where it is not there; a secret",
     )
-    parser.add_argument("--mapping", type=Path, metavar="FILE", help="write which copy is whose: whoever reads it knows the patients")
+    parser.add_argument(
+        "--mapping", type=Path, metavar="FILE", help="write which copy is whose: whoever reads it knows the patients"
+    )
     arguments = parser.parse_args()
-    from mammo.images.deidentify import ADVICE, Copied, Refused
-    from mammo.images.deidentify_folder import copy_files, find_files
-    from mammo.images.pseudonyms import pseudonyms_of
+    from mammo.deidentify.folder import copy_files, find_files
+    from mammo.deidentify.one_file import ADVICE, Copied, Refused
+    from mammo.deidentify.pseudonyms import pseudonyms_of
     from mammo.progress import print_table, track
 
     found = find_files(arguments.inputs, arguments.out, key=arguments.key, mapping=arguments.mapping)
@@ -38,7 +45,13 @@ def main() -> int:
         print(f"refused: {refusal.why}")
     counts = Counter(f"warning: {remark.kind}" for copied in copies for remark in copied.remarks)
     objects = [(f"{kind}, skipped", count) for kind, count in sorted(found.objects.items())]
-    rows = [("written", len(copies)), ("refused", len(refused)), ("not DICOM, skipped", len(found.others)), *objects, *counts.most_common()]
+    rows = [
+        ("written", len(copies)),
+        ("refused", len(refused)),
+        ("not DICOM, skipped", len(found.others)),
+        *objects,
+        *counts.most_common(),
+    ]
     print_table(f"copies in {arguments.out}", ("", "files"), rows)
     print(ADVICE)
     return 2 if refused or found.unreadable else 0

@@ -1,6 +1,6 @@
 """Judge: `python tools/eval.py` judges the newest run on its test part; `--data` another set, `--scores` any system's scores."""
 
-from mammo.command import check_eval_options, eval_parser, run, say_machine, say_where_run
+from mammo.commands.shared import check_eval_options, eval_parser, run, say_machine, say_where_run
 
 
 def main() -> None:
@@ -15,15 +15,17 @@ def main() -> None:
         show_summary(summarise(arguments.summary, arguments.task or "lesion"))
         return
     if arguments.scores:
-        from mammo.inference.judge_scores import judge_scores
+        from mammo.judging.score_table import judge_scores
 
         say_machine()
-        judged = judge_scores(arguments.scores, run_folder=arguments.run, task=arguments.task, out=arguments.out, labels=arguments.labels)
+        judged = judge_scores(
+            arguments.scores, run_folder=arguments.run, task=arguments.task, out=arguments.out, labels=arguments.labels
+        )
     else:
         arguments.run = arguments.ensemble[0] if arguments.ensemble else arguments.run
         folder = say_where_run(arguments)
-        from mammo.inference.ensemble import judge_ensemble
-        from mammo.inference.judge_any import judge_any
+        from mammo.judging.ensemble import judge_ensemble
+        from mammo.judging.run_folder import judge_any
 
         where = {"output": arguments.output, "manifest": arguments.data, "out": arguments.out}
         if arguments.ensemble:

@@ -2,15 +2,21 @@
 
 from pathlib import Path
 
-from mammo.command import add_cluster, at_least, read_settings, run, say_machine, settings_parser
+from mammo.commands.shared import add_cluster, at_least, read_settings, run, say_machine, settings_parser
 
 
 def main() -> None:
     """Prepare all films that settings name, and say what was left out."""
     parser = settings_parser(__doc__)
     parser.add_argument("--preview", type=at_least(1), metavar="N", help="write a contact sheet of N prepared views")
-    parser.add_argument("--out", type=Path, metavar="PNG", help="where the contact sheet goes (default: OUTPUT/preview.png)")
-    parser.add_argument("--untrusted", action="store_true", help="decode films in a process of their own, with limits of time and memory")
+    parser.add_argument(
+        "--out", type=Path, metavar="PNG", help="where the contact sheet goes (default: OUTPUT/preview.png)"
+    )
+    parser.add_argument(
+        "--untrusted",
+        action="store_true",
+        help="decode films in a process of their own, with limits of time and memory",
+    )
     add_cluster(parser)
     arguments = parser.parse_args()
     if arguments.untrusted:
@@ -31,8 +37,12 @@ def main() -> None:
     doubtful = len(doubtful_views(prepared))
     if arguments.preview or doubtful:
         path = arguments.out or settings.output / ("preview.png" if arguments.preview else "doubtful_films.png")
-        write_contact_sheet(prepared, path, count=arguments.preview or 0, seed=settings.seed, phantom=settings.data.kind == "phantom")
-        print(f"contact sheet: {path}" + (f", the {doubtful} doubtful views first, framed in orange" if doubtful else ""))
+        write_contact_sheet(
+            prepared, path, count=arguments.preview or 0, seed=settings.seed, phantom=settings.data.kind == "phantom"
+        )
+        print(
+            f"contact sheet: {path}" + (f", the {doubtful} doubtful views first, framed in orange" if doubtful else "")
+        )
     show_warnings(prepared.split.samples.warned)
 
 

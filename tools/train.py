@@ -2,16 +2,25 @@
 
 from pathlib import Path
 
-from mammo.command import add_folds, at_least, read_settings, resumed_run, run, say_where, settings_parser
+from mammo.commands.shared import add_folds, at_least, read_settings, resumed_run, run, say_where, settings_parser
 
 
 def main() -> None:
     """Train one run, or one per fold, or try it dry."""
     parser = settings_parser(__doc__)
-    parser.add_argument("--dry-run", action="store_true", help="build everything, send one batch through, estimate; write nothing")
-    parser.add_argument("--folds", type=at_least(2), metavar="K", help="cross-validate: a run for each of K patient-grouped folds")
     parser.add_argument(
-        "--resume", nargs="?", const=Path(), type=Path, metavar="RUN", help="go on with a stopped run (the newest, where none is named)"
+        "--dry-run", action="store_true", help="build everything, send one batch through, estimate; write nothing"
+    )
+    parser.add_argument(
+        "--folds", type=at_least(2), metavar="K", help="cross-validate: a run for each of K patient-grouped folds"
+    )
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const=Path(),
+        type=Path,
+        metavar="RUN",
+        help="go on with a stopped run (the newest, where none is named)",
     )
     arguments = parser.parse_args()
     add_folds(arguments)
@@ -26,7 +35,9 @@ def main() -> None:
         return
     from mammo.training.folds import train
 
-    judged = train(settings, arguments.config.stem if arguments.config else "defaults", folds=arguments.folds or 0, resume=folder)
+    judged = train(
+        settings, arguments.config.stem if arguments.config else "defaults", folds=arguments.folds or 0, resume=folder
+    )
     if judged is None:  # of several processes, the first one tells
         return
     from mammo.report.text import show_judged

@@ -40,10 +40,15 @@ def bench_evaluation(resamples: int, largest: int, rounds: int) -> Finding:
             told = json.loads(last_line_of("evaluation", cases, patients, resamples, environment=one_core))
             for what, took in zip(WHAT, told, strict=True):
                 found[f"{what}, {cases:,} cases"].append(took)
-            print(f"round {number} of {rounds}, {cases:,} cases: {', '.join(f'{took:.2f} s' for took in told)}", flush=True)
+            print(
+                f"round {number} of {rounds}, {cases:,} cases: {', '.join(f'{took:.2f} s' for took in told)}",
+                flush=True,
+            )
     series = tuple(Series(name, tuple(values), "s") for name, values in found.items())
     bounds = BARS_S if resamples == RESAMPLES else {}
-    bars = tuple(Ratio(f"{name}, s", tuple(found[name]), f"<= {bound}") for name, bound in bounds.items() if name in found)
+    bars = tuple(
+        Ratio(f"{name}, s", tuple(found[name]), f"<= {bound}") for name, bound in bounds.items() if name in found
+    )
     return Finding(f"intervals by {resamples:,} resamples of the patients, one core", series, bars)
 
 
@@ -74,14 +79,22 @@ def draw_scores(cases: int, patients: int, seed: int = 0) -> pd.DataFrame:
         "patient_id": name,
         "breast_id": np.char.add(name, side),
     }
-    columns |= {"image_id": np.char.add(np.char.add(name, side), "_CC"), "label": label, "logit": logit, "score": 1 / (1 + np.exp(-logit))}
-    return pd.DataFrame(columns | {column: generator.integers(1, kinds + 1, cases) for column, kinds in SUBGROUPS.items()})
+    columns |= {
+        "image_id": np.char.add(np.char.add(name, side), "_CC"),
+        "label": label,
+        "logit": logit,
+        "score": 1 / (1 + np.exp(-logit)),
+    }
+    return pd.DataFrame(
+        columns | {column: generator.integers(1, kinds + 1, cases) for column, kinds in SUBGROUPS.items()}
+    )
 
 
 def some_decision() -> Decision:
     """Two operating points and a temperature of 1."""
     points = tuple(
-        Point(rule, dict.fromkeys(levels_of("lesion"), threshold)) for rule, threshold in (("recall>=0.90", 0.3), ("youden", 0.5))
+        Point(rule, dict.fromkeys(levels_of("lesion"), threshold))
+        for rule, threshold in (("recall>=0.90", 0.3), ("youden", 0.5))
     )
     return Decision(points, Calibrator("temperature", 1.0), "lesion", "max", "validation", 100, 40, "")
 

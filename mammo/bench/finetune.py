@@ -11,7 +11,7 @@ from mammo.bench.measure import Finding, in_turns, per_second, ratio
 from mammo.bench.processes import last_line_of
 from mammo.bench.steps import own_environment
 from mammo.runtime import paddle, thread_count
-from mammo.settings import FreezeSettings, ModelSettings, Settings, TrainingSettings
+from mammo.settings.schema import FreezeSettings, ModelSettings, Settings, TrainingSettings
 from mammo.training.assemble import make_network, make_tuner
 from mammo.training.schedule import freeze_stages
 from mammo.training.trainer import FineTuner
@@ -42,10 +42,16 @@ def bench_finetune(rounds: int, backbone: str = "ResNet50_vd") -> Finding:
     measured = in_turns(what, rounds, "images/s")
     bars = {TWO: "", TWO_KEPT: ">= 1.6", HEAD: "", HEAD_KEPT: ">= 25"}
     ratios = [ratio(f"{name} / {FULL}", measured[name], measured[FULL], bar) for name, bar in bars.items()]
-    ratios.append(ratio(f"{FULL} / plain paddle", measured[FULL], measured[PLAIN], ">= 4" if "AMD" in processor() else ""))
+    ratios.append(
+        ratio(f"{FULL} / plain paddle", measured[FULL], measured[PLAIN], ">= 4" if "AMD" in processor() else "")
+    )
     if TORCH in measured:
         ratios.append(ratio(f"{FULL} / {TORCH}", measured[FULL], measured[TORCH], ">= 0.95"))
-    return Finding(f"fine-tuning, {backbone}, {SIZE} px, batch {BATCH}, {thread_count()} threads", tuple(measured.values()), tuple(ratios))
+    return Finding(
+        f"fine-tuning, {backbone}, {SIZE} px, batch {BATCH}, {thread_count()} threads",
+        tuple(measured.values()),
+        tuple(ratios),
+    )
 
 
 def main() -> None:
@@ -68,7 +74,11 @@ def _tuner(backbone: str, frozen: int) -> FineTuner:
 
 def _per_second(tuner: FineTuner, image: np.ndarray) -> float:
     """Steps on one batch: images go through the frozen stages in every step, features have done so."""
-    labels = [paddle.to_tensor(np.eye(2, dtype=np.float32)[np.arange(BATCH) % 2]), paddle.ones([BATCH]), paddle.arange(BATCH)]
+    labels = [
+        paddle.to_tensor(np.eye(2, dtype=np.float32)[np.arange(BATCH) % 2]),
+        paddle.ones([BATCH]),
+        paddle.arange(BATCH),
+    ]
     present = paddle.ones([BATCH, 1], dtype="bool")
 
     def step() -> None:

@@ -28,14 +28,14 @@ from mammo.data.dataset import MammogramDataset
 from mammo.data.sampler import EpochSampler
 from mammo.evaluation.judge import How, judge
 from mammo.images.preprocess import PreprocessSettings
-from mammo.inference.judged import Judged
+from mammo.judging.judged import Judged
 from mammo.prepare.arrays import write_array
 from mammo.prepare.gather import prepare_split, wishes_of
 from mammo.prepare.index import Entry, Seen, write_line
 from mammo.prepare.stamps import stamp_file
 from mammo.report.write import write_report
 from mammo.runtime import peak_memory_mb
-from mammo.settings import DataSettings, Settings
+from mammo.settings.schema import DataSettings, Settings
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 STEPS = ("read", "split and audit", "store look-up", "epoch start", "evaluation", "report")
@@ -58,8 +58,15 @@ def bench_growth(largest: int = SIZES[-1]) -> list[Finding]:
     memory = tuple(Series(step, tuple(found[size][step][1] for size in sizes), "MB") for step in STEPS)
     audit = sum(found[sizes[-1]][step][0] for step in STEPS[:2])
     audit_mb = max(found[sizes[-1]][step][1] for step in STEPS[:2])
-    powers = tuple(Ratio(f"{one.name}: time grows by the power", (_power(sizes, one.values),), LINEAR) for one in seconds if len(sizes) > 1)
-    bars = (Ratio(f"read, split and audit of {sizes[-1]:,}, s", (audit,), "<= 90"), Ratio("its most memory, MB", (audit_mb,), "<= 3000"))
+    powers = tuple(
+        Ratio(f"{one.name}: time grows by the power", (_power(sizes, one.values),), LINEAR)
+        for one in seconds
+        if len(sizes) > 1
+    )
+    bars = (
+        Ratio(f"read, split and audit of {sizes[-1]:,}, s", (audit,), "<= 90"),
+        Ratio("its most memory, MB", (audit_mb,), "<= 3000"),
+    )
     return [
         Finding("growth: time", seconds, powers + bars, cases=tuple(sizes)),
         Finding("growth: most memory until then", memory, cases=tuple(sizes)),
@@ -125,7 +132,10 @@ def _write_manifest(folder: Path, size: int) -> None:
     number = np.arange(size)
     patient, film = number // 4, number % 4
     frame = pd.DataFrame(
-        {"image": [f"{one // 1000:04d}/{one:07d}.dcm" for one in number], "patient_id": [f"P{one:07d}" for one in patient]}
+        {
+            "image": [f"{one // 1000:04d}/{one:07d}.dcm" for one in number],
+            "patient_id": [f"P{one:07d}" for one in patient],
+        }
     )
     frame["laterality"] = np.where(film < 2, "LEFT", "RIGHT")
     frame["view"] = np.where(film % 2 == 0, "CC", "MLO")
@@ -148,7 +158,15 @@ def _write_store(settings: Settings, split: Split) -> None:
     with (store / "index.jsonl").open("wb", buffering=0) as index:
         for wish in wishes_of(split.samples):
             name = hashlib.sha256(wish.film.encode()).hexdigest()[:40]
-            entry = Entry(f"{name[:2]}/{name}.npy", crc32, name, wish.box, wish.box, (stamp_file(Path(wish.film)),), Seen("left", "", ()))
+            entry = Entry(
+                f"{name[:2]}/{name}.npy",
+                crc32,
+                name,
+                wish.box,
+                wish.box,
+                (stamp_file(Path(wish.film)),),
+                Seen("left", "", ()),
+            )
             write_line(index, wish, entry, store / "index.jsonl")
             names.append(store / entry.file)
     _link(names, (store / "first.npy").read_bytes())

@@ -10,7 +10,7 @@ from mammo.bench.measure import Finding, Ratio, Series, in_turns, per_second
 from mammo.inference.load import load_run
 from mammo.runtime import available_cores, paddle
 from mammo.serving.engines import Engine, installed_engines, open_engine
-from mammo.serving.manifest import read_manifest
+from mammo.serving.export_description import read_manifest
 
 BATCH = 8
 LEAST_S = 1.0  # each measurement runs at least so long
@@ -37,10 +37,14 @@ def bench_engines(run: Path, export: Path, rounds: int) -> list[Finding]:
 
 def _bench(engines: dict[str, Engine], network: paddle.nn.Layer, image: np.ndarray, rounds: int) -> Finding:
     present = np.ones(image.shape[:2], bool)
-    calls: dict[str, Callable[[], object]] = {name: functools.partial(engine, image, present) for name, engine in engines.items()}
+    calls: dict[str, Callable[[], object]] = {
+        name: functools.partial(engine, image, present) for name, engine in engines.items()
+    }
     calls[PLAIN] = functools.partial(_plain, network, image, present)
     measured = in_turns(
-        {name: functools.partial(per_second, call, len(image), LEAST_S) for name, call in calls.items()}, rounds, "images/s"
+        {name: functools.partial(per_second, call, len(image), LEAST_S) for name, call in calls.items()},
+        rounds,
+        "images/s",
     )
     title = f"inference, {image.shape[3]}×{image.shape[4]} px, batch {len(image)}"
     return Finding(title, tuple(measured.values()), _ratios(measured, next(iter(engines))))

@@ -52,7 +52,9 @@ def bench_int8(run: Path, export: Path, rounds: int) -> Finding:
         }
         measured = in_turns(what, rounds, "images/s")
     ratios = tuple(
-        ratio(f"{WHOLE} / {FLOAT}, batch {size}", measured[f"{WHOLE}, batch {size}"], measured[f"{FLOAT}, batch {size}"])
+        ratio(
+            f"{WHOLE} / {FLOAT}, batch {size}", measured[f"{WHOLE}, batch {size}"], measured[f"{FLOAT}, batch {size}"]
+        )
         for size in (1, len(image))
     )
     return Finding("8-bit inference, onnxruntime", tuple(measured.values()), ratios, (_cost(prepared, unseen, logits),))
@@ -68,7 +70,9 @@ def quantiser() -> Callable[[Path, str, Sequence[np.ndarray]], None]:
         from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
         from onnxruntime.quantization.shape_inference import quant_pre_process
     except ImportError as error:
-        raise SettingsError(f"8-bit inference is not measured ({first_line(error)}); pip install onnx ml_dtypes") from None
+        raise SettingsError(
+            f"8-bit inference is not measured ({first_line(error)}); pip install onnx ml_dtypes"
+        ) from None
 
     class Reader(CalibrationDataReader):
         def __init__(self, name: str, images: Sequence[np.ndarray]) -> None:

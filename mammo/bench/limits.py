@@ -18,4 +18,6 @@ def bench_limits(rounds: int) -> Finding:
         Series("disk, read", tuple(read for _, read in disk), "MB/s"),
     )
     about = describe_machine()
-    return Finding("limits of this machine", series, notes=(", ".join(f"{name} {value}" for name, value in about.items()),))
+    return Finding(
+        "limits of this machine", series, notes=(", ".join(f"{name} {value}" for name, value in about.items()),)
+    )

@@ -12,7 +12,7 @@ from mammo.data.dataset import MammogramDataset
 from mammo.data.loader import training_loader
 from mammo.data.sampler import EpochSampler
 from mammo.prepare.gather import PreparedSplit, gather_split, prepare_split
-from mammo.settings import AugmentationStep, DataSettings, PhantomSettings, Settings, TrainingSettings
+from mammo.settings.schema import AugmentationStep, DataSettings, PhantomSettings, Settings, TrainingSettings
 
 BATCH = 16
 WORKERS = 2
@@ -31,8 +31,16 @@ def bench_loader(rounds: int) -> Finding:
     """Measure crops and films in turns; both are generated, prepared once, and read from the store as in training."""
     with tempfile.TemporaryDirectory() as folder:
         data = {
-            CROPS: {"task": "lesion", "image_size": (224, 224), "phantom": PhantomSettings(patients=60, film_size=(768, 576))},
-            FILMS: {"task": "image", "image_size": (1152, 896), "phantom": PhantomSettings(patients=16, film_size=(1400, 1088))},
+            CROPS: {
+                "task": "lesion",
+                "image_size": (224, 224),
+                "phantom": PhantomSettings(patients=60, film_size=(768, 576)),
+            },
+            FILMS: {
+                "task": "image",
+                "image_size": (1152, 896),
+                "phantom": PhantomSettings(patients=16, film_size=(1400, 1088)),
+            },
         }
         sets = {name: _prepared(Path(folder) / str(number), how) for number, (name, how) in enumerate(data.items())}
         what = {name: functools.partial(_per_second, *one) for name, one in sets.items()}
@@ -43,14 +51,18 @@ def bench_loader(rounds: int) -> Finding:
 
 def _prepared(folder: Path, how: dict[str, object]) -> tuple[Settings, PreparedSplit]:
     data = DataSettings.model_validate({"kind": "phantom", "split": "holdout"} | how)
-    settings = Settings(output=folder, data=data, augmentation=STEPS, training=TrainingSettings(batch_size=BATCH, workers=WORKERS))
+    settings = Settings(
+        output=folder, data=data, augmentation=STEPS, training=TrainingSettings(batch_size=BATCH, workers=WORKERS)
+    )
     return settings, prepare_split(settings, gather_split(settings))
 
 
 def _per_second(settings: Settings, prepared: PreparedSplit) -> float:
     """Go through epochs for some seconds, the start of the workers left out, as a training's first wait is."""
     rows = prepared.split.rows("train")
-    rows = np.tile(rows, -(-BATCHES * BATCH // len(rows)))  # what the workers do ahead while the first batch comes is then little of all
+    rows = np.tile(
+        rows, -(-BATCHES * BATCH // len(rows))
+    )  # what the workers do ahead while the first batch comes is then little of all
     cases = prepared.split.samples.cases.iloc[rows]
     dataset = MammogramDataset(prepared, rows, settings=settings, channels=1, augmentation=settings.augmentation)
     sampler = EpochSampler(cases["label"].to_numpy(int), cases["patient_id"].to_numpy(str), batch_size=BATCH, seed=0)

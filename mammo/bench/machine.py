@@ -20,7 +20,9 @@ def describe_machine() -> dict[str, str | int | float]:
     return {
         "processor": processor(),
         "cores": available_cores(),
-        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1) if hasattr(os, "sysconf") else 0,
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1)
+        if hasattr(os, "sysconf")
+        else 0,
         "system": platform.platform(),
         "python": platform.python_version(),
     }

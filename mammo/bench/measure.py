@@ -80,7 +80,10 @@ def in_turns(what: Mapping[str, Callable[[], float]], rounds: int, unit: str) ->
     for number in range(1, rounds + 1):
         for name, measure in what.items():
             values[name].append(measure())
-        print(f"round {number} of {rounds}: " + ", ".join(f"{name} {found[-1]:.3g}" for name, found in values.items()), flush=True)
+        print(
+            f"round {number} of {rounds}: " + ", ".join(f"{name} {found[-1]:.3g}" for name, found in values.items()),
+            flush=True,
+        )
     return {name: Series(name, tuple(found), unit) for name, found in values.items()}
 
 
@@ -116,7 +119,10 @@ def show(finding: Finding) -> None:
         print_table(finding.title, ("what", "median", "from–to", "unit"), rows)
     if finding.ratios:
         verdicts = {None: "", True: "yes", False: "NO"}
-        lines = [(one.name, f"{one.median:.3g}", _spread(one.values), one.bar, verdicts[one.reached]) for one in finding.ratios]
+        lines = [
+            (one.name, f"{one.median:.3g}", _spread(one.values), one.bar, verdicts[one.reached])
+            for one in finding.ratios
+        ]
         print_table("", ("ratio", "median", "from–to", "bar", "reached"), lines)
     for note in finding.notes:
         print(note)
@@ -126,7 +132,9 @@ def keep(findings: Sequence[Finding], folder: Path) -> tuple[Path, Path]:
     """Write `bench.json` and `bench.png` to a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     path, picture = folder / "bench.json", folder / "bench.png"
-    write_text(path, json.dumps({"machine": describe_machine(), "findings": [asdict(one) for one in findings]}, indent=1))
+    write_text(
+        path, json.dumps({"machine": describe_machine(), "findings": [asdict(one) for one in findings]}, indent=1)
+    )
     with written_beside(picture, durable=False) as beside:
         draw(findings).savefig(beside, format="png", dpi=110)
     return path, picture
@@ -151,7 +159,9 @@ def _draw_bars(axes: Axes, finding: Finding, units: str) -> None:
     medians = [one.median for one in finding.series]
     low = [one.median - min(one.values) for one in finding.series]
     high = [max(one.values) - one.median for one in finding.series]
-    axes.barh([one.name for one in finding.series], medians, xerr=[low, high], color="#4878a8", ecolor="#222222", capsize=3)
+    axes.barh(
+        [one.name for one in finding.series], medians, xerr=[low, high], color="#4878a8", ecolor="#222222", capsize=3
+    )
     axes.invert_yaxis()
     axes.set_xlabel(units, fontsize=8)
     if max(medians) > FAR_APART * min(medians):

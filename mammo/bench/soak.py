@@ -13,10 +13,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mammo.config import dump_settings
 from mammo.errors import TrainingError
 from mammo.files import write_text
-from mammo.settings import Settings
+from mammo.runs import run_fingerprint
+from mammo.settings.load import dump_settings
+from mammo.settings.schema import Settings
 
 NAME = "soak"
 LAST_LINES = 3
@@ -52,7 +53,7 @@ def soak(settings: Settings, train: Path, *, kills: int, minutes: float, seed: i
     folder = Path(tempfile.mkdtemp(prefix="mammo-soak-"))
     begun = time.monotonic()
     _go_on(folder, "unbroken", settings, train)
-    wanted = what_a_run_is(_run_of(folder, "unbroken") or folder)
+    wanted = run_fingerprint(_run_of(folder, "unbroken") or folder)
     result = Soak(unbroken_s=time.monotonic() - begun)
     print(f"unbroken run: {result.unbroken_s:.0f} s, {in_short(wanted)}", flush=True)
     moments = random.Random(seed)
@@ -69,10 +70,13 @@ def soak(settings: Settings, train: Path, *, kills: int, minutes: float, seed: i
         else:
             _go_on(folder, name, settings, train)
         result.ended += 1
-        found = what_a_run_is(_run_of(folder, name) or folder)
+        found = run_fingerprint(_run_of(folder, name) or folder)
         differing = [key for key in wanted if found.get(key) != wanted[key]]
         result.fell_back += (folder / f"{name}.log").read_text(encoding="utf-8").count("Falling back")
-        print(f"run {result.ended} ended: {in_short(found)}, {'as the unbroken one' if not differing else 'ANOTHER'}", flush=True)
+        print(
+            f"run {result.ended} ended: {in_short(found)}, {'as the unbroken one' if not differing else 'ANOTHER'}",
+            flush=True,
+        )
         if differing:
             result.differing[str(folder / name)] = differing
         else:
@@ -83,25 +87,8 @@ def soak(settings: Settings, train: Path, *, kills: int, minutes: float, seed: i
     return result
 
 
-def what_a_run_is(run: Path) -> dict[str, str]:
-    """Hashes of a run's weights and scores, and its log without times: equal for runs that are the same.
-
-    Raises:
-        FileNotFoundError: The run has not ended.
-    """
-    found = {}
-    for name in ("last", "best"):
-        for file in sorted((run / "checkpoints" / name).glob("*.safetensors")):
-            found[f"{name}/{file.name}"] = hashlib.sha256(file.read_bytes()).hexdigest()
-    for name in ("scores_validation.csv", "scores_test.csv", "decision.json"):
-        found[name] = hashlib.sha256((run / name).read_bytes().replace(run.name.encode(), b"")).hexdigest()
-    lines = [json.loads(line) for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines()]
-    found["log.jsonl"] = json.dumps([{key: value for key, value in line.items() if not key.startswith("time")} for line in lines])
-    return found
-
-
 def in_short(found: dict[str, str]) -> str:
-    """One hash of all that `what_a_run_is` tells."""
+    """One hash of all that `run_fingerprint` tells."""
     return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:16]
 
 

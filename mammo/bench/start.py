@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 
 from mammo.bench.measure import Finding, Ratio, in_turns, seconds
-from mammo.config import dump_settings
 from mammo.errors import TrainingError
-from mammo.settings import Settings
+from mammo.settings.load import dump_settings
+from mammo.settings.schema import Settings
 
 BARS = {"train --help": "<= 0.3", "training to its first batch": "<= 6"}
 SAYS = "first batch"
@@ -26,7 +26,9 @@ def bench_start(settings: Settings, rounds: int) -> Finding:
     measured = in_turns(what, rounds, "s")
     config.unlink()
     return Finding(
-        "command start", tuple(measured.values()), tuple(Ratio(f"{name}, s", measured[name].values, bar) for name, bar in BARS.items())
+        "command start",
+        tuple(measured.values()),
+        tuple(Ratio(f"{name}, s", measured[name].values, bar) for name, bar in BARS.items()),
     )
 
 
@@ -38,7 +40,9 @@ def _help() -> float:
 def _first_batch(config: Path) -> float:
     """From the start of a Python process to the end of the first training step."""
     start = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-u", "-m", "mammo.bench.start", str(config)], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", "mammo.bench.start", str(config)], stdout=subprocess.PIPE, text=True
+    )
     for line in process.stdout or ():
         if SAYS in line:
             took = time.perf_counter() - start
@@ -52,11 +56,11 @@ def main() -> None:
     """As a process of its own: load what a training loads, take one step, and say so."""
     import mammo.training.folds  # noqa: F401
     from mammo.bench.steps import first_batches
-    from mammo.command import say_where
-    from mammo.config import load_settings
+    from mammo.runtime import select_device
+    from mammo.settings.load import load_settings
 
     settings = load_settings(Path(sys.argv[1]))
-    say_where(settings)
+    select_device(settings.device)
     tuner, batches = first_batches(settings)
     batch = next(iter(batches))
     tuner.train_batch(batch[:2], batch[2:])

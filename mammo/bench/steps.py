@@ -14,13 +14,12 @@ import numpy as np
 from mammo.bench.measure import Finding, in_turns, ratio
 from mammo.bench.processes import last_line_of
 from mammo.cases.splits import Split
-from mammo.command import say_where
-from mammo.config import dump_settings, load_settings
 from mammo.data.loader import Batches
 from mammo.model.network import start_from_pretrained
 from mammo.prepare.gather import gather_split, prepare_split
-from mammo.runtime import PLAIN_VARIABLE
-from mammo.settings import Settings
+from mammo.runtime import PLAIN_VARIABLE, select_device
+from mammo.settings.load import dump_settings, load_settings
+from mammo.settings.schema import Settings
 from mammo.training.assemble import Loaders, make_loaders, make_network, make_tuner
 from mammo.training.schedule import factor_at, freeze_stages
 from mammo.training.trainer import FineTuner
@@ -108,7 +107,9 @@ def run_in_process(settings: Settings, steps: int, *, folder: Path, plain: bool)
 
 def own_environment(*, plain: bool) -> dict[str, str]:
     """Of a process that sets threads and processor paths anew, as the runtime does or, `plain`, as paddle comes."""
-    environment = {key: value for key, value in os.environ.items() if key not in {"OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE"}}
+    environment = {
+        key: value for key, value in os.environ.items() if key not in {"OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE"}
+    }
     return environment | ({PLAIN_VARIABLE: "1"} if plain else {})
 
 
@@ -127,7 +128,7 @@ def _fewer(split: Split, cases: int) -> Split:
 def main() -> None:
     """Run as a process: settings file and number of steps in, one JSON line out."""
     settings = load_settings(Path(sys.argv[1]))
-    say_where(settings)
+    select_device(settings.device)
     result = run_steps(settings, int(sys.argv[2]))
     print(json.dumps({"losses": result.losses, "images_per_s": result.images_per_s}))
 

@@ -13,7 +13,9 @@ WARM_STEPS = 2
 class ConvNorm(nn.Module):
     """As `mammo.model.resnet_vd.ConvNorm`."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, *, relu: bool = True, halve: bool = False) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, stride: int = 1, *, relu: bool = True, halve: bool = False
+    ) -> None:
         super().__init__()
         self.relu, self.halve = relu, halve
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, (kernel - 1) // 2, bias=False)
@@ -48,7 +50,9 @@ def build() -> nn.Module:
     for stage, (width, count) in enumerate(STAGES):
         for number in range(count):
             first = number == 0
-            layers.append(Block(inputs, width, 2 if first and stage else 1, first=first, first_of_all=first and not stage))
+            layers.append(
+                Block(inputs, width, 2 if first and stage else 1, first=first, first_of_all=first and not stage)
+            )
             inputs = 4 * width
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.4), nn.Linear(inputs, 2))
 

@@ -12,7 +12,7 @@ from mammo.model.network import start_from_pretrained
 from mammo.prepare.gather import gather_split, prepare_split
 from mammo.progress import track
 from mammo.runtime import paddle
-from mammo.settings import Settings
+from mammo.settings.schema import Settings
 from mammo.training.assemble import make_network
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1)  # inverse regularisation; chosen on validation

@@ -52,7 +52,9 @@ def audit_split(split: Split) -> Audit:
 def audit_table(table: LesionTable) -> Audit:
     """The same for a lesion table with its source's own split, before any sample is made."""
     frame = table.frame
-    cases = frame.assign(part=frame["split"], breast_id=frame["patient_id"] + "_" + frame["laterality"], lesions=1, views=1)
+    cases = frame.assign(
+        part=frame["split"], breast_id=frame["patient_id"] + "_" + frame["laterality"], lesions=1, views=1
+    )
     spread = frame.groupby("image_id")["label"].nunique()
     doubled = frame[frame.duplicated(["image_id", "lesion_type", "lesion_id"])]
     alike = likely_same(frame["patient_id"])
@@ -99,7 +101,9 @@ def refuse_leaks(audit: Audit, *, split_name: str, same_patients: str = "refuse"
     """
     if audit.leaks:
         advice = (
-            "use data.split=official_clean, which drops them from one side" if split_name == "official" else "give each patient one part"
+            "use data.split=official_clean, which drops them from one side"
+            if split_name == "official"
+            else "give each patient one part"
         )
         raise SplitError(
             f"split {split_name} leaks: {len(audit.leaks)} patients stand in more than one part ({', '.join(audit.leaks)}); {advice}"
@@ -136,4 +140,6 @@ def refuse_shared_films(patients: list[str]) -> None:
     """
     if patients:
         names = ", ".join(patients)
-        raise SplitError(f"split leaks: the very same film stands in more than one part, under the patients {names}; give them one part")
+        raise SplitError(
+            f"split leaks: the very same film stands in more than one part, under the patients {names}; give them one part"
+        )

@@ -45,7 +45,9 @@ def find_csv_folder(root: Path) -> Path:
         if any((folder / name).is_file() for name in CSV_FILES.values()):
             return folder
     looked = "looked for mass_case_description_train_set.csv and its like, also in csv/"
-    if root.is_dir() and any(path.is_dir() or path.suffix.lower() in (".dcm", ".jpg", ".jpeg", ".png") for path in root.iterdir()):
+    if root.is_dir() and any(
+        path.is_dir() or path.suffix.lower() in (".dcm", ".jpg", ".jpeg", ".png") for path in root.iterdir()
+    ):
         raise DataMissingError(
             f"{root}: holds files, but not the CSVs of CBIS-DDSM ({looked}); fetch the four case_description CSVs from The Cancer Imaging "
             "Archive, or set data.root to the folder that holds them"
@@ -64,7 +66,9 @@ def read_official_csvs(root: Path, lesion_types: Iterable[str] = ("mass", "calci
         CaseError: A file breaks the official form.
     """
     folder = find_csv_folder(root)
-    frames = [_read_one(folder / CSV_FILES[kind, part], kind, part) for kind in lesion_types for part in ("train", "test")]
+    frames = [
+        _read_one(folder / CSV_FILES[kind, part], kind, part) for kind in lesion_types for part in ("train", "test")
+    ]
     frame = pd.concat(frames, ignore_index=True)
     check(frame, str(folder))
     return LesionTable(frame, no_exclusions())
@@ -99,7 +103,10 @@ def _check_values(frame: pd.DataFrame, path: Path) -> None:
     faults = []
     for column, allowed in (("laterality", LATERALITIES), ("pathology", PATHOLOGY_LABELS), ("view", {"CC", "MLO"})):
         wrong = frame.index[~frame[column].isin(list(allowed))]
-        faults += [f"row {row + 1}: {column} must be one of {', '.join(allowed)}, got {frame.loc[row, column]!r}" for row in wrong]
+        faults += [
+            f"row {row + 1}: {column} must be one of {', '.join(allowed)}, got {frame.loc[row, column]!r}"
+            for row in wrong
+        ]
     faults += [f"row {row + 1}: patient_id is empty" for row in frame.index[frame["patient_id"] == ""]]
     if faults:
         raise CaseError(in_one_line(str(path), faults))

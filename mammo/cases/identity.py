@@ -37,7 +37,11 @@ def likely_same(ids: Iterable[str]) -> list[tuple[str, ...]]:
         prefix, number = _parts(name)
         by_number.setdefault(number, {}).setdefault(prefix, set()).add(name)
     groups = []
-    common = {prefix: "patient" if prefix in PATIENT_WORDS else prefix for prefixes in by_number.values() for prefix in prefixes}
+    common = {
+        prefix: "patient" if prefix in PATIENT_WORDS else prefix
+        for prefixes in by_number.values()
+        for prefix in prefixes
+    }
     bare = len(set(common.values()) - {""}) == 1
     for prefixes in by_number.values():
         for joined in _joined(sorted(prefixes), common, bare=bare):
@@ -49,7 +53,9 @@ def likely_same(ids: Iterable[str]) -> list[tuple[str, ...]]:
 
 def _parts(name: str) -> tuple[str, str]:
     """Prefix and the rest of an id, both without what spellings differ in."""
-    plain = "".join(str(unicodedata.decimal(sign, sign)) for sign in unicodedata.normalize("NFKC", name).strip().casefold())
+    plain = "".join(
+        str(unicodedata.decimal(sign, sign)) for sign in unicodedata.normalize("NFKC", name).strip().casefold()
+    )
     if EXPONENT.fullmatch(name.strip()):
         value = float(plain)
         if value < 10**MOST_DIGITS and value == int(value):

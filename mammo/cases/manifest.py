@@ -17,7 +17,19 @@ from mammo.tables import line_of, read_table, row_faults, to_numbers
 
 REQUIRED = ("image", "patient_id")
 ONE_OF = ("pathology", "label", "image_label")
-OPTIONAL = ("lesion_id", "laterality", "view", "lesion_type", "density", "assessment", "subtlety", *BOX, "mask", "split", "source")
+OPTIONAL = (
+    "lesion_id",
+    "laterality",
+    "view",
+    "lesion_type",
+    "density",
+    "assessment",
+    "subtlety",
+    *BOX,
+    "mask",
+    "split",
+    "source",
+)
 KNOWN = (*REQUIRED, *ONE_OF, *OPTIONAL)
 EXPECTED = f"a CSV with the columns {', '.join(REQUIRED)} and {' or '.join(ONE_OF)}"
 
@@ -77,7 +89,12 @@ def _convert(raw: pd.DataFrame, faults: list[str]) -> pd.DataFrame:
         _report(raw[name] == "", raw[name], f"{name} is empty", faults)
     # Two spellings that look alike would be two patients, one of them perhaps on the other side of the split.
     frame["patient_id"] = raw["patient_id"].map(lambda text: unicodedata.normalize("NFC", text))
-    _report(~raw["patient_id"].map(str.isprintable), raw["patient_id"], "patient_id holds a sign that cannot be seen", faults)
+    _report(
+        ~raw["patient_id"].map(str.isprintable),
+        raw["patient_id"],
+        "patient_id holds a sign that cannot be seen",
+        faults,
+    )
     refuse_damaged_ids(raw["patient_id"], faults)
     frame["laterality"] = _mapped(raw, "laterality", words.SIDES, "LEFT or RIGHT", faults)
     _convert_views(raw, frame, faults)
@@ -91,7 +108,9 @@ def _convert(raw: pd.DataFrame, faults: list[str]) -> pd.DataFrame:
     _report(clash, frame["pathology"], "label contradicts pathology", faults)
     frame["label"] = frame["label"].fillna(from_pathology)
     frame["density"] = _graded(raw, "density", words.density, "1 to 4 or A to D", faults)
-    frame["assessment"] = _graded(raw, "assessment", words.assessment, "a BI-RADS assessment 0 to 6, or 4A to 4C", faults)
+    frame["assessment"] = _graded(
+        raw, "assessment", words.assessment, "a BI-RADS assessment 0 to 6, or 4A to 4C", faults
+    )
     frame["subtlety"] = _numbers(raw, "subtlety", faults)
     _convert_boxes(raw, frame, faults)
     _report(raw.duplicated(), raw["image"], "the row is duplicated", faults)
@@ -132,11 +151,18 @@ def _convert_types(raw: pd.DataFrame, frame: pd.DataFrame, faults: list[str]) ->
     read = {text: words.lesion_type(text) for text in raw["lesion_type"].unique()}
     for text in (text for text, kind in read.items() if kind is None):
         near, known = words.near_lesion_type(text), ", ".join(LESION_TYPES)
-        _report(raw["lesion_type"] == text, raw["lesion_type"], f"lesion_type must be one of {known} (did you mean {near}?)", faults)
+        _report(
+            raw["lesion_type"] == text,
+            raw["lesion_type"],
+            f"lesion_type must be one of {known} (did you mean {near}?)",
+            faults,
+        )
     frame["lesion_type"] = raw["lesion_type"].map(lambda text: read[text] or "")
 
 
-def _mapped(raw: pd.DataFrame, name: str, table: dict, expected: str, faults: list[str], *, empty: object = "") -> pd.Series:
+def _mapped(
+    raw: pd.DataFrame, name: str, table: dict, expected: str, faults: list[str], *, empty: object = ""
+) -> pd.Series:
     if name not in raw:
         return pd.Series(empty, index=raw.index)
     text = raw[name].map({value: words.word(value) for value in raw[name].unique()})
@@ -144,7 +170,9 @@ def _mapped(raw: pd.DataFrame, name: str, table: dict, expected: str, faults: li
     return text.map(lambda value: table.get(value, empty))
 
 
-def _graded(raw: pd.DataFrame, name: str, read: Callable[[str], float | None], expected: str, faults: list[str]) -> pd.Series:
+def _graded(
+    raw: pd.DataFrame, name: str, read: Callable[[str], float | None], expected: str, faults: list[str]
+) -> pd.Series:
     """Numbers, or the grades that stand for them."""
     if name not in raw:
         return pd.Series(np.nan, index=raw.index)

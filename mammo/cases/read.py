@@ -8,7 +8,7 @@ from mammo.cases.cbis_ddsm import read_official_csvs
 from mammo.cases.manifest import read_manifest
 from mammo.cases.table import LesionTable
 from mammo.errors import CaseError
-from mammo.settings import DataSettings
+from mammo.settings.schema import DataSettings
 
 
 def read_cases(data: DataSettings, root: Path | None = None) -> LesionTable:
@@ -29,11 +29,15 @@ def read_cases(data: DataSettings, root: Path | None = None) -> LesionTable:
         official = ("mass", "calcification")
         wanted = tuple(kind for kind in official if kind in data.lesion_types) if data.task == "lesion" else official
         if not wanted:
-            raise CaseError(f"data.lesion_types: CBIS-DDSM has {' and '.join(official)} alone, got {', '.join(data.lesion_types)}")
+            raise CaseError(
+                f"data.lesion_types: CBIS-DDSM has {' and '.join(official)} alone, got {', '.join(data.lesion_types)}"
+            )
         table = read_official_csvs(Path(root or data.root or ""), wanted)
     table = table.without(_unwanted(table, data), "lesion type is not in data.lesion_types")
     if data.benign_without_callback == "exclude":
-        table = table.without(table.frame["pathology"] == "BENIGN_WITHOUT_CALLBACK", "BENIGN_WITHOUT_CALLBACK, which settings leave out")
+        table = table.without(
+            table.frame["pathology"] == "BENIGN_WITHOUT_CALLBACK", "BENIGN_WITHOUT_CALLBACK, which settings leave out"
+        )
     return table
 
 

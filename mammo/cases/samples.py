@@ -141,7 +141,10 @@ def _lesions(frame: pd.DataFrame, excluded: pd.DataFrame) -> SampleTable:
     placeless = ~unknown & frame["x"].isna() & (frame["mask"] == "")
     listed = [
         exclusions(frame.loc[rows, "lesion_id"], frame.loc[rows, "patient_id"], reason)
-        for rows, reason in ((unknown, "lesion has no label of its own"), (placeless, "lesion has neither box nor mask"))
+        for rows, reason in (
+            (unknown, "lesion has no label of its own"),
+            (placeless, "lesion has neither box nor mask"),
+        )
     ]
     kept = frame[~unknown & ~placeless].reset_index(drop=True)
     kept = kept.assign(case_id=kept["lesion_id"], complete=True, case=np.arange(len(kept)), slot=0)
@@ -154,14 +157,18 @@ def _films(frame: pd.DataFrame, excluded: pd.DataFrame) -> tuple[pd.DataFrame, p
     of_film = label.groupby(frame["image_id"])
     unknown = label.isna().groupby(frame["image_id"]).transform("any")
     label = label.where(of_film.transform("max").eq(1) | ~unknown)
-    frame = frame.assign(film_label=label).sort_values(["film_label", "lesion_id"], ascending=[False, True], kind="stable")
+    frame = frame.assign(film_label=label).sort_values(
+        ["film_label", "lesion_id"], ascending=[False, True], kind="stable"
+    )
     films = frame.drop_duplicates("image_id").sort_values("image_id").assign(label=lambda rows: rows["film_label"])
     unknown = films["label"].isna()
     listed = exclusions(films.loc[unknown, "image_id"], films.loc[unknown, "patient_id"], NO_FILM_LABEL)
     return films[~unknown].reset_index(drop=True), pd.concat([excluded, listed], ignore_index=True)
 
 
-def _without_unknown_breasts(frame: pd.DataFrame, films: pd.DataFrame, excluded: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _without_unknown_breasts(
+    frame: pd.DataFrame, films: pd.DataFrame, excluded: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Leave out breasts that have a film of unknown label beside benign ones: they may hold a cancer."""
     unknown = set(frame.loc[~frame["image_id"].isin(films["image_id"]), "breast_id"])
     malignant = films.groupby("breast_id")["label"].transform("max").eq(1)
@@ -193,13 +200,27 @@ def _breasts(films: pd.DataFrame, excluded: pd.DataFrame) -> SampleTable:
     films = films.sort_values(["breast_id", "slot"]).reset_index(drop=True)
     films["case"] = films.groupby("breast_id", sort=False).ngroup()
     cases = films.drop_duplicates("case").reset_index(drop=True)
-    cases = cases.assign(case_id=cases["breast_id"], image_id=cases["breast_id"], label=label_of[cases["breast_id"]].to_numpy(), view="")
+    cases = cases.assign(
+        case_id=cases["breast_id"], image_id=cases["breast_id"], label=label_of[cases["breast_id"]].to_numpy(), view=""
+    )
     cases["complete"] = films.groupby("case").size().to_numpy() == len(VIEW_ORDER)
     return _table("breast", cases, films, pd.concat([excluded, *listed], ignore_index=True))
 
 
 def _table(task: str, cases: pd.DataFrame, views: pd.DataFrame, excluded: pd.DataFrame) -> SampleTable:
-    columns = ["case_id", "patient_id", "breast_id", "image_id", "label", "split", "complete", "lesions", "mixed", "unsettled", *SUBGROUPS]
+    columns = [
+        "case_id",
+        "patient_id",
+        "breast_id",
+        "image_id",
+        "label",
+        "split",
+        "complete",
+        "lesions",
+        "mixed",
+        "unsettled",
+        *SUBGROUPS,
+    ]
     return SampleTable(
         task,
         cases[columns].astype({"label": int}).reset_index(drop=True),

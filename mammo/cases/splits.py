@@ -9,7 +9,7 @@ import pandas as pd
 from mammo.cases.samples import SampleTable, make_samples
 from mammo.cases.table import LesionTable, exclusions, no_exclusions
 from mammo.errors import SplitError, in_one_line
-from mammo.settings import DataSettings
+from mammo.settings.schema import DataSettings
 
 PARTS = ("train", "validation", "test")
 SPLIT_COLUMNS = ("case_id", "patient_id", "label", "part")
@@ -57,7 +57,12 @@ def split_lesions(table: LesionTable, data: DataSettings) -> Split:
     if data.split == "official_clean":
         table = drop_shared_patients(table, data.clean_from)
     split = make_split(
-        make_samples(table, data.task), data.split, seed=data.split_seed, fractions=data.fractions, folds=data.folds, fold=data.fold
+        make_samples(table, data.task),
+        data.split,
+        seed=data.split_seed,
+        fractions=data.fractions,
+        folds=data.folds,
+        fold=data.fold,
     )
     split = replace(split, samples=split.samples.warn(_one_class_test(split)))
     return split if data.split == "holdout" else replace(split, source_leaks=tuple(source_leaks(table)))
@@ -132,7 +137,9 @@ def patients_on_two_sides(patients: pd.Series, part: np.ndarray) -> list[str]:
     return sorted(counts.index[counts > 1])
 
 
-def _carve_validation(cases: pd.DataFrame, part: np.ndarray, fractions: tuple[float, float, float], seed: int) -> np.ndarray:
+def _carve_validation(
+    cases: pd.DataFrame, part: np.ndarray, fractions: tuple[float, float, float], seed: int
+) -> np.ndarray:
     """Move some of the training patients to validation; patients that also stand in test move nothing (the audit names them)."""
     training = part == "train"
     share = fractions[1] / (fractions[0] + fractions[1])
@@ -205,7 +212,9 @@ def make_folds(samples: SampleTable, k: int, *, seed: int = 0) -> np.ndarray:
         SplitError: There are fewer patients than folds.
     """
     if samples.cases["patient_id"].nunique() < k or k < 2:
-        raise SplitError(f"folds: expected 2 to {samples.cases['patient_id'].nunique()} (the number of patients), got {k}")
+        raise SplitError(
+            f"folds: expected 2 to {samples.cases['patient_id'].nunique()} (the number of patients), got {k}"
+        )
     generator = np.random.default_rng(seed)
     fold_of: dict[str, int] = {}
     for _, patients in _strata(samples.cases):
@@ -235,7 +244,9 @@ def check_trainable(split: Split, batch_size: int) -> None:
             faults.append(f"part {part} is empty; expected cases of both classes")
         elif part != "test" and len(set(labels)) == 1:
             kind = "malignant" if labels[0] else "benign"
-            faults.append(f"part {part} has one class only ({len(labels)} cases, all {kind}); expected both{_needed(split, 1 - labels[0])}")
+            faults.append(
+                f"part {part} has one class only ({len(labels)} cases, all {kind}); expected both{_needed(split, 1 - labels[0])}"
+            )
         elif part == "train" and len(labels) < batch_size:
             faults.append(
                 f"part train has {len(labels)} cases, fewer than one batch of {batch_size}; lower training.batch_size or add data"

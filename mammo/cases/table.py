@@ -26,7 +26,9 @@ LESION_TYPES = ("mass", "calcification", "asymmetry", "architectural_distortion"
 CANDIDATE_SEPARATOR = "\0"  # stands in no path
 
 
-def exclusions(case: pd.Series | list[str], patient_id: pd.Series | list[str], reason: str | pd.Series | list[str]) -> pd.DataFrame:
+def exclusions(
+    case: pd.Series | list[str], patient_id: pd.Series | list[str], reason: str | pd.Series | list[str]
+) -> pd.DataFrame:
     """Make rows of an exclusion list, or of a list of warnings."""
     frame = pd.DataFrame({"case": np.asarray(case, object), "patient_id": np.asarray(patient_id, object)})
     frame["reason"] = reason if isinstance(reason, str) else np.asarray(reason, object)
@@ -119,7 +121,9 @@ def check(frame: pd.DataFrame, where: str, lines: pd.Series | None = None) -> No
         for image in clashing[:MOST_FAULTS_SHOWN]:
             rows = frame.index[frame.image_id == image]
             values = sorted({in_brief(str(value)).strip("'") for value in frame.loc[rows, column]})[:MOST_FAULTS_SHOWN]
-            faults.append(f"line {number[rows[0]]}: image {in_brief(image)} has more than one {column}: {', '.join(values)}")
+            faults.append(
+                f"line {number[rows[0]]}: image {in_brief(image)} has more than one {column}: {', '.join(values)}"
+            )
         faults += [""] * max(0, len(clashing) - MOST_FAULTS_SHOWN)  # counted, not worded
     contradicting = frame["image_label"] < frame["label"]
     faults += [f"line {number[row]}: image_label is 0 beside a malignant lesion" for row in frame.index[contradicting]]

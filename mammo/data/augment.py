@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from mammo.runtime import derived_seed
-from mammo.settings import AugmentationStep
+from mammo.settings.schema import AugmentationStep
 
 
 class Augmentation:

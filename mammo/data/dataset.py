@@ -14,7 +14,7 @@ from mammo.prepare.arrays import read_checked
 from mammo.prepare.gather import PreparedSplit
 from mammo.prepare.index import Entry
 from mammo.runtime import paddle
-from mammo.settings import AugmentationStep, Settings
+from mammo.settings.schema import AugmentationStep, Settings
 
 
 @dataclass(frozen=True)
@@ -150,5 +150,7 @@ class MammogramDataset(paddle.io.Dataset):
     def _scaled(self, unit: np.ndarray) -> np.ndarray:
         if self.scale == 1.0:
             return unit
-        height, width = (max(least, round(side * self.scale)) for least, side in zip(self.size, unit.shape, strict=True))
+        height, width = (
+            max(least, round(side * self.scale)) for least, side in zip(self.size, unit.shape, strict=True)
+        )
         return cv2.resize(unit, (width, height), interpolation=cv2.INTER_AREA)

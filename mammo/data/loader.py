@@ -52,7 +52,9 @@ class Batches(Protocol):
 class Loader:
     """`paddle.io.DataLoader` whose faults are told in one line: of a worker process, they end the main one in obscure words."""
 
-    def __init__(self, dataset: MammogramDataset, *, workers: int, collate_fn: Callable[[Sequence[Item]], Batch], **how: Any) -> None:
+    def __init__(
+        self, dataset: MammogramDataset, *, workers: int, collate_fn: Callable[[Sequence[Item]], Batch], **how: Any
+    ) -> None:
         """Make the loader.
 
         Args:
@@ -65,7 +67,9 @@ class Loader:
         with _telling_no_space():
             self._told: SimpleQueue[MammoError] | None = SimpleQueue() if workers else None
         source = _Telling(dataset, self._told) if self._told else dataset
-        self._loader = paddle.io.DataLoader(source, num_workers=workers, collate_fn=collate_fn, worker_init_fn=_Worker(), **how)
+        self._loader = paddle.io.DataLoader(
+            source, num_workers=workers, collate_fn=collate_fn, worker_init_fn=_Worker(), **how
+        )
 
     def __len__(self) -> int:
         return len(self._loader)

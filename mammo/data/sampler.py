@@ -79,10 +79,14 @@ class EpochSampler(paddle.io.BatchSampler):
             yield self._blended(together)[self._own] if self._alpha else together[self._own].tolist()
 
     def _blended(self, draws: np.ndarray) -> list[Blend]:
-        generator = np.random.default_rng(derived_seed(self._seed, self.epoch, *self._rows[draws % self._cases].tolist()))
+        generator = np.random.default_rng(
+            derived_seed(self._seed, self.epoch, *self._rows[draws % self._cases].tolist())
+        )
         shares = generator.beta(self._alpha, self._alpha, len(draws)).astype(np.float32)
         others = draws[generator.permutation(len(draws))]
-        return [Blend(int(draw), int(other), float(share)) for draw, other, share in zip(draws, others, shares, strict=True)]
+        return [
+            Blend(int(draw), int(other), float(share)) for draw, other, share in zip(draws, others, shares, strict=True)
+        ]
 
     def draw(self, epoch: int) -> np.ndarray:
         """Draw an epoch: int [cases], each `case + n * times drawn before`."""

@@ -97,7 +97,13 @@ def with_exact_bounds(metrics: dict[str, Metric], cases: Cases, point: int) -> d
     counts once, however many cases she has, which is on the safe side.
     """
     called = cases.called(point)
-    rows = {"recall": cases.malignant, "specificity": ~cases.malignant, "precision": called, "npv": ~called, "accuracy": called | True}
+    rows = {
+        "recall": cases.malignant,
+        "specificity": ~cases.malignant,
+        "precision": called,
+        "npv": ~called,
+        "accuracy": called | True,
+    }
     bounded = dict(metrics)
     for name, of in rows.items():
         metric = metrics[name]

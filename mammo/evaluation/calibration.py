@@ -9,7 +9,7 @@ from mammo.errors import ScoreError
 from mammo.evaluation.cases import Cases
 from mammo.evaluation.metrics import ECE_BINS, Metric, cross_entropy, ece_bin
 from mammo.evaluation.weighted import Calibration as CalibrationFit
-from mammo.setting_types import CalibrationMethod
+from mammo.settings.types import CalibrationMethod
 
 logger = logging.getLogger(__name__)
 TEMPERATURES = (0.05, 20.0)
@@ -69,11 +69,15 @@ def fit_calibrator(labels: np.ndarray, logits: np.ndarray, method: CalibrationMe
 
         low, high = np.log(TEMPERATURES)
         found = minimize_scalar(
-            lambda log_t: cross_entropy(labels, logits / np.exp(log_t)), bounds=(low, high), method="bounded", options={"xatol": 1e-9}
+            lambda log_t: cross_entropy(labels, logits / np.exp(log_t)),
+            bounds=(low, high),
+            method="bounded",
+            options={"xatol": 1e-9},
         )
         if min(abs(found.x - low), abs(found.x - high)) < 1e-3:
             logger.warning(
-                "the temperature is at its bound, %.2f: validation's logits part the classes, or rank them the wrong way", np.exp(found.x)
+                "the temperature is at its bound, %.2f: validation's logits part the classes, or rank them the wrong way",
+                np.exp(found.x),
             )
         return Calibrator("temperature", float(np.exp(found.x)))
     from sklearn.isotonic import IsotonicRegression
@@ -96,10 +100,16 @@ class ReliabilityBin:
 def reliability(labels: np.ndarray, scores: np.ndarray) -> tuple[ReliabilityBin, ...]:
     """Sort scores into bins; empty ones are left out."""
     bins = ece_bin(scores)
-    counts, malignant, total = (np.bincount(bins, weights=by, minlength=ECE_BINS) for by in (np.ones(len(bins)), labels, scores))
+    counts, malignant, total = (
+        np.bincount(bins, weights=by, minlength=ECE_BINS) for by in (np.ones(len(bins)), labels, scores)
+    )
     return tuple(
         ReliabilityBin(
-            number / ECE_BINS, (number + 1) / ECE_BINS, int(counts[number]), int(malignant[number]), total[number] / counts[number]
+            number / ECE_BINS,
+            (number + 1) / ECE_BINS,
+            int(counts[number]),
+            int(malignant[number]),
+            total[number] / counts[number],
         )
         for number in np.flatnonzero(counts)
     )
@@ -108,14 +118,18 @@ def reliability(labels: np.ndarray, scores: np.ndarray) -> tuple[ReliabilityBin,
 def measure_calibration(cases: Cases) -> dict[str, Metric]:
     """Calibration slope, and intercept at slope 1 (0 is right; above it, scores are too low), of one set of cases."""
     if len(np.unique(cases.labels)) < 2:
-        return dict.fromkeys(("calibration_slope", "calibration_intercept"), Metric(None, "one class only" if len(cases) else "no cases"))
+        return dict.fromkeys(
+            ("calibration_slope", "calibration_intercept"), Metric(None, "one class only" if len(cases) else "no cases")
+        )
     certain = int(((cases.scores == 0) | (cases.scores == 1)).sum())
     if certain:
         reason = f"{certain} scores are exactly 0 or 1, which have no log-odds"
         return dict.fromkeys(("calibration_slope", "calibration_intercept"), Metric(None, reason))
     fitted = CalibrationFit(cases)
     found = {"calibration_slope": fitted.slope[1], "calibration_intercept": fitted.intercept[0]}
-    return {name: Metric(None, _NO_FIT[name]) if np.isnan(value) else Metric(float(value)) for name, value in found.items()}
+    return {
+        name: Metric(None, _NO_FIT[name]) if np.isnan(value) else Metric(float(value)) for name, value in found.items()
+    }
 
 
 _NO_FIT = {

@@ -58,7 +58,8 @@ class Comparison:
     def as_json(self) -> dict[str, object]:
         """The plain form."""
         plain = [
-            asdict(one) | {name: getattr(one, name).as_json() for name in ("first", "second", "difference")} for one in self.differences
+            asdict(one) | {name: getattr(one, name).as_json() for name in ("first", "second", "difference")}
+            for one in self.differences
         ]
         return {name: value for name, value in asdict(self).items() if name != "differences"} | {"differences": plain}
 
@@ -136,12 +137,18 @@ def _shared_threshold(cases: Cases) -> float | None:
 def _tests(first: Cases, second: Cases) -> dict[str, tuple[str, float | None, float | None]]:
     found = {"auc": ("DeLong, clustered", *delong_test(first.labels, first.scores, second.scores, first.patient))}
     right = [cases.called(0) == cases.malignant for cases in (first, second)]
-    for name, rows in (("recall", first.malignant), ("specificity", ~first.malignant), ("accuracy", np.ones(len(first), bool))):
+    for name, rows in (
+        ("recall", first.malignant),
+        ("specificity", ~first.malignant),
+        ("accuracy", np.ones(len(first), bool)),
+    ):
         found[name] = ("McNemar, clustered", *mcnemar_test(right[0][rows], right[1][rows], first.patient[rows]))
     return found
 
 
-def delong_test(labels: np.ndarray, first: np.ndarray, second: np.ndarray, patient: np.ndarray) -> tuple[float | None, float | None]:
+def delong_test(
+    labels: np.ndarray, first: np.ndarray, second: np.ndarray, patient: np.ndarray
+) -> tuple[float | None, float | None]:
     """Test that two AUCs of the same cases are equal (Obuchowski 1997): z of the second minus the first, and two-sided p.
 
     None where there is no variance to test against: one class, or two systems that rank alike.
@@ -181,13 +188,18 @@ def _with_holm(pairs: list[Comparison]) -> list[Comparison]:
     adjusted: dict[tuple[int, str], float] = {}
     for name in {one.metric for pair in pairs for one in pair.differences if one.p is not None}:
         values = [
-            (one.p, number) for number, pair in enumerate(pairs) for one in pair.differences if one.metric == name and one.p is not None
+            (one.p, number)
+            for number, pair in enumerate(pairs)
+            for one in pair.differences
+            if one.metric == name and one.p is not None
         ]
         largest = 0.0
         for rank, (p, number) in enumerate(sorted(values)):
             largest = max(largest, min(1.0, (len(values) - rank) * p))
             adjusted[number, name] = largest
     return [
-        replace(pair, differences=tuple(replace(one, p_holm=adjusted.get((number, one.metric))) for one in pair.differences))
+        replace(
+            pair, differences=tuple(replace(one, p_holm=adjusted.get((number, one.metric))) for one in pair.differences)
+        )
         for number, pair in enumerate(pairs)
     ]

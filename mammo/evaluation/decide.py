@@ -9,7 +9,7 @@ from mammo.evaluation.calibration import fit_calibrator
 from mammo.evaluation.levels import gather_level, levels_of
 from mammo.evaluation.metrics import count_confusion, measure_at
 from mammo.evaluation.operating_point import Decision, Point, choose_threshold
-from mammo.setting_types import CalibrationMethod, LevelScore, Task
+from mammo.settings.types import CalibrationMethod, LevelScore, Task
 
 
 def make_decision(
@@ -53,7 +53,9 @@ def _choose(rule: str, levels: dict[str, pd.DataFrame], task: str) -> Point:
     first = choose_threshold(own["label"].to_numpy(int), own["score"].to_numpy(float), rule)
     borrowed = tuple(name for name, level in levels.items() if level["label"].nunique() < 2)
     thresholds = {
-        name: first if name in (task, *borrowed) else choose_threshold(level["label"].to_numpy(int), level["score"].to_numpy(float), rule)
+        name: first
+        if name in (task, *borrowed)
+        else choose_threshold(level["label"].to_numpy(int), level["score"].to_numpy(float), rule)
         for name, level in levels.items()
     }
     reached = measure_at(count_confusion(own["label"].to_numpy(int), own["score"].to_numpy(float), first))

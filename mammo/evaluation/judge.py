@@ -17,7 +17,7 @@ from mammo.evaluation.metrics import Confusion, Metric, count_confusion, measure
 from mammo.evaluation.operating_point import Decision
 from mammo.evaluation.screening import PREVALENCE, SCREENING, per_thousand
 from mammo.evaluation.subgroups import Subgroup, judge_subgroups
-from mammo.settings import EvaluationSettings
+from mammo.settings.schema import EvaluationSettings
 
 Decisions = Decision | Mapping[int, Decision]
 HALF = "0.5"
@@ -116,7 +116,11 @@ class Judgement:
 
     def as_json(self) -> dict[str, object]:
         """The plain form, as `report/metrics.json` keeps it."""
-        folds = None if isinstance(self.decisions, Decision) else {str(fold): it.as_json() for fold, it in self.decisions.items()}
+        folds = (
+            None
+            if isinstance(self.decisions, Decision)
+            else {str(fold): it.as_json() for fold, it in self.decisions.items()}
+        )
         return {
             "task": self.task,
             "levels": {name: _plain_level(level) for name, level in self.levels.items()},
@@ -124,7 +128,10 @@ class Judgement:
             "intervals": {"method": "percentiles of a bootstrap over patients", "level": 0.95} | asdict(self.how),
             "sweep": [_plain_point(point) for point in self.sweep],
             "subgroups": [group.as_json() for group in self.subgroups],
-            "calibration": {"before": _plain_side(self.before) if self.before else None, "after": _plain_side(self.after)},
+            "calibration": {
+                "before": _plain_side(self.before) if self.before else None,
+                "after": _plain_side(self.after),
+            },
         }
 
 
@@ -140,8 +147,13 @@ def judge(scores: pd.DataFrame, decisions: Decisions, *, how: How | None = None)
     decision = one_decision(decisions)
     if len(scores) > MANY:
         logger.info("judging %d cases with %d resamples; this takes a while", len(scores), how.resamples)
-    gathered = {level: gather_level(scores, level, task=decision.task, how=decision.level_score) for level in levels_of(decision.task)}
-    gathered = {level: frame for level, frame in gathered.items() if len(frame)}  # a level of which no label is known has no row
+    gathered = {
+        level: gather_level(scores, level, task=decision.task, how=decision.level_score)
+        for level in levels_of(decision.task)
+    }
+    gathered = {
+        level: frame for level, frame in gathered.items() if len(frame)
+    }  # a level of which no label is known has no row
     own = gathered[decision.task]
     levels: dict[str, LevelResult] = {}
     thresholds = dict.fromkeys((decision.task, "patient"), _sweep_thresholds(own["score"].to_numpy()))
@@ -155,11 +167,14 @@ def judge(scores: pd.DataFrame, decisions: Decisions, *, how: How | None = None)
         for row, people in zip(swept[decision.task], swept["patient"], strict=True)
     )
     after = CalibrationSide(
-        _calibration_part(levels[decision.task].ranking), reliability(own["label"].to_numpy(int), own["score"].to_numpy())
+        _calibration_part(levels[decision.task].ranking),
+        reliability(own["label"].to_numpy(int), own["score"].to_numpy()),
     )
     main = case_thresholds(scores, decisions, decision.task)[0]
     subgroups = judge_subgroups(scores, main, resamples=how.resamples, seed=how.seed)
-    return Judgement(levels, decisions, decision.task, rows, subgroups, _before(scores, decision.calibrator.method, how), after, how)
+    return Judgement(
+        levels, decisions, decision.task, rows, subgroups, _before(scores, decision.calibrator.method, how), after, how
+    )
 
 
 def one_decision(decisions: Decisions) -> Decision:
@@ -177,7 +192,9 @@ def case_thresholds(frame: pd.DataFrame, decisions: Decisions, level: str) -> np
         return np.array([np.full(len(frame), point.thresholds[level]) for point in decisions.points])
     unknown = sorted(set(frame["fold"].astype(int)) - set(decisions)) if "fold" in frame else ["none"]
     if unknown:
-        raise ScoreError(f"column fold: expected one of {', '.join(map(str, decisions))}, got {', '.join(map(str, unknown))}")
+        raise ScoreError(
+            f"column fold: expected one of {', '.join(map(str, decisions))}, got {', '.join(map(str, unknown))}"
+        )
     of_fold = {fold: [point.thresholds[level] for point in decision.points] for fold, decision in decisions.items()}
     return np.array([of_fold[fold] for fold in frame["fold"].astype(int)]).T
 
@@ -187,7 +204,9 @@ def _judge_level(frame: pd.DataFrame, name: str, decisions: Decisions, how: How,
     chosen = [point.rule for point in one_decision(decisions).points]
     halves = [] if HALF in chosen else [HALF]
     fixed = np.append([0.5] * len(halves), swept)
-    thresholds = np.concatenate([case_thresholds(frame, decisions, name), np.repeat(fixed[:, None], len(frame), axis=1)])
+    thresholds = np.concatenate(
+        [case_thresholds(frame, decisions, name), np.repeat(fixed[:, None], len(frame), axis=1)]
+    )
     cases = Cases.of(frame, thresholds)
     drawn = resample(cases, resamples=how.resamples, seed=how.seed)
     rules = chosen + halves + [SWEEP] * len(swept)
@@ -231,7 +250,9 @@ def _before(scores: pd.DataFrame, method: str, how: How) -> CalibrationSide | No
     cases = Cases.of(raw)
     measured = measure_ranking(cases.labels, cases.scores) | measure_calibration(cases)
     drawn = resample(cases, resamples=how.resamples, seed=how.seed)
-    return CalibrationSide(_calibration_part(with_intervals(measured, drawn.ranking)), reliability(cases.labels, cases.scores))
+    return CalibrationSide(
+        _calibration_part(with_intervals(measured, drawn.ranking)), reliability(cases.labels, cases.scores)
+    )
 
 
 def _calibration_part(metrics: dict[str, Metric]) -> dict[str, Metric]:
@@ -248,7 +269,8 @@ def _plain_level(level: LevelResult) -> dict[str, object]:
         "auc_delong": level.delong.as_json(),
         "threshold": main.threshold,
         "confusion": asdict(main.confusion),
-        "at_half": {name: metric.as_json() for name, metric in half.metrics.items()} | {"confusion": asdict(half.confusion)},
+        "at_half": {name: metric.as_json() for name, metric in half.metrics.items()}
+        | {"confusion": asdict(half.confusion)},
         "points": [_plain_point(point) for point in level.points],
     }
 
@@ -259,4 +281,6 @@ def _plain_point(point: PointResult) -> dict[str, object]:
 
 
 def _plain_side(side: CalibrationSide) -> dict[str, object]:
-    return {name: metric.as_json() for name, metric in side.metrics.items()} | {"bins": [asdict(one) for one in side.bins]}
+    return {name: metric.as_json() for name, metric in side.metrics.items()} | {
+        "bins": [asdict(one) for one in side.bins]
+    }

@@ -29,12 +29,20 @@ def gather_level(scores: pd.DataFrame, level: str, *, task: str, how: str) -> pd
     fold = scores["fold"] if "fold" in scores else pd.Series(0, scores.index)
     score = np.log1p(-scores["score"].clip(upper=1 - 1e-12)) if how == "noisy_or" else scores["score"]
     rule = {"max": "max", "mean": "mean", "noisy_or": "sum"}[how]
-    columns = {"id": scores[column], "label": scores["label"], "score": score, "patient_id": scores["patient_id"], "fold": fold}
+    columns = {
+        "id": scores[column],
+        "label": scores["label"],
+        "score": score,
+        "patient_id": scores["patient_id"],
+        "fold": fold,
+    }
     if level == task:
         gathered = pd.DataFrame(columns).sort_values("id", kind="stable").set_index("id")
     else:
         gathered = (
-            pd.DataFrame(columns).groupby("id", sort=True).agg({"label": "max", "score": rule, "patient_id": "first", "fold": "first"})
+            pd.DataFrame(columns)
+            .groupby("id", sort=True)
+            .agg({"label": "max", "score": rule, "patient_id": "first", "fold": "first"})
         )
     if level != task and "unsettled" in scores:
         finer = levels_of("image")[: levels_of("image").index(level) + 1]

@@ -74,7 +74,10 @@ def measure_ranking(labels: np.ndarray, scores: np.ndarray) -> dict[str, Metric]
     """AUC, average precision, Brier score and expected calibration error (of scores in 0-1)."""
     if not len(labels):
         return dict.fromkeys(RANKING, Metric(None, "no cases"))
-    calibrated = {"brier": Metric(float(np.mean((scores - labels) ** 2))), "ece": Metric(expected_calibration_error(labels, scores))}
+    calibrated = {
+        "brier": Metric(float(np.mean((scores - labels) ** 2))),
+        "ece": Metric(expected_calibration_error(labels, scores)),
+    }
     if len(np.unique(labels)) < 2:
         alone = Metric(None, "one class only")
         return {"auc": alone, "average_precision": alone} | calibrated
@@ -90,7 +93,9 @@ def measure_at(confusion: Confusion) -> dict[str, Metric]:
     """Accuracy, recall (sensitivity), specificity, precision (PPV), NPV, F1 and balanced accuracy."""
     tallies = (confusion.true_positive, confusion.false_positive, confusion.true_negative, confusion.false_negative)
     values = {name: float(value[0]) for name, value in ratios(*(np.array([float(count)]) for count in tallies)).items()}
-    measured = {name: Metric(None, NO_RATIO[name]) if np.isnan(values[name]) else Metric(values[name]) for name in NO_RATIO}
+    measured = {
+        name: Metric(None, NO_RATIO[name]) if np.isnan(values[name]) else Metric(values[name]) for name in NO_RATIO
+    }
     halves = measured["recall"].undefined or measured["specificity"].undefined
     return measured | {"balanced_accuracy": Metric(None, halves) if halves else Metric(values["balanced_accuracy"])}
 

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 from mammo.errors import ScoreError
 from mammo.evaluation.calibration import Calibrator
 from mammo.evaluation.levels import levels_of
-from mammo.setting_types import LevelScore, Task
+from mammo.settings.types import LevelScore, Task
 
 FRONT = ("rule", "threshold", "temperature")
 
@@ -67,7 +67,9 @@ class Decision:
         Raises:
             ValueError: It is something else.
         """
-        plain = {name: value for name, value in values.items() if name not in FRONT} if isinstance(values, dict) else values
+        plain = (
+            {name: value for name, value in values.items() if name not in FRONT} if isinstance(values, dict) else values
+        )
         try:
             decision: Decision = TypeAdapter(Decision).validate_python(plain)
         except ValidationError as error:
@@ -76,7 +78,9 @@ class Decision:
         thresholds = [threshold for point in decision.points for threshold in point.thresholds.values()]
         complete = all(set(levels_of(decision.task)) <= set(point.thresholds) for point in decision.points)
         calibrator = decision.calibrator
-        steps = len(calibrator.logits) == len(calibrator.probabilities) and (calibrator.method != "isotonic" or calibrator.logits)
+        steps = len(calibrator.logits) == len(calibrator.probabilities) and (
+            calibrator.method != "isotonic" or calibrator.logits
+        )
         if not decision.points or not complete or not all(0 <= threshold <= 1 + 1e-12 for threshold in thresholds):
             raise ValueError("expected a threshold in 0-1 for every level of every operating point")
         if not 0 < calibrator.temperature < np.inf or not steps:
@@ -84,7 +88,9 @@ class Decision:
         return decision
 
 
-def fixed_decision(threshold: float, *, rule: str, task: Task, levels: Sequence[str], level_score: LevelScore = "max") -> Decision:
+def fixed_decision(
+    threshold: float, *, rule: str, task: Task, levels: Sequence[str], level_score: LevelScore = "max"
+) -> Decision:
     """A decision that no data chose, the same threshold at every level."""
     point = Point(rule, dict.fromkeys(levels, threshold))
     return Decision((point,), Calibrator(), task, level_score, "none", 0, 0, "")
@@ -106,7 +112,9 @@ def choose_threshold(labels: np.ndarray, scores: np.ndarray, rule: str) -> float
     if name not in ("recall", "specificity", "youden"):
         return float(rule)
     if len(np.unique(labels)) < 2:
-        raise ScoreError(f"operating point {rule}: expected scores of both classes, got {len(labels)} cases of one class")
+        raise ScoreError(
+            f"operating point {rule}: expected scores of both classes, got {len(labels)} cases of one class"
+        )
     thresholds, recall, specificity = sweep(labels, scores)
     if name == "recall":
         return float(thresholds[np.flatnonzero(recall >= float(bound) - 1e-12)[-1]])
@@ -127,7 +135,9 @@ def sweep(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 def in_words(score: float, decision: Decision) -> str:
     """Say what a score means at the operating point."""
-    side, call = ("at or above", "called malignant") if score >= decision.threshold else ("below", "not called malignant")
+    side, call = (
+        ("at or above", "called malignant") if score >= decision.threshold else ("below", "not called malignant")
+    )
     chosen = f"chosen for {decision.rule} on {decision.cases} {decision.part} cases"
     digits = 3 if f"{score:.3f}" != f"{decision.threshold:.3f}" or score == decision.threshold else 6
     return f"{call}: {score:.{digits}f} is {side} the threshold {decision.threshold:.{digits}f} ({chosen})"

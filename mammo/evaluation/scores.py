@@ -38,7 +38,11 @@ def check_scores(frame: pd.DataFrame, where: str) -> pd.DataFrame:
         raise ScoreError(in_one_line(where, missing))
     faults = [] if len(frame) else ["it has no row"]
     frame = frame.assign(**{name: frame[name].astype("string").str.strip().astype(object) for name in IDS})
-    frame = frame.drop(columns=[name for name in ("logit", "fold") if name in frame and (frame[name].isna() | (frame[name] == "")).all()])
+    frame = frame.drop(
+        columns=[
+            name for name in ("logit", "fold") if name in frame and (frame[name].isna() | (frame[name] == "")).all()
+        ]
+    )
     score, label = to_numbers(frame["score"]), to_numbers(frame["label"])
     # NaN fails both comparisons, so it is named here too.
     faults += _faults_of(frame, ~((score >= 0) & (score <= 1)), "score must be a probability in 0-1", "score")
@@ -76,7 +80,9 @@ def check_same_cases(tables: Sequence[pd.DataFrame], names: Sequence[str]) -> li
         fewer, more = first.index.difference(other.index), other.index.difference(first.index)
         if len(fewer) or len(more):
             example = f", such as {[*fewer, *more][0]}"
-            faults.append(f"{name}: judged on other cases: {len(fewer)} of the first are missing, {len(more)} are more{example}")
+            faults.append(
+                f"{name}: judged on other cases: {len(fewer)} of the first are missing, {len(more)} are more{example}"
+            )
             continue
         other = other.loc[first.index]
         for column in ("label", "patient_id"):
@@ -85,8 +91,12 @@ def check_same_cases(tables: Sequence[pd.DataFrame], names: Sequence[str]) -> li
                 faults.append(f"{name}: {column} differs in {differs.sum()} cases, such as {first.index[differs][0]}")
     if faults:
         raise ScoreError(in_one_line(f"{names[0]} and the others must be judged on the same cases", faults))
-    own = {name: first[name].to_numpy() for name in IDS}  # films and breasts are gathered alike, whatever each table calls them
-    return [table.set_index("case_id", drop=False).loc[first.index].reset_index(drop=True).assign(**own) for table in tables]
+    own = {
+        name: first[name].to_numpy() for name in IDS
+    }  # films and breasts are gathered alike, whatever each table calls them
+    return [
+        table.set_index("case_id", drop=False).loc[first.index].reset_index(drop=True).assign(**own) for table in tables
+    ]
 
 
 def _double_faults(frame: pd.DataFrame, label: pd.Series) -> list[str]:
@@ -103,7 +113,9 @@ def _owner_faults(frame: pd.DataFrame, column: str, owner: str) -> list[str]:
     """Films or breasts that are said to be of two patients, and films of two breasts."""
     named = frame[column].notna() & (frame[column] != "")
     first = frame[owner].groupby(frame[column], dropna=False).transform("first")
-    return _faults_of(frame, named & (frame[owner] != first), f"{column} belongs to another {owner.removesuffix('_id')} above", column)
+    return _faults_of(
+        frame, named & (frame[owner] != first), f"{column} belongs to another {owner.removesuffix('_id')} above", column
+    )
 
 
 def write_scores(frame: pd.DataFrame, path: Path) -> None:

@@ -30,7 +30,13 @@ class Subgroup:
 
     def as_json(self) -> dict[str, object]:
         """The plain form."""
-        head = {"column": self.column, "value": self.value, "n": self.n, "n_positive": self.n_positive, "n_patients": self.n_patients}
+        head = {
+            "column": self.column,
+            "value": self.value,
+            "n": self.n,
+            "n_positive": self.n_positive,
+            "n_patients": self.n_patients,
+        }
         return head | {"few": self.few} | {name: metric.as_json() for name, metric in self.metrics.items()}
 
 

@@ -107,7 +107,12 @@ class Calibration:
         coefficients = np.repeat(start[:, None], counts.shape[1], axis=1)
         probability = _sigmoid(_line(coefficients[:, :1], self._odds))
         rest = self._labels[:, None] - probability
-        sums = sum_by_patient(self._cases, _moments(self._odds, rest[:, 0], (probability * (1 - probability))[:, 0], len(start))) @ counts
+        sums = (
+            sum_by_patient(
+                self._cases, _moments(self._odds, rest[:, 0], (probability * (1 - probability))[:, 0], len(start))
+            )
+            @ counts
+        )
         step = _solve(sums)
         weights: np.ndarray | None = None
         for _ in range(NEWTON_STEPS):
@@ -148,7 +153,9 @@ def _sigmoid(linear: np.ndarray) -> np.ndarray:
 
 
 def _moments(odds: np.ndarray, rest: np.ndarray, curvature: np.ndarray, size: int) -> np.ndarray:
-    return np.stack([rest * odds**power for power in range(size)] + [curvature * odds**power for power in range(2 * size - 1)])
+    return np.stack(
+        [rest * odds**power for power in range(size)] + [curvature * odds**power for power in range(2 * size - 1)]
+    )
 
 
 def _solve(sums: np.ndarray) -> np.ndarray:

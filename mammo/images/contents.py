@@ -80,4 +80,8 @@ def _dicom_kind(path: Path) -> str:
         return named
     if has_rows or not uid:
         return FILM
-    return FILM if "Image Storage" in uids.UID(uid).name or uid not in uids.UID_dictionary else "other DICOM object without an image"
+    return (
+        FILM
+        if "Image Storage" in uids.UID(uid).name or uid not in uids.UID_dictionary
+        else "other DICOM object without an image"
+    )

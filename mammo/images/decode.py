@@ -111,4 +111,6 @@ def start_of(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(132)
     except (OSError, ValueError) as error:
-        raise ImageError(f"{path}: cannot be opened ({type(error).__name__}); check the path and its permissions") from error
+        raise ImageError(
+            f"{path}: cannot be opened ({type(error).__name__}); check the path and its permissions"
+        ) from error

@@ -83,9 +83,13 @@ def read_dicom(path: Path) -> tuple[Display, np.ndarray]:
     try:
         stored = pixel_array(with_end, raw=True, decoding_plugin=decoder, correct_unused_bits=False)
     except HEADER_FAULTS as error:
-        raise ImageError(f"{path}: damaged {syntax} pixel data ({type(error).__name__}); fetch the file again") from error
+        raise ImageError(
+            f"{path}: damaged {syntax} pixel data ({type(error).__name__}); fetch the file again"
+        ) from error
     if stored.shape != (dataset.Rows, dataset.Columns):
-        raise ImageError(f"{path}: expected {dataset.Rows} rows × {dataset.Columns} columns of gray pixels, got an array of {stored.shape}")
+        raise ImageError(
+            f"{path}: expected {dataset.Rows} rows × {dataset.Columns} columns of gray pixels, got an array of {stored.shape}"
+        )
     return display, _image_bits(stored, display.bits_stored, display.high_bit)
 
 
@@ -155,7 +159,9 @@ def _parser_would_inflate(path: Path) -> bool:
         with path.open("rb") as file:
             if file.read(132)[128:] != b"DICM":
                 file.seek(0)
-            meta = read_dataset(file, is_implicit_VR=implicit, is_little_endian=True, stop_when=lambda tag, kind, length: tag >> 16 != 2)
+            meta = read_dataset(
+                file, is_implicit_VR=implicit, is_little_endian=True, stop_when=lambda tag, kind, length: tag >> 16 != 2
+            )
         if DEFLATED in str(meta.get("TransferSyntaxUID", "")):
             return True
     return False
@@ -169,10 +175,14 @@ def _checked_decoder(dataset: Dataset, path: Path) -> str:
     check_size(path, height, width)
     frames = 1 if dataset.get("NumberOfFrames") is None else whole_number(dataset, "NumberOfFrames", path)
     if frames != 1:
-        raise ImageError(f"{path}: expected one frame, got NumberOfFrames {frames}; multi-frame images (tomosynthesis) are not read")
+        raise ImageError(
+            f"{path}: expected one frame, got NumberOfFrames {frames}; multi-frame images (tomosynthesis) are not read"
+        )
     samples, allocated = (whole_number(dataset, keyword, path) for keyword in ("SamplesPerPixel", "BitsAllocated"))
     if samples != 1:
-        raise ImageError(f"{path}: expected one gray sample per pixel, got SamplesPerPixel {samples}; colour DICOM is not read")
+        raise ImageError(
+            f"{path}: expected one gray sample per pixel, got SamplesPerPixel {samples}; colour DICOM is not read"
+        )
     syntax = _syntax(dataset)
     if syntax in NATIVE:
         _check_length(path, dataset.PixelData, height, width, allocated // 8)
@@ -184,9 +194,13 @@ def _checked_decoder(dataset: Dataset, path: Path) -> str:
         _check_segments(path, frame, height * width)
     size = codestream_size(frame)
     if size is not None and size[2] != 1:
-        raise ImageError(f"{path}: expected one gray channel, got compressed data of {size[2]}; colour DICOM is not read")
+        raise ImageError(
+            f"{path}: expected one gray channel, got compressed data of {size[2]}; colour DICOM is not read"
+        )
     if size is not None and size[:2] != (height, width):
-        raise ImageError(f"{path}: its header says {width} × {height} pixels, its compressed data {size[1]} × {size[0]}; fetch it again")
+        raise ImageError(
+            f"{path}: its header says {width} × {height} pixels, its compressed data {size[1]} × {size[0]}; fetch it again"
+        )
     return decoder
 
 
@@ -216,7 +230,9 @@ def _syntax(dataset: Dataset) -> uids.UID:
 
 def _available_decoder(syntax: uids.UID, path: Path) -> str:
     if syntax not in DECODERS:
-        raise ImageError(f"{path}: its transfer syntax is not read ({_known_name(syntax)}); decompress it with another tool")
+        raise ImageError(
+            f"{path}: its transfer syntax is not read ({_known_name(syntax)}); decompress it with another tool"
+        )
     wanted, advice = DECODERS[syntax]
     available = get_decoder(syntax).available_plugins
     for name in wanted:

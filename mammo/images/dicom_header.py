@@ -18,7 +18,12 @@ SQUARE = 0.01  # how far the sides of a pixel may differ
 SIDES: dict[str, HeaderSide] = {"L": "LEFT", "R": "RIGHT"}
 RADIOGRAPHY = ("MG", "CR", "DX", "RG", "OT", "")  # films that were digitised go by the other names
 SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "PixelAspectRatio")
-SHUTTER = ("ShutterUpperHorizontalEdge", "ShutterLowerHorizontalEdge", "ShutterLeftVerticalEdge", "ShutterRightVerticalEdge")
+SHUTTER = (
+    "ShutterUpperHorizontalEdge",
+    "ShutterLowerHorizontalEdge",
+    "ShutterLeftVerticalEdge",
+    "ShutterRightVerticalEdge",
+)
 # Macros of the functional groups (PS3.3 C.7.6.16.2) that hold what other images have at the top of their header.
 MACROS = ("FrameVOILUTSequence", "PixelValueTransformationSequence", "PixelMeasuresSequence", "FrameAnatomySequence")
 OF_GROUPS = (
@@ -44,9 +49,13 @@ def display_of(dataset: Dataset, path: Path) -> Display:
     _refuse_by_name(dataset, path)
     kind = _word(dataset, "PhotometricInterpretation", path)
     if not kind:
-        raise ImageError(f"{path}: PhotometricInterpretation is missing from its DICOM header; it is damaged, or no image")
+        raise ImageError(
+            f"{path}: PhotometricInterpretation is missing from its DICOM header; it is damaged, or no image"
+        )
     if kind not in ("MONOCHROME1", "MONOCHROME2"):
-        raise ImageError(f"{path}: expected PhotometricInterpretation MONOCHROME1 or MONOCHROME2, got another; only gray DICOM is read")
+        raise ImageError(
+            f"{path}: expected PhotometricInterpretation MONOCHROME1 or MONOCHROME2, got another; only gray DICOM is read"
+        )
     inverted, remarks = _polarity(dataset, kind, path)
     stored, high = _bits(dataset, path)
     signed = _signed(dataset, path)
@@ -88,7 +97,9 @@ def _value(dataset: Dataset, keyword: str, path: Path) -> Any:
     try:
         return dataset.get(keyword)
     except DECODER_FAULTS as error:
-        raise ImageError(f"{path}: {keyword} in its DICOM header cannot be read; correct it, or fetch the file again") from error
+        raise ImageError(
+            f"{path}: {keyword} in its DICOM header cannot be read; correct it, or fetch the file again"
+        ) from error
 
 
 def _word(dataset: Dataset, keyword: str, path: Path) -> str:
@@ -122,7 +133,9 @@ def _with_groups(dataset: Dataset, path: Path) -> Dataset:
     if not any(groups):
         return dataset
     if len(groups[0]) > 1 or len(groups[1]) > 1:
-        raise ImageError(f"{path}: expected functional groups of one frame, got {max(map(len, groups))}; it is damaged, or tomosynthesis")
+        raise ImageError(
+            f"{path}: expected functional groups of one frame, got {max(map(len, groups))}; it is damaged, or tomosynthesis"
+        )
     merged = Dataset()
     merged.update(dataset)
     merged.set_original_encoding(*dataset.original_encoding)
@@ -131,7 +144,9 @@ def _with_groups(dataset: Dataset, path: Path) -> Dataset:
         for macro in (item for name in MACROS for item in _items(group, name, path)[:1]):
             for keyword in (name for name in OF_GROUPS if name in macro and name not in known):
                 if keyword in dataset and _value(dataset, keyword, path) != _value(macro, keyword, path):
-                    raise ImageError(f"{path}: {keyword} in its functional groups contradicts that of its header; correct one of them")
+                    raise ImageError(
+                        f"{path}: {keyword} in its functional groups contradicts that of its header; correct one of them"
+                    )
                 known.add(keyword)
                 merged[keyword] = macro[keyword]
     return merged
@@ -179,7 +194,9 @@ def _bits(dataset: Dataset, path: Path) -> tuple[int, int]:
     """(BitsStored, HighBit)."""
     allocated, stored = (whole_number(dataset, keyword, path) for keyword in ("BitsAllocated", "BitsStored"))
     if allocated not in (8, 16) or not 1 <= stored <= allocated:
-        raise ImageError(f"{path}: expected 1 to 16 bits in 8 or 16, got BitsAllocated {allocated} and BitsStored {stored}")
+        raise ImageError(
+            f"{path}: expected 1 to 16 bits in 8 or 16, got BitsAllocated {allocated} and BitsStored {stored}"
+        )
     high = stored - 1 if _value(dataset, "HighBit", path) is None else whole_number(dataset, "HighBit", path)
     if not stored - 1 <= high < allocated:
         raise ImageError(
@@ -210,11 +227,16 @@ def _padding(dataset: Dataset, path: Path) -> tuple[int, int] | None:
 def _shutter(dataset: Dataset, path: Path) -> tuple[int, int, int, int] | None:
     """(first row, last row, first column, last column) inside a rectangular shutter, counted from 1."""
     value = _value(dataset, "ShutterShape", path)
-    shapes = {str(one).strip().upper() for one in (value if isinstance(value, Sequence) and not isinstance(value, str) else [value or ""])}
+    shapes = {
+        str(one).strip().upper()
+        for one in (value if isinstance(value, Sequence) and not isinstance(value, str) else [value or ""])
+    }
     if shapes <= {""}:
         return None
     if shapes != {"RECTANGULAR"}:
-        raise ImageError(f"{path}: its ShutterShape is not RECTANGULAR, which alone is read; cut the film to what it shows")
+        raise ImageError(
+            f"{path}: its ShutterShape is not RECTANGULAR, which alone is read; cut the film to what it shows"
+        )
     edges = [_numbers(dataset, keyword, path) for keyword in SHUTTER]
     if not all(edges):
         raise ImageError(f"{path}: its rectangular ShutterShape lacks an edge; correct its header")
@@ -235,7 +257,9 @@ def _rescale(dataset: Dataset, path: Path) -> tuple[float, float] | None:
     if not slope and not intercept:
         return None
     if not slope or not intercept:
-        raise ImageError(f"{path}: RescaleSlope and RescaleIntercept belong together, one is missing from its header; correct it")
+        raise ImageError(
+            f"{path}: RescaleSlope and RescaleIntercept belong together, one is missing from its header; correct it"
+        )
     if slope[0] == 0:
         raise ImageError(f"{path}: its RescaleSlope is 0, which makes every pixel alike; fetch the file again")
     return slope[0], intercept[0]
@@ -259,10 +283,14 @@ def _window(dataset: Dataset, path: Path) -> Window | None:
     name = _word(dataset, "VOILUTFunction", path) or "LINEAR"
     function = next((known for known in WINDOW_FUNCTIONS if known == name), None)
     if function is None:
-        raise ImageError(f"{path}: expected VOILUTFunction {', '.join(WINDOW_FUNCTIONS)}, got another; correct its header")
+        raise ImageError(
+            f"{path}: expected VOILUTFunction {', '.join(WINDOW_FUNCTIONS)}, got another; correct its header"
+        )
     if widths[0] < 1 if function == "LINEAR" else widths[0] <= 0:
         least = "at least 1" if function == "LINEAR" else "above 0"
-        raise ImageError(f"{path}: expected a WindowWidth {least} (PS3.3 C.11.2.1.2), got {widths[0]:g}; correct its header")
+        raise ImageError(
+            f"{path}: expected a WindowWidth {least} (PS3.3 C.11.2.1.2), got {widths[0]:g}; correct its header"
+        )
     return Window(centres[0], widths[0], function)
 
 
@@ -278,12 +306,16 @@ def _table(dataset: Dataset, keyword: str, bits_stored: int, path: Path, *, sign
         first -= 2**16  # written as unsigned; negative values need it signed (PS3.3 C.11.1.1)
     entries = _entries(items[0], count, path, little_endian=dataset.original_encoding[1] is not False)
     if not 8 <= bits <= 16 or len(entries) < count:
-        raise ImageError(f"{path}: expected {count} entries of 8 to 16 bits in its {keyword}, got {len(entries)} of {bits} bits")
+        raise ImageError(
+            f"{path}: expected {count} entries of 8 to 16 bits in its {keyword}, got {len(entries)} of {bits} bits"
+        )
     if bits == 16:
         # Writers put the width of an entry where its range belongs (seen: 16 on a table that ends at 1023).
         bits = max(bits_stored, int(entries[:count].max()).bit_length())
     if int(entries[:count].max()) >= 2**bits:
-        raise ImageError(f"{path}: entries of its {keyword} need more than the {bits} bits that LUTDescriptor says; correct its header")
+        raise ImageError(
+            f"{path}: entries of its {keyword} need more than the {bits} bits that LUTDescriptor says; correct its header"
+        )
     return Table(entries[:count], first, bits)
 
 

@@ -91,7 +91,9 @@ def _inflated(path: Path, file: BinaryIO, packed_bytes: int) -> bytes:
                 raise ImageError(f"{path}: its deflated content grows past {MAX_INFLATED_BYTES} bytes; it is refused")
             check_ratio(path, total, packed_bytes)
     except zlib.error as error:
-        raise ImageError(f"{path}: damaged or cut-short DICOM file: its deflated content does not inflate; fetch it again") from error
+        raise ImageError(
+            f"{path}: damaged or cut-short DICOM file: its deflated content does not inflate; fetch it again"
+        ) from error
     return b"".join(parts)
 
 
@@ -105,13 +107,19 @@ class _Walk:
     def meta(self, position: int) -> tuple[str, int]:
         """Read group 2, which is always explicit and little-endian: (transfer syntax or '', where the data set begins)."""
         syntax = ""
-        while (element := self._element(position, implicit=False)) and element.tag >> 16 == 2 and element.length != UNDEFINED:
+        while (
+            (element := self._element(position, implicit=False))
+            and element.tag >> 16 == 2
+            and element.length != UNDEFINED
+        ):
             self._refuse_beyond(element.value_at + element.length)
             if element.tag == SYNTAX_TAG:
                 self._file.seek(element.value_at)
                 syntax = self._file.read(min(element.length, LONGEST_UID + 1)).strip(BLANKS).decode("ascii", "replace")
                 if not UID.fullmatch(syntax):
-                    raise ImageError(f"{self._path}: its transfer syntax is no UID; the file is damaged, or meant to do harm: leave it out")
+                    raise ImageError(
+                        f"{self._path}: its transfer syntax is no UID; the file is damaged, or meant to do harm: leave it out"
+                    )
             position = element.value_at + element.length
         return syntax, position
 
@@ -127,7 +135,9 @@ class _Walk:
                 return
             position = following
             if sum(level.holds == "items" for level in levels) > MAX_NESTING:
-                raise ImageError(f"{self._path}: damaged DICOM file: sequences nested more than {MAX_NESTING} deep; fetch it again")
+                raise ImageError(
+                    f"{self._path}: damaged DICOM file: sequences nested more than {MAX_NESTING} deep; fetch it again"
+                )
         raise ImageError(f"{self._path}: damaged DICOM file: more than {MAX_ELEMENTS} elements; fetch it again")
 
     def _within_elements(self, position: int, levels: list[_Level]) -> int | None:
@@ -175,7 +185,11 @@ class _Walk:
             return _Element(tag, b"", int.from_bytes(head[4:8], self._order), position + 8, True)
         if kind not in LONG_KINDS:
             return _Element(tag, kind, int.from_bytes(head[6:8], self._order), position + 8, False)
-        return _Element(tag, kind, int.from_bytes(head[8:12], self._order), position + 12, False) if len(head) == 12 else None
+        return (
+            _Element(tag, kind, int.from_bytes(head[8:12], self._order), position + 12, False)
+            if len(head) == 12
+            else None
+        )
 
     def _refuse_beyond(self, end: int) -> None:
         if end > self._size:

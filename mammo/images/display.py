@@ -96,7 +96,9 @@ def _blacken_padding(table: np.ndarray, stored: np.ndarray, display: Display) ->
         display: Its padding's ends may be put down as unsigned where pixels are signed, or with bits above BitsStored.
     """
     span = 2**display.bits_stored
-    ends = [value % span - (span if display.signed and value % span >= span // 2 else 0) for value in display.padding or ()]
+    ends = [
+        value % span - (span if display.signed and value % span >= span // 2 else 0) for value in display.padding or ()
+    ]
     values = np.arange(len(table), dtype=np.dtype(f"u{stored.itemsize}")).view(stored.dtype)
     padded = (values >= min(ends)) & (values <= max(ends))
     used = np.zeros(len(table), dtype=bool)

@@ -71,7 +71,9 @@ class Geometry:
             ImageError: The other does not start from this one's target size.
         """
         if self.target_size != other.source_size:
-            raise ImageError(f"expected a step from {self.target_size} (height, width), got one from {other.source_size}")
+            raise ImageError(
+                f"expected a step from {self.target_size} (height, width), got one from {other.source_size}"
+            )
         product = _square(other.matrix) @ _square(self.matrix)
         return Geometry(_flat(product), self.source_size, other.target_size)
 
@@ -98,7 +100,10 @@ class Geometry:
         a, b, _, d, e, _ = self.matrix
         height, width = self.source_size
         # Shrinking averages areas first: interpolation alone would lose what lies between its samples.
-        reduced = (max(1, round(height * min(1.0, math.hypot(b, e)))), max(1, round(width * min(1.0, math.hypot(a, d)))))
+        reduced = (
+            max(1, round(height * min(1.0, math.hypot(b, e)))),
+            max(1, round(width * min(1.0, math.hypot(a, d)))),
+        )
         small = cv2.resize(mask.astype(np.float32), reduced[::-1], interpolation=cv2.INTER_AREA)
         matrix = _square(Geometry.resize(reduced, self.source_size).then(self).matrix)
         half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])  # cv2 counts from pixel centres
@@ -110,7 +115,9 @@ class Geometry:
 def fitted_size(source_size: Size, target_size: Size) -> Size:
     """The largest (height, width) of the source's aspect that fits into the target; at least 1 pixel."""
     scale = min(target_size[0] / source_size[0], target_size[1] / source_size[1])
-    height, width = (min(limit, max(1, round(side * scale))) for side, limit in zip(source_size, target_size, strict=True))
+    height, width = (
+        min(limit, max(1, round(side * scale))) for side, limit in zip(source_size, target_size, strict=True)
+    )
     return height, width
 
 
@@ -131,11 +138,15 @@ def clip_box(box: Box, size: Size) -> Box:
     """
     height, width = size
     if not all(math.isfinite(number) for number in box) or box[2] <= 0 or box[3] <= 0:
-        raise ImageError(f"expected a box x, y, width, height of finite numbers and positive sides, got {box_in_words(box)}")
+        raise ImageError(
+            f"expected a box x, y, width, height of finite numbers and positive sides, got {box_in_words(box)}"
+        )
     left, top = max(0.0, box[0]), max(0.0, box[1])
     right, bottom = min(float(width), box[0] + box[2]), min(float(height), box[1] + box[3])
     if right <= left or bottom <= top:
-        raise ImageError(f"the box {box_in_words(box)} lies outside its image of {width} × {height} pixels; check its coordinates")
+        raise ImageError(
+            f"the box {box_in_words(box)} lies outside its image of {width} × {height} pixels; check its coordinates"
+        )
     return left, top, right - left, bottom - top
 
 

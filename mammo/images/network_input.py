@@ -10,8 +10,8 @@ from mammo.images.geometry import Box
 from mammo.images.normalise import to_network, to_unit
 from mammo.images.preprocess import PreprocessSettings, prepare_film, prepare_lesions
 from mammo.images.test_time import look, variants
-from mammo.setting_types import Strict
-from mammo.settings import TestTimeSettings
+from mammo.settings.schema import TestTimeSettings
+from mammo.settings.types import Strict
 
 
 class InputForm(Strict):

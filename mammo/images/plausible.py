@@ -107,9 +107,15 @@ def check_mask(name: str, pixels: np.ndarray, mask: np.ndarray) -> tuple[str, ..
     slack = 10 / 255 * (high - low)
     between = (pixels > low + slack) & (pixels < high - slack)
     labels = np.unique(pixels[between])
-    if 0 < len(labels) <= MOST_LABELS and any(cv2.erode((pixels == label).astype(np.uint8), SOLID).any() for label in labels):
+    if 0 < len(labels) <= MOST_LABELS and any(
+        cv2.erode((pixels == label).astype(np.uint8), SOLID).any() for label in labels
+    ):
         values = ", ".join(str(int(value)) for value in [*labels[:5], high])
-        raise MaskError(f"{name}: expected a mask of two values, got the labels {values}; save a mask of its own for each lesion")
+        raise MaskError(
+            f"{name}: expected a mask of two values, got the labels {values}; save a mask of its own for each lesion"
+        )
     if float(mask.mean()) > MOST_OF_MASK:
-        raise MaskError(f"{name}: the mask covers {mask.mean():.0%} of its film; is it inverted? Expected the lesion bright on black")
+        raise MaskError(
+            f"{name}: the mask covers {mask.mean():.0%} of its film; is it inverted? Expected the lesion bright on black"
+        )
     return ("mask_gray",) if between.sum() > MOST_BETWEEN * mask.sum() else ()

@@ -15,8 +15,8 @@ from mammo.images.breast import Breast, Side, find_breast
 from mammo.images.film import Film
 from mammo.images.geometry import Box, Geometry, Size, fitted_size
 from mammo.images.plausible import breast_remarks, checked_box
-from mammo.setting_types import Strict
-from mammo.settings import DataSettings
+from mammo.settings.schema import DataSettings
+from mammo.settings.types import Strict
 
 BREAST_MARGIN = 0.02
 MIN_SIDE_PX = 48
@@ -137,7 +137,11 @@ def prepare_film(film: Film, settings: PreprocessSettings, *, box: Box | None = 
     inner = fitted_size((height, width), settings.stored_size)
     levels = _levels(oriented, settings)
     picture = _stretched(_resized(cropped, inner), levels)
-    kept = cv2.resize(oriented.breast.mask[y : y + height, x : x + width].astype(np.uint8), inner[::-1], interpolation=cv2.INTER_NEAREST)
+    kept = cv2.resize(
+        oriented.breast.mask[y : y + height, x : x + width].astype(np.uint8),
+        inner[::-1],
+        interpolation=cv2.INTER_NEAREST,
+    )
     pixels = np.zeros(settings.stored_size, dtype=np.uint16)
     top = (settings.stored_size[0] - inner[0]) // 2
     pixels[top : top + inner[0], : inner[1]] = np.where(kept > 0, picture, 0)
@@ -183,7 +187,11 @@ def centre_crop(pixels: np.ndarray, size: Size) -> np.ndarray:
 
 
 def _lesion(
-    oriented: _Oriented, box: Box, levels: tuple[int, int] | None, settings: PreprocessSettings, remarks: tuple[str, ...]
+    oriented: _Oriented,
+    box: Box,
+    levels: tuple[int, int] | None,
+    settings: PreprocessSettings,
+    remarks: tuple[str, ...],
 ) -> Prepared:
     area = _crop_around(oriented.geometry.box(box), _size(oriented.pixels), settings)
     picture = _stretched(_resized(_reflected(oriented.pixels, area), settings.stored_size), levels)

@@ -49,7 +49,9 @@ def read_raster(path: Path) -> Raster:
             bytes_each = len(image.getbands()) * WIDE_MODES.get(image.mode, 1)
             check_ratio(path, image.height * image.width * bytes_each, path.stat().st_size)
             if getattr(image, "n_frames", 1) != 1:
-                raise ImageError(f"{path}: expected one picture, got an animation or several; save the one that is meant")
+                raise ImageError(
+                    f"{path}: expected one picture, got an animation or several; save the one that is meant"
+                )
             if start:
                 _check_rows(path, image, start)
             if image.format == "TIFF":
@@ -58,7 +60,9 @@ def read_raster(path: Path) -> Raster:
     except Image.DecompressionBombError as error:
         raise ImageError(f"{path}: more pixels than Pillow decodes; scale it down") from error
     except DECODER_FAULTS as error:
-        raise ImageError(f"{path}: damaged or cut short ({type(error).__name__} while decoding); fetch it again") from error
+        raise ImageError(
+            f"{path}: damaged or cut short ({type(error).__name__} while decoding); fetch it again"
+        ) from error
 
 
 def _tiff_values(path: Path, image: Image.Image) -> Raster:
@@ -66,13 +70,19 @@ def _tiff_values(path: Path, image: Image.Image) -> Raster:
     tags: Any = getattr(image, "tag_v2", {})
     bits, form = tuple(tags.get(BITS_PER_SAMPLE, (1,))), tuple(tags.get(SAMPLE_FORMAT, (1,)))
     if set(form) != {1} or (len(bits) == 1 and bits[0] not in (1, 8, 12, 16)) or (len(bits) > 1 and set(bits) != {8}):
-        raise ImageError(f"{path}: expected a TIFF of 8 to 16 unsigned bits per gray pixel, or 8 per colour, got another; save it as such")
+        raise ImageError(
+            f"{path}: expected a TIFF of 8 to 16 unsigned bits per gray pixel, or 8 per colour, got another; save it as such"
+        )
     if PHOTOMETRIC not in tags:
-        raise ImageError(f"{path}: its PhotometricInterpretation (tag 262) is missing, so that black may be white; save it again")
+        raise ImageError(
+            f"{path}: its PhotometricInterpretation (tag 262) is missing, so that black may be white; save it again"
+        )
     if STRIP_OFFSETS in tags:
         strips, each = len(tags[STRIP_OFFSETS]), int(tags.get(ROWS_PER_STRIP, image.height))
         if strips * max(1, min(each, image.height)) < image.height:
-            raise ImageError(f"{path}: damaged or cut short: {strips} strips of {each} rows for {image.height} rows; fetch it again")
+            raise ImageError(
+                f"{path}: damaged or cut short: {strips} strips of {each} rows for {image.height} rows; fetch it again"
+            )
     raster = _gray_values(path, ImageOps.exif_transpose(image))
     if len(bits) == 1 and bits[0] > 8:
         top = 2 ** bits[0] - 1

@@ -30,7 +30,9 @@ def readers(*, untrusted: bool) -> Readers:
     if not untrusted:
         return Readers(read_film, read_pixels, read_series_uid)
     try:  # here and not above: the door stands on POSIX
-        from mammo.images.door import read_untrusted_film, read_untrusted_pixels, read_untrusted_series_uid
+        from mammo.images.sandbox.decode import read_untrusted_film, read_untrusted_pixels, read_untrusted_series_uid
     except ImportError as error:
-        raise ImageError("data.untrusted needs the process limits of Linux or macOS; run it there, or in a container") from error
+        raise ImageError(
+            "data.untrusted needs the process limits of Linux or macOS; run it there, or in a container"
+        ) from error
     return Readers(read_untrusted_film, read_untrusted_pixels, read_untrusted_series_uid)

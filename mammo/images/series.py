@@ -24,7 +24,9 @@ def read_series_uid(path: Path) -> str:
         if start_of(path)[128:] != b"DICM":
             return ""
         check_structure(path)
-        uid = str(dcmread(path, stop_before_pixels=True, specific_tags=["SeriesInstanceUID"]).get("SeriesInstanceUID", ""))
+        uid = str(
+            dcmread(path, stop_before_pixels=True, specific_tags=["SeriesInstanceUID"]).get("SeriesInstanceUID", "")
+        )
     except HEADER_FAULTS as error:
         raise ImageError(f"{path}: damaged DICOM header ({type(error).__name__}); fetch the file again") from error
     return uid if UID.fullmatch(uid) else ""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mammo.images.preprocess import centre_crop
-from mammo.settings import TestTimeSettings
+from mammo.settings.schema import TestTimeSettings
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,9 @@ def variants(settings: TestTimeSettings) -> tuple[Variant, ...]:
     flips["both"] = [*flips["horizontal"], (False, True), (True, True)]
     step = settings.shift_px
     shifts = [(0, 0), (-step, 0), (step, 0), (0, -step), (0, step)] if step else [(0, 0)]
-    return tuple(Variant(mirrored, upside_down, shift) for shift in shifts for mirrored, upside_down in flips[settings.flips])
+    return tuple(
+        Variant(mirrored, upside_down, shift) for shift in shifts for mirrored, upside_down in flips[settings.flips]
+    )
 
 
 def look(unit: np.ndarray, size: tuple[int, int], variant: Variant = PLAIN) -> np.ndarray:
@@ -58,4 +60,6 @@ def _moved(unit: np.ndarray, shift: tuple[int, int]) -> np.ndarray:
 
 def _overlap(step: int, length: int) -> tuple[slice, slice]:
     """Where pixels land, and where they come from, when the window moves by `step`."""
-    return (slice(0, length - step), slice(step, length)) if step >= 0 else (slice(-step, length), slice(0, length + step))
+    return (
+        (slice(0, length - step), slice(step, length)) if step >= 0 else (slice(-step, length), slice(0, length + step))
+    )

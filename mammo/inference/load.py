@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mammo.config import differences, load_settings
 from mammo.errors import DataMissingError, ImageError, SettingsError, WeightsError, in_one_line
 from mammo.evaluation.calibration import log_odds
 from mammo.evaluation.operating_point import Decision
@@ -13,12 +12,13 @@ from mammo.images.geometry import Box
 from mammo.images.network_input import InputForm, network_input
 from mammo.images.preprocess import PreprocessSettings, check_version
 from mammo.images.readers import readers
-from mammo.inference.decisions import DECISION_FILE, is_of_its_network, read_decision
+from mammo.inference.decision_file import DECISION_FILE, is_of_its_network, read_decision
 from mammo.model.checkpoint import read_checkpoint, set_network
 from mammo.model.network import MammogramNet, build_network, input_channels
 from mammo.runs import CONFIG_FILE, holder_of, is_trained
 from mammo.runtime import paddle
-from mammo.settings import Settings
+from mammo.settings.load import differences, load_settings
+from mammo.settings.schema import Settings
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,9 @@ def _check_settings(folder: Path, settings: Settings, state: dict[str, Any]) -> 
         "model": settings.model.model_dump(mode="json"),
     }
     if faults := differences(was, now, but=("model.pretrained", "model.pretrained_sha256")):
-        raise SettingsError(in_one_line(f"{folder / CONFIG_FILE}: was changed after training", faults) + "; set it back")
+        raise SettingsError(
+            in_one_line(f"{folder / CONFIG_FILE}: was changed after training", faults) + "; set it back"
+        )
 
 
 def predict_file(run: LoadedRun, path: Path, *, box: Box | None = None) -> float:
@@ -107,7 +109,9 @@ def predict_with_remarks(run: LoadedRun, path: Path, *, box: Box | None = None) 
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from error
     with paddle.no_grad():
-        logits = log_odds(run.network(paddle.to_tensor(shown.image), paddle.to_tensor(shown.present)).astype("float32").numpy())
+        logits = log_odds(
+            run.network(paddle.to_tensor(shown.image), paddle.to_tensor(shown.present)).astype("float32").numpy()
+        )
     return float(run.decision.calibrator.apply(logits.mean())), tuple(dict.fromkeys(shown.remarks))
 
 

@@ -19,7 +19,9 @@ def predict_with_run(arguments: argparse.Namespace, folder: Path) -> None:
     """
     given = [f"--{name}" for name in ("boxes", "out", "untrusted") if getattr(arguments, name)]
     if given:
-        raise SettingsError(f"{', '.join(given)}: only an exported network takes it; name one with --export (tools/export.py makes it)")
+        raise SettingsError(
+            f"{', '.join(given)}: only an exported network takes it; name one with --export (tools/export.py makes it)"
+        )
     if not arguments.paths:
         raise SettingsError("expected at least one film, got none; --help tells the options")
     if arguments.box and len(arguments.paths) > 1:

@@ -14,10 +14,12 @@ from mammo.model.network import MammogramNet, input_channels
 from mammo.prepare.gather import PreparedSplit
 from mammo.progress import track
 from mammo.runtime import paddle
-from mammo.settings import Settings
+from mammo.settings.schema import Settings
 
 
-def score_part(settings: Settings, prepared: PreparedSplit, network: MammogramNet, *, part: str, model_id: str = "") -> pd.DataFrame:
+def score_part(
+    settings: Settings, prepared: PreparedSplit, network: MammogramNet, *, part: str, model_id: str = ""
+) -> pd.DataFrame:
     """Score the cases of a part, the logit of each the mean over the looks of `evaluation.test_time`; nothing is calibrated.
 
     Raises:
@@ -43,7 +45,9 @@ def score_part(settings: Settings, prepared: PreparedSplit, network: MammogramNe
 
 def part_loader(settings: Settings, prepared: PreparedSplit, rows: np.ndarray, *, variant: Variant = PLAIN) -> Loader:
     """Make the loader that scores some cases: no augmentation, in order."""
-    dataset = MammogramDataset(prepared, rows, settings=settings, channels=input_channels(settings.model), variant=variant)
+    dataset = MammogramDataset(
+        prepared, rows, settings=settings, channels=input_channels(settings.model), variant=variant
+    )
     return evaluation_loader(dataset, batch_size=settings.evaluation.batch_size, workers=settings.training.workers)
 
 
@@ -71,7 +75,9 @@ def score_logits(network: MammogramNet, loader: Batches, *, what: str = "") -> t
     return np.concatenate(rows), np.concatenate(logits)
 
 
-def score_table(split: Split, rows: np.ndarray, logits: np.ndarray, *, model_id: str = "", fold: int = 0) -> pd.DataFrame:
+def score_table(
+    split: Split, rows: np.ndarray, logits: np.ndarray, *, model_id: str = "", fold: int = 0
+) -> pd.DataFrame:
     """Lay logits, and the scores that they are without calibration, beside their cases: a score table."""
     cases = split.samples.cases.iloc[rows].reset_index(drop=True)
     frame = cases[["case_id", "patient_id", "breast_id", "image_id", "label"]].copy()

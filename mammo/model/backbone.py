@@ -120,7 +120,9 @@ def pieces_of(network: paddle.nn.Layer) -> list[tuple[str, paddle.nn.Layer]]:
     for name in order:
         inner = children[name]
         several = isinstance(inner, paddle.nn.LayerList | paddle.nn.Sequential)
-        pieces += [(f"{name}.{key}.", layer) for key, layer in inner.named_children()] if several else [(f"{name}.", inner)]
+        pieces += (
+            [(f"{name}.{key}.", layer) for key, layer in inner.named_children()] if several else [(f"{name}.", inner)]
+        )
     return pieces
 
 
@@ -180,7 +182,9 @@ def _with_input(network: paddle.nn.Layer, in_channels: int) -> paddle.nn.Layer:
         return network
     stem = next((layer for layer in network.sublayers() if isinstance(layer, paddle.nn.Conv2D)), None)
     if stem is None or stem.weight.shape[1] != 3:
-        raise SettingsError(f"model.backbone: expected a network whose first convolution takes 3 channels, to give it {in_channels}")
+        raise SettingsError(
+            f"model.backbone: expected a network whose first convolution takes 3 channels, to give it {in_channels}"
+        )
     outputs, _, height, width = stem.weight.shape
     normal = paddle.nn.initializer.Normal(0.0, (2 / (in_channels * height * width)) ** 0.5)
     stem.weight = stem.create_parameter([outputs, in_channels, height, width], default_initializer=normal)
@@ -193,7 +197,9 @@ def _recipe(name: str) -> Recipe:
         return BACKBONES[name]
     library, _, title = name.partition(":")
     if library == "paddleclas" and title:
-        return Recipe("paddleclas", title)  # the table names those with stages; PaddleClas itself says what else there is
+        return Recipe(
+            "paddleclas", title
+        )  # the table names those with stages; PaddleClas itself says what else there is
     near = difflib.get_close_matches(name, BACKBONES, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]}?" if near else ""
     known = ", ".join(BACKBONES)
@@ -204,7 +210,9 @@ def _paddleclas_network(name: str, title: str, num_classes: int) -> paddle.nn.La
     try:
         zoo = importlib.import_module("paddleclas.ppcls.arch.backbone")
     except ImportError as error:
-        raise SettingsError(f'model.backbone: {name} needs the extra: pip install "mammo[paddleclas]" (import said: {error})') from error
+        raise SettingsError(
+            f'model.backbone: {name} needs the extra: pip install "mammo[paddleclas]" (import said: {error})'
+        ) from error
     makers = {key: value for key, value in vars(zoo).items() if inspect.isfunction(value) and key != "get_apis"}
     if title not in makers:
         near = difflib.get_close_matches(title, makers, n=1, cutoff=0.4)
@@ -239,7 +247,9 @@ def _uncuttable(name: str, in_channels: int) -> str:
 def _grouped(stem: tuple[str, ...], blocks: str, counts: tuple[int, ...], last: str) -> Stages:
     """Number blocks through stages; what comes after the blocks belongs to the last stage."""
     starts = (0, *accumulate(counts))
-    stages = [tuple(f"{blocks}.{start + i}." for i in range(count)) for start, count in zip(starts, counts, strict=False)]
+    stages = [
+        tuple(f"{blocks}.{start + i}." for i in range(count)) for start, count in zip(starts, counts, strict=False)
+    ]
     return (stem, *stages[:-1], (*stages[-1], last))
 
 
@@ -254,7 +264,9 @@ def _table() -> dict[str, Recipe]:
     for size, counts in (("small", small), ("large", large)):
         for width in ("x0_35", "x0_5", "x0_75", "x1_0", "x1_25"):
             title = f"MobileNetV3_{size}_{width}"
-            table[f"paddleclas:{title}"] = Recipe("paddleclas", title, _grouped(("conv.",), "blocks", counts, "last_second_conv."))
+            table[f"paddleclas:{title}"] = Recipe(
+                "paddleclas", title, _grouped(("conv.",), "blocks", counts, "last_second_conv.")
+            )
     for depth in PLANS:
         table[f"paddleclas:ResNet{depth}_vd"] = Recipe("paddleclas", f"ResNet{depth}_vd", stage_prefixes(depth))
     return table

@@ -46,7 +46,9 @@ def write_checkpoint(folder: Path, tensors: Mapping[str, Mapping[str, np.ndarray
         for group, arrays in tensors.items():
             write_tensors(beside / f"{group}.safetensors", arrays)
         write_text(beside / STATE_FILE, json.dumps(dict(state), indent=1))
-        write_text(beside / HASH_FILE, json.dumps({file.name: sha256_of(file) for file in sorted(beside.iterdir())}, indent=1))
+        write_text(
+            beside / HASH_FILE, json.dumps({file.name: sha256_of(file) for file in sorted(beside.iterdir())}, indent=1)
+        )
         if folder.exists():
             shutil.rmtree(previous, ignore_errors=True)
             folder.rename(previous)
@@ -56,7 +58,9 @@ def write_checkpoint(folder: Path, tensors: Mapping[str, Mapping[str, np.ndarray
         shutil.rmtree(beside, ignore_errors=True)  # gives back the space that a full disk lacks
         why = (error.strerror or error) if isinstance(error, OSError) else error
         stays = "the one before it is whole" if folder.exists() else "nothing was saved yet"
-        raise WeightsError(f"{folder}: the checkpoint cannot be written ({why}); {stays}: free space, then go on with --resume") from error
+        raise WeightsError(
+            f"{folder}: the checkpoint cannot be written ({why}); {stays}: free space, then go on with --resume"
+        ) from error
 
 
 def read_checkpoint(folder: Path, *, groups: tuple[str, ...] | None = None) -> Checkpoint:
@@ -103,7 +107,9 @@ def last_good(folder: Path, *, groups: tuple[str, ...] | None = None) -> Checkpo
             faults.append(str(error))
             continue
         if faults:
-            logger.warning("%s. Falling back to the one beside it, of step %s", "; ".join(faults), found.state.get("step"))
+            logger.warning(
+                "%s. Falling back to the one beside it, of step %s", "; ".join(faults), found.state.get("step")
+            )
         return found
     if not faults:
         return read_checkpoint(folder, groups=groups)  # which tells that there is none
@@ -151,7 +157,9 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         return read_json(path)
     except FileNotFoundError:
-        raise WeightsError(f"{path.parent}: expected a checkpoint, but {path.name} is missing; give a run that has saved one") from None
+        raise WeightsError(
+            f"{path.parent}: expected a checkpoint, but {path.name} is missing; give a run that has saved one"
+        ) from None
     except (OSError, ValueError) as error:
         raise WeightsError(f"{path}: cannot be read ({error}); {_damaged(path.parent)}") from error
 

@@ -35,7 +35,9 @@ def default_cache() -> Path:
     try:
         return Path.home() / ".cache" / "mammo" / "weights"
     except RuntimeError:
-        raise WeightsError("this user has no home folder to keep weights in; set MAMMO_CACHE to a folder for them, or HOME") from None
+        raise WeightsError(
+            "this user has no home folder to keep weights in; set MAMMO_CACHE to a folder for them, or HOME"
+        ) from None
 
 
 def fetch(url: str, *, cache: Path | None = None, sha256: str | None = None) -> Path:
@@ -76,7 +78,11 @@ def _download(url: str, target: Path, sha256: str | None) -> bool:
             flush_folder(target.parent)
             return True
     except OSError as error:
-        kept = "the disk is full; free space and run again, what came is kept" if error.errno in NO_ROOM else error.strerror or str(error)
+        kept = (
+            "the disk is full; free space and run again, what came is kept"
+            if error.errno in NO_ROOM
+            else error.strerror or str(error)
+        )
         raise WeightsError(_sorry(url, target, kept)) from error
 
 
@@ -90,7 +96,9 @@ def _complete(url: str, part: Path, target: Path, *, checked: bool) -> None:
         raise WeightsError(_sorry(url, target, f"the server answered {error.code} {error.reason}")) from error
     except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
         raise WeightsError(_sorry(url, target, str(getattr(error, "reason", error)))) from error
-    raise WeightsError(_sorry(url, target, f"the connection was cut {TRIES} times; what came is kept, run again to go on"))
+    raise WeightsError(
+        _sorry(url, target, f"the connection was cut {TRIES} times; what came is kept, run again to go on")
+    )
 
 
 def _go_on(url: str, part: Path, *, checked: bool) -> bool:
@@ -106,7 +114,9 @@ def _go_on(url: str, part: Path, *, checked: bool) -> bool:
         return _is_whole(error.headers.get("Content-Range"), have, part, same=_is_same(error.headers, version))
     with answer:
         continued = have > 0 and answer.status == 206
-        resumed = continued and _start(answer.headers.get("Content-Range")) == have and _is_same(answer.headers, version)
+        resumed = (
+            continued and _start(answer.headers.get("Content-Range")) == have and _is_same(answer.headers, version)
+        )
         if continued and not resumed:
             part.unlink()  # another stretch than asked for, or of another file: begin anew
             return False
@@ -130,7 +140,11 @@ def _noted(part: Path, url: str) -> str | None:
     except (OSError, ValueError):
         return None
     version = found.get("version")
-    return version if found.get("url") == url and isinstance(version, str) and version.isascii() and version.isprintable() else None
+    return (
+        version
+        if found.get("url") == url and isinstance(version, str) and version.isascii() and version.isprintable()
+        else None
+    )
 
 
 def _version(headers: Message) -> str | None:

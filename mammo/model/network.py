@@ -6,7 +6,7 @@ from mammo.model.backbone import Backbone, build_features, pieces_of
 from mammo.model.frozen import FrozenPart
 from mammo.model.pretrained import LoadReport, load_pretrained
 from mammo.runtime import paddle
-from mammo.settings import ModelSettings
+from mammo.settings.schema import ModelSettings
 
 HEAD_DEVIATION = 0.001
 EMBEDDED_AXES = 3  # [N, V, F]
@@ -75,7 +75,9 @@ class MammogramNet(paddle.nn.Layer):
         """
         films = image.flatten(0, 1)
         with paddle.no_grad():
-            made = self.pool(self._features(films)) if self.is_held_whole else self._held(films) if self._held else films
+            made = (
+                self.pool(self._features(films)) if self.is_held_whole else self._held(films) if self._held else films
+            )
         return made.reshape([*image.shape[:2], *made.shape[1:]])
 
     def _features(self, films: paddle.Tensor) -> paddle.Tensor:
@@ -144,7 +146,9 @@ def build_network(settings: ModelSettings, *, task: str) -> tuple[MammogramNet, 
     return MammogramNet(backbone, settings, views=2 if task == "breast" else 1), backbone
 
 
-def start_from_pretrained(backbone: Backbone, settings: ModelSettings, *, cache: Path | None = None) -> LoadReport | None:
+def start_from_pretrained(
+    backbone: Backbone, settings: ModelSettings, *, cache: Path | None = None
+) -> LoadReport | None:
     """Fill a backbone with published weights, unless settings say `none`; returns what was loaded.
 
     Raises:
@@ -153,5 +157,10 @@ def start_from_pretrained(backbone: Backbone, settings: ModelSettings, *, cache:
     if settings.pretrained == "none":
         return None
     return load_pretrained(
-        backbone, settings.backbone, settings.pretrained, gray=settings.gray_input, sha256=settings.pretrained_sha256, cache=cache
+        backbone,
+        settings.backbone,
+        settings.pretrained,
+        gray=settings.gray_input,
+        sha256=settings.pretrained_sha256,
+        cache=cache,
     )

@@ -21,7 +21,9 @@ HIGHEST_KEY = 2**31  # smaller ones are their own hashes, so they cannot be made
 MOST_DIMENSIONS = 32
 TABLE_ITEM_BYTES = 100
 OTHER_ORDER = ">" if sys.byteorder == "little" else "<"
-NUMBER = re.compile("[<>=|]?(f[248]|[iu][1248]|b1)")  # floats, integers, booleans: no objects, no text; numpy evaluates the rest
+NUMBER = re.compile(
+    "[<>=|]?(f[248]|[iu][1248]|b1)"
+)  # floats, integers, booleans: no objects, no text; numpy evaluates the rest
 
 
 def read_pickle(content: bytes) -> object:
@@ -108,7 +110,11 @@ class Array:
 
 def is_shape(shape: Any) -> TypeGuard[tuple[int, ...]]:
     """Whether a value is a tuple of whole numbers from 0, as many as numpy allows."""
-    return isinstance(shape, tuple) and len(shape) <= MOST_DIMENSIONS and all(type(side) is int and side >= 0 for side in shape)
+    return (
+        isinstance(shape, tuple)
+        and len(shape) <= MOST_DIMENSIONS
+        and all(type(side) is int and side >= 0 for side in shape)
+    )
 
 
 class Machine:

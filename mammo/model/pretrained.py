@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from mammo.archives import is_archive, unpacked, visible
+from mammo.archives.unpack import is_archive, unpacked, visible
 from mammo.errors import WeightsError, few_of
 from mammo.files import write_text
 from mammo.model.backbone import Backbone
@@ -85,18 +85,26 @@ def _weight_file(name: str, source: str, sha256: str | None, cache: Path | None)
     try:
         path = Path(source).expanduser()
     except RuntimeError as error:
-        raise WeightsError(f"{source}: there is no such home folder ({error}); give the path of the weight file without ~") from None
+        raise WeightsError(
+            f"{source}: there is no such home folder ({error}); give the path of the weight file without ~"
+        ) from None
     if not path.is_file():
-        raise WeightsError(f"{path}: the weight file is not there; put it there, or set pretrained to ssld, none or another path")
+        raise WeightsError(
+            f"{path}: the weight file is not there; put it there, or set pretrained to ssld, none or another path"
+        )
     if sha256 is not None and (got := sha256_of(path)) != sha256:
-        raise WeightsError(f"{path}: expected SHA-256 {sha256}, got {got}; it is another file or a damaged one: fetch it again")
+        raise WeightsError(
+            f"{path}: expected SHA-256 {sha256}, got {got}; it is another file or a damaged one: fetch it again"
+        )
     return _weights_within(path, cache) if is_archive(path) else path
 
 
 def _weights_within(archive: Path, cache: Path | None) -> Path:
     """The one weight file that an archive holds, unpacked in the cache."""
     folder = unpacked(archive, (default_cache() if cache is None else cache) / "unpacked", error=WeightsError)
-    found = [file for file in sorted(folder.rglob("*")) if file.suffix in WEIGHT_ENDINGS and file in visible(file.parent)]
+    found = [
+        file for file in sorted(folder.rglob("*")) if file.suffix in WEIGHT_ENDINGS and file in visible(file.parent)
+    ]
     if len(found) != 1:
         names = ", ".join(str(file.relative_to(folder)) for file in found[:5]) or "none"
         raise WeightsError(
@@ -122,7 +130,12 @@ def _summed_stem(tensors: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[i
     summed = dict(tensors)
     for key, array in tensors.items():
         wanted = shapes.get(key)
-        if wanted is not None and array.ndim == 4 and wanted == (array.shape[0], 1, *array.shape[2:]) and array.shape[1] == 3:
+        if (
+            wanted is not None
+            and array.ndim == 4
+            and wanted == (array.shape[0], 1, *array.shape[2:])
+            and array.shape[1] == 3
+        ):
             summed[key] = array.sum(axis=1, keepdims=True)
             break  # only the stem sees the image
     return summed
@@ -154,4 +167,6 @@ def _refuse(report: LoadReport, tensors: Mapping[str, np.ndarray], path: Path, n
     if odd:
         faults.append(f"{len(odd)} that are not finite floats ({few_of(odd)})")
     if faults:
-        raise WeightsError(f"{path}: does not fit {name}: {'; '.join(faults)}; give the weights of {name}, or another backbone")
+        raise WeightsError(
+            f"{path}: does not fit {name}: {'; '.join(faults)}; give the weights of {name}, or another backbone"
+        )

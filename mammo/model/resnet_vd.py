@@ -79,14 +79,18 @@ def stage_prefixes(depth: int) -> tuple[tuple[str, ...], ...]:
     """List the parameter-name prefixes of the stem and of the four stages."""
     counts = _plan(depth).blocks
     starts = (0, *accumulate(counts))
-    stages = tuple(tuple(f"blocks.{start + i}." for i in range(count)) for start, count in zip(starts, counts, strict=False))
+    stages = tuple(
+        tuple(f"blocks.{start + i}." for i in range(count)) for start, count in zip(starts, counts, strict=False)
+    )
     return (("stem.",), *stages)
 
 
 class ConvNorm(paddle.nn.Layer):
     """Convolution without bias, batch norm, and ReLU where asked; `halve` averages 2x2 pixels before the convolution."""
 
-    def __init__(self, inputs: int, outputs: int, *, kernel: int, stride: int = 1, relu: bool = True, halve: bool = False) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, *, kernel: int, stride: int = 1, relu: bool = True, halve: bool = False
+    ) -> None:
         super().__init__()
         self.relu = relu
         self.halve = halve
@@ -104,7 +108,9 @@ class ConvNorm(paddle.nn.Layer):
 class Block(paddle.nn.Layer):
     """A residual block: two 3x3 convolutions (expansion 1) or 1x1, 3x3, 1x1 (expansion 4)."""
 
-    def __init__(self, inputs: int, width: int, *, expansion: int, stride: int, first_of_stage: bool, first_of_all: bool) -> None:
+    def __init__(
+        self, inputs: int, width: int, *, expansion: int, stride: int, first_of_stage: bool, first_of_all: bool
+    ) -> None:
         super().__init__()
         outputs = width * expansion
         if expansion == 1:
@@ -141,7 +147,14 @@ def _blocks(plan: Plan) -> list[Block]:
         for i in range(count):
             first = i == 0
             stride = 2 if first and stage > 0 else 1
-            block = Block(inputs, width, expansion=plan.expansion, stride=stride, first_of_stage=first, first_of_all=first and stage == 0)
+            block = Block(
+                inputs,
+                width,
+                expansion=plan.expansion,
+                stride=stride,
+                first_of_stage=first,
+                first_of_all=first and stage == 0,
+            )
             blocks.append(block)
             inputs = width * plan.expansion
     return blocks

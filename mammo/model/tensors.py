@@ -29,13 +29,17 @@ def write_tensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
     try:
         content = safetensors.numpy.save({name: _plain(array) for name, array in tensors.items()})
     except (safetensors.SafetensorError, KeyError, TypeError, AttributeError, ValueError) as error:
-        raise WeightsError(f"{path}: expected arrays of numbers by name, got something else ({error}); nothing was written") from error
+        raise WeightsError(
+            f"{path}: expected arrays of numbers by name, got something else ({error}); nothing was written"
+        ) from error
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with written_beside(path) as beside:
             beside.write_bytes(content)
     except OSError as error:
-        raise WeightsError(f"{path}: cannot be written ({error.strerror or error}); free space or choose another output folder") from error
+        raise WeightsError(
+            f"{path}: cannot be written ({error.strerror or error}); free space or choose another output folder"
+        ) from error
 
 
 def read_tensors(path: Path) -> dict[str, np.ndarray]:
@@ -47,7 +51,9 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
     try:
         return safetensors.numpy.load(bytes_of(path, "a safetensors file", _check_length))
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise WeightsError(f"{path}: expected a whole safetensors file, got one that is cut off or of another kind ({error})") from error
+        raise WeightsError(
+            f"{path}: expected a whole safetensors file, got one that is cut off or of another kind ({error})"
+        ) from error
     except MemoryError as error:
         raise WeightsError(f"{path}: {NO_MEMORY}") from error
 
@@ -89,7 +95,9 @@ def _check_length(file: BinaryIO, size: int) -> None:
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"a header that is no table of tensors: {type(error).__name__}") from error
     if max(ends, default=0) != size - 8 - length:
-        raise ValueError(f"tensors of {max(ends, default=0)} bytes in all, and {size - 8 - length} bytes after the header")
+        raise ValueError(
+            f"tensors of {max(ends, default=0)} bytes in all, and {size - 8 - length} bytes after the header"
+        )
 
 
 def sha256_of(path: Path) -> str:

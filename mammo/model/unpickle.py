@@ -73,7 +73,9 @@ def _read(path: Path, shape_up: Callable[[dict[Any, Any]], Shaped], what: str) -
         raise WeightsError(f"{path}: {NO_MEMORY}") from error
     except DAMAGED as error:
         why = " ".join(str(error).split())[:200]
-        raise WeightsError(f"{path}: expected a whole {what[2:]}, got one that is cut off or damaged ({why}); fetch it again") from error
+        raise WeightsError(
+            f"{path}: expected a whole {what[2:]}, got one that is cut off or damaged ({why}); fetch it again"
+        ) from error
 
 
 def _begins_as_pickle(file: BinaryIO, what: str) -> None:

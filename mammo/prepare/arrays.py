@@ -78,4 +78,6 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def _damaged(path: Path, what: str) -> StoreError:
-    return StoreError(f"{path}: prepared image is missing or damaged ({what}); tools/prepare.py with the same settings makes it anew")
+    return StoreError(
+        f"{path}: prepared image is missing or damaged ({what}); tools/prepare.py with the same settings makes it anew"
+    )

@@ -19,10 +19,14 @@ MOST_DOUBTFUL = 120
 
 def doubtful_views(prepared: PreparedSplit) -> list[int]:
     """The numbers of the views whose breast or box is implausible."""
-    return [number for number, keys in enumerate(remarks_of(prepared.split.samples, prepared.entries)) if is_doubtful(keys)]
+    return [
+        number for number, keys in enumerate(remarks_of(prepared.split.samples, prepared.entries)) if is_doubtful(keys)
+    ]
 
 
-def write_contact_sheet(prepared: PreparedSplit, path: Path, *, count: int, seed: int = 0, phantom: bool = False) -> None:
+def write_contact_sheet(
+    prepared: PreparedSplit, path: Path, *, count: int, seed: int = 0, phantom: bool = False
+) -> None:
     """Draw some of the prepared views; all of the doubtful ones, up to 120, come first, framed in orange, with what is doubtful.
 
     Args:
@@ -56,7 +60,9 @@ def write_contact_sheet(prepared: PreparedSplit, path: Path, *, count: int, seed
     except cv2.error:
         written = False
     if not written:
-        raise StoreError(f"{path}: the contact sheet cannot be written; give a file ending in .png in a folder that can be written")
+        raise StoreError(
+            f"{path}: the contact sheet cannot be written; give a file ending in .png in a folder that can be written"
+        )
 
 
 def _draw(labels: np.ndarray, count: int, seed: int) -> list[int]:
@@ -67,10 +73,14 @@ def _draw(labels: np.ndarray, count: int, seed: int) -> list[int]:
     return sorted(int(number) for number in drawn)
 
 
-def _tile(pixels: np.ndarray, box: tuple[float, float, float, float] | None, label: int, words: str, doubts: list[str]) -> np.ndarray:
+def _tile(
+    pixels: np.ndarray, box: tuple[float, float, float, float] | None, label: int, words: str, doubts: list[str]
+) -> np.ndarray:
     height, width = pixels.shape
     scale = TILE_PX / max(height, width)
-    small = cv2.resize((pixels >> 8).astype(np.uint8), (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(
+        (pixels >> 8).astype(np.uint8), (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA
+    )
     tile = np.zeros((TILE_PX + CAPTION_PX, TILE_PX, 3), np.uint8)
     tile[: small.shape[0], : small.shape[1]] = small[:, :, None]
     if box is not None:

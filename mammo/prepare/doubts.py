@@ -26,9 +26,14 @@ def remarks_of(samples: SampleTable, entries: Sequence[Entry]) -> list[tuple[str
     Returns:
         For each view, keys of `remarks.REMARKS`.
     """
-    other = other_side(samples.views["laterality"], np.array([entry.seen.chest_wall for entry in entries], object), samples.views["image"])
+    other = other_side(
+        samples.views["laterality"],
+        np.array([entry.seen.chest_wall for entry in entries], object),
+        samples.views["image"],
+    )
     return [
-        (*dict.fromkeys(entry.seen.remarks), *(("breast_side",) if turned else ())) for entry, turned in zip(entries, other, strict=True)
+        (*dict.fromkeys(entry.seen.remarks), *(("breast_side",) if turned else ()))
+        for entry, turned in zip(entries, other, strict=True)
     ]
 
 
@@ -57,7 +62,9 @@ def other_side(laterality: pd.Series, chest_wall: np.ndarray, image: pd.Series) 
 def film_warnings(samples: SampleTable, entries: Sequence[Entry]) -> pd.DataFrame:
     """List the remarks on a data set's films, in words, a row per case and kind."""
     case = samples.views["case"].to_numpy(int)
-    rows = [(number, in_words(key)) for number, keys in zip(case, remarks_of(samples, entries), strict=True) for key in keys]
+    rows = [
+        (number, in_words(key)) for number, keys in zip(case, remarks_of(samples, entries), strict=True) for key in keys
+    ]
     table_side = samples.views["laterality"]
     rows += [
         (number, HEADER_SIDE)

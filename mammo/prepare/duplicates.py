@@ -10,9 +10,9 @@ import numpy as np
 from mammo.cases.audit import leaks_by_content
 from mammo.cases.splits import Split
 from mammo.errors import ImageError
-from mammo.prepare.cluster import spread_on_cluster
+from mammo.parallel.cluster import spread_on_cluster
+from mammo.parallel.processes import spread
 from mammo.prepare.stamps import looks_of, stamp_file
-from mammo.prepare.workers import spread
 from mammo.progress import track
 from mammo.runtime import available_cores
 
@@ -33,7 +33,9 @@ def content_of(films: Iterable[str], *, cluster: str = "") -> dict[str, str]:
         hashes = spread_on_cluster(hash_of, alike, cluster)
     else:
         workers = min(available_cores(), len(alike))
-        hashes = map(hash_of, alike) if len(alike) < FEW or workers == 1 else spread(hash_of, alike, workers, ordered=True)
+        hashes = (
+            map(hash_of, alike) if len(alike) < FEW or workers == 1 else spread(hash_of, alike, workers, ordered=True)
+        )
     for film, sha256 in zip(alike, track(hashes, len(alike), "comparing films of equal size"), strict=True):
         content[film] = sha256
     return content

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from mammo.errors import SettingsError
 from mammo.images.readers import readers
-from mammo.prepare.cluster import check_address
-from mammo.settings import Settings
+from mammo.parallel.cluster import check_address
+from mammo.settings.schema import Settings
 
 
 def check_places(settings: Settings) -> None:

@@ -61,7 +61,9 @@ def make_wishes(
         stamp = stamp_file(path, before)
     except (ImageError, OSError) as error:
         return [Fault(wish, str(error), is_mask=False) for wish in wishes]
-    film_hash = hashlib.blake2b(film.pixels.tobytes(), digest_size=20, person=repr(film.pixels.shape).encode()[:16]).hexdigest()
+    film_hash = hashlib.blake2b(
+        film.pixels.tobytes(), digest_size=20, person=repr(film.pixels.shape).encode()[:16]
+    ).hexdigest()
     made: list[Made | Fault | StoreError] = []
     for wish in wishes:
         try:
@@ -103,7 +105,9 @@ def _refuse_constant(masks: tuple[str, ...], read: Readers) -> None:
     """Say of a single file that is all of one value that it outlines nothing."""
     pixels = read.pixels(Path(masks[0])) if len(masks) == 1 else None
     if pixels is not None and pixels.min() == pixels.max():
-        raise MaskError(f"{masks[0]}: the mask is empty: all its pixels are {int(pixels.min())}; correct it, or leave the column empty")
+        raise MaskError(
+            f"{masks[0]}: the mask is empty: all its pixels are {int(pixels.min())}; correct it, or leave the column empty"
+        )
 
 
 def _box_from_masks(masks: tuple[str, ...], film_size: tuple[int, ...], read: Readers) -> tuple[Box, tuple[str, ...]]:
@@ -131,5 +135,7 @@ def _box_from_masks(masks: tuple[str, ...], film_size: tuple[int, ...], read: Re
     height, width = pixels.shape[:2]
     across, down = film_size[1] / width, film_size[0] / height
     if abs(across / down - 1) > ASPECT_TOLERANCE:
-        raise MaskError(f"{name}: mask of {width}×{height} px does not have the shape of its film, {film_size[1]}×{film_size[0]} px")
+        raise MaskError(
+            f"{name}: mask of {width}×{height} px does not have the shape of its film, {film_size[1]}×{film_size[0]} px"
+        )
     return (box[0] * across, box[1] * down, box[2] * across, box[3] * down), doubts

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mammo.archives import data_root
+from mammo.archives.unpack import data_root
 from mammo.cases.audit import Audit, audit_split, leaks_by_content, refuse_leaks, refuse_shared_films
 from mammo.cases.cbis_ddsm import find_csv_folder
 from mammo.cases.read import read_cases
@@ -16,13 +16,13 @@ from mammo.cases.table import BOX, CANDIDATE_SEPARATOR, LesionTable, exclusion_l
 from mammo.errors import CaseError, ImageError, in_one_line
 from mammo.images.preprocess import PreprocessSettings
 from mammo.images.remarks import in_words
+from mammo.phantom.draw import write_phantom
 from mammo.prepare.doubts import film_warnings, is_doubtful, remarks_of
 from mammo.prepare.film_job import Fault
 from mammo.prepare.index import Entry, Wish
 from mammo.prepare.locate import locate_files
-from mammo.prepare.phantom import write_phantom
 from mammo.prepare.store import Store
-from mammo.settings import Settings
+from mammo.settings.schema import Settings
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,20 @@ def read_lesions(settings: Settings) -> LesionTable:
     data = settings.data
     if data.kind == "manifest":
         return read_cases(data)
-    root = phantom_folder(settings) if data.kind == "phantom" else data_root(Path(data.root or ""), settings.store_folder)
+    root = (
+        phantom_folder(settings) if data.kind == "phantom" else data_root(Path(data.root or ""), settings.store_folder)
+    )
     if data.kind == "phantom":
         write_phantom(root, data.phantom)
     else:
         find_csv_folder(root)
-    return locate_files(read_cases(data, root), root, missing=data.bad_images, need_masks=data.task == "lesion", untrusted=data.untrusted)
+    return locate_files(
+        read_cases(data, root),
+        root,
+        missing=data.bad_images,
+        need_masks=data.task == "lesion",
+        untrusted=data.untrusted,
+    )
 
 
 def phantom_folder(settings: Settings) -> Path:
@@ -74,7 +82,9 @@ def gather_split(settings: Settings) -> Split:
 def _refuse_nothing(settings: Settings, samples: SampleTable) -> None:
     if not len(samples):
         source = settings.data.manifest if settings.data.kind == "manifest" else settings.data.root
-        raise CaseError(f"{source}: no case of task {settings.data.task} is left: " + "; ".join(exclusion_lines(samples.excluded)))
+        raise CaseError(
+            f"{source}: no case of task {settings.data.task} is left: " + "; ".join(exclusion_lines(samples.excluded))
+        )
 
 
 def prepare_split(settings: Settings, split: Split, *, thorough: bool = False) -> PreparedSplit:
@@ -90,11 +100,15 @@ def prepare_split(settings: Settings, split: Split, *, thorough: bool = False) -
     store = Store(settings.store_folder, PreprocessSettings.from_data(settings.data))
     wishes = wishes_of(split.samples)
     data = settings.data
-    entries, faults = store.fill(wishes, workers=data.prepare_workers, untrusted=data.untrusted, cluster=data.cluster, thorough=thorough)
+    entries, faults = store.fill(
+        wishes, workers=data.prepare_workers, untrusted=data.untrusted, cluster=data.cluster, thorough=thorough
+    )
     broken = [fault.text for fault in faults.values() if not fault.is_mask]
     if broken and settings.data.bad_images == "refuse":
         advice = "; data.bad_images=exclude lists them and goes on"
-        raise ImageError(in_one_line("images", list(dict.fromkeys(broken))) + _likely_cause(broken, len(wishes)) + advice)
+        raise ImageError(
+            in_one_line("images", list(dict.fromkeys(broken))) + _likely_cause(broken, len(wishes)) + advice
+        )
     if faults:
         split, wishes = _without_faults(split, wishes, faults)
         _refuse_nothing(settings, split.samples)
@@ -138,11 +152,15 @@ def _without_faults(split: Split, wishes: list[Wish], faults: dict[Wish, Fault])
     ]
 
 
-def _without_doubts(split: Split, wishes: list[Wish], entries: dict[Wish, Entry], *, exclude: bool) -> tuple[Split, list[Wish]]:
+def _without_doubts(
+    split: Split, wishes: list[Wish], entries: dict[Wish, Entry], *, exclude: bool
+) -> tuple[Split, list[Wish]]:
     """Refuse, or list as exclusions, the views that `data.doubtful=refuse` is about."""
     keys = remarks_of(split.samples, [entries[wish] for wish in wishes])
     doubtful = {
-        wish: Fault(wish, f"{wish.film}: " + "; ".join(in_words(key) for key in remarks if is_doubtful((key,))), is_mask=False)
+        wish: Fault(
+            wish, f"{wish.film}: " + "; ".join(in_words(key) for key in remarks if is_doubtful((key,))), is_mask=False
+        )
         for wish, remarks in zip(wishes, keys, strict=True)
         if is_doubtful(remarks)
     }

@@ -88,9 +88,18 @@ def _parsed(both: Any) -> tuple[Wish, Entry]:
     wish, entry = both["wish"], both["entry"]
     boxes = {name: _box(entry[name]) for name in ("film_box", "stored_box")}
     seen = entry["seen"]
-    parts = {"stamps": tuple(FileStamp(**stamp) for stamp in entry["stamps"]), "seen": Seen(**{**seen, "remarks": tuple(seen["remarks"])})}
+    parts = {
+        "stamps": tuple(FileStamp(**stamp) for stamp in entry["stamps"]),
+        "seen": Seen(**{**seen, "remarks": tuple(seen["remarks"])}),
+    }
     known = (Wish(wish["film"], _box(wish["box"]), tuple(wish["masks"])), Entry(**{**entry, **boxes, **parts}))
-    texts = (known[0].film, *known[0].masks, known[1].file, known[1].film_hash, *(stamp.path for stamp in known[1].stamps))
+    texts = (
+        known[0].film,
+        *known[0].masks,
+        known[1].file,
+        known[1].film_hash,
+        *(stamp.path for stamp in known[1].stamps),
+    )
     texts += (known[1].seen.chest_wall, known[1].seen.laterality, *known[1].seen.remarks)
     if not all(isinstance(text, str) for text in texts):
         raise TypeError("a name that is no text")

@@ -93,7 +93,9 @@ def index_series(root: Path, wanted: set[str], *, untrusted: bool = False) -> di
         else:
             nameless.append([file for file in files if file.suffix.lower() in {".dcm", ""}])
     if unreadable:
-        logger.warning("%d folders may not be read and are skipped, such as %s", len(unreadable), unreadable[0].filename)
+        logger.warning(
+            "%d folders may not be read and are skipped, such as %s", len(unreadable), unreadable[0].filename
+        )
     read, damaged = readers(untrusted=untrusted), []
     for files in track(nameless, len(nameless), "reading series from headers"):
         for file in files:
@@ -105,7 +107,11 @@ def index_series(root: Path, wanted: set[str], *, untrusted: bool = False) -> di
             if uid in wanted:
                 found.setdefault(uid, []).append(file)
     if damaged:
-        logger.warning("%d files tell no series and are passed over, such as %s", len(damaged), "; ".join(map(str, damaged[:MOST_NAMED])))
+        logger.warning(
+            "%d files tell no series and are passed over, such as %s",
+            len(damaged),
+            "; ".join(map(str, damaged[:MOST_NAMED])),
+        )
     return found
 
 

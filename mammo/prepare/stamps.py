@@ -56,7 +56,9 @@ def stamp_file(path: Path, since: Looks | None = None) -> FileStamp:
             if file.tell() > since[0]:
                 break
     if looks_of(path) != since:
-        raise ImageError(f"{path}: the file changed while it was read; run the command again once nothing writes to it any more")
+        raise ImageError(
+            f"{path}: the file changed while it was read; run the command again once nothing writes to it any more"
+        )
     return FileStamp(str(path), since[0], since[1], digest.hexdigest(), since[2])
 
 

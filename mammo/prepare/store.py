@@ -22,12 +22,12 @@ import numpy as np
 from mammo.errors import InUseError, StoreError
 from mammo.files import locked, write_text
 from mammo.images.preprocess import PreprocessSettings
+from mammo.parallel.cluster import spread_on_cluster
+from mammo.parallel.processes import spread
 from mammo.prepare.arrays import read_checked, writing
-from mammo.prepare.cluster import spread_on_cluster
 from mammo.prepare.film_job import Fault, Made, make_wishes
 from mammo.prepare.index import Entry, Wish, read_index, write_all, write_line
 from mammo.prepare.stamps import FileStamp, still_as
-from mammo.prepare.workers import spread
 from mammo.progress import track
 from mammo.runtime import available_cores
 
@@ -49,7 +49,13 @@ class Store:
         self._entries = dict(read_index(self._index))
 
     def fill(
-        self, wishes: Sequence[Wish], *, workers: int = 0, untrusted: bool = False, thorough: bool = False, cluster: str = ""
+        self,
+        wishes: Sequence[Wish],
+        *,
+        workers: int = 0,
+        untrusted: bool = False,
+        thorough: bool = False,
+        cluster: str = "",
     ) -> tuple[dict[Wish, Entry], dict[Wish, Fault]]:
         """Prepare what is not there yet, or is stale or damaged.
 
@@ -149,7 +155,9 @@ class Store:
         seen: dict[FileStamp, FileStamp | None] = {}
         known = [(wish, self._entries[wish]) for wish in wishes if wish in self._entries]
         good, damaged = {}, {}
-        is_whole = self._is_whole if thorough or len(known) * self._array_bytes <= READ_AT_START_BYTES else self._is_there
+        is_whole = (
+            self._is_whole if thorough or len(known) * self._array_bytes <= READ_AT_START_BYTES else self._is_there
+        )
         for wish, entry in track(known, len(known), "checking prepared images"):
             if not is_whole(entry):
                 damaged[entry.file] = True
@@ -189,7 +197,9 @@ class Store:
         height, width = self.settings.stored_size
         return HEADER_BYTES + 2 * height * width
 
-    def _work(self, todo: list[Wish], workers: int, untrusted: bool, cluster: str, stop: Sized) -> Iterator[Made | Fault | StoreError]:
+    def _work(
+        self, todo: list[Wish], workers: int, untrusted: bool, cluster: str, stop: Sized
+    ) -> Iterator[Made | Fault | StoreError]:
         """Make all, each film's wishes in one job; begin none once `stop` holds something."""
         by_film: dict[str, list[Wish]] = {}
         for wish in todo:

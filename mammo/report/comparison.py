@@ -10,11 +10,11 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from mammo.evaluation.calibration import reliability
 from mammo.evaluation.compare import Comparison, System
-from mammo.evaluation.figures import any_letters
 from mammo.evaluation.judge import one_decision
 from mammo.evaluation.levels import gather_level
 from mammo.evaluation.metrics import measure_ranking
-from mammo.inference.decisions import write_json
+from mammo.inference.decision_file import write_json
+from mammo.plots.evaluation import any_letters
 
 LINES = ("-", "--", "-.", ":")
 
@@ -64,4 +64,6 @@ def _draw(axes: np.ndarray, system: System, level: str, style: dict[str, Any]) -
 
 def _draw_reliability(axes: Axes, labels: np.ndarray, scores: np.ndarray, style: dict[str, Any]) -> None:
     bins = reliability(labels, scores)
-    axes.plot([one.mean_score for one in bins], [one.malignant / one.cases for one in bins], marker="o", markersize=4, **style)
+    axes.plot(
+        [one.mean_score for one in bins], [one.malignant / one.cases for one in bins], marker="o", markersize=4, **style
+    )

@@ -10,7 +10,7 @@ from mammo.cases.table import no_exclusions
 from mammo.errors import DataMissingError
 from mammo.evaluation.judge import Judgement
 from mammo.files import read_json
-from mammo.report.curves import read_log
+from mammo.plots.curves import read_log
 from mammo.runs import CONFIG_FILE, ENVIRONMENT_FILE, fold_folder, is_cross_validation, read_folds
 
 
@@ -66,8 +66,12 @@ def read_run_files(folder: Path) -> dict[str, Any]:
     if is_cross_validation(folder):
         first = fold_folder(folder, 0) / ENVIRONMENT_FILE
         if first.is_file():  # the folds part the same films
-            found["environment"] = {"data_sha256": _read_environment(first).get("data_sha256", "")} | dict(found.get("environment", {}))
-        found["fold_logs"] = tuple(read_log(fold_folder(folder, fold) / "log.jsonl") for fold in range(read_folds(folder)))
+            found["environment"] = {"data_sha256": _read_environment(first).get("data_sha256", "")} | dict(
+                found.get("environment", {})
+            )
+        found["fold_logs"] = tuple(
+            read_log(fold_folder(folder, fold) / "log.jsonl") for fold in range(read_folds(folder))
+        )
     return found
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mammo.errors import DataMissingError
 from mammo.files import read_json
-from mammo.report.curves import read_log
+from mammo.plots.curves import read_log
 from mammo.runs import find_run, fold_folder, is_cross_validation, is_trained, read_folds, refuse_doubles
 
 AT_POINT = ("recall", "specificity", "accuracy")
@@ -41,15 +41,23 @@ def summarise(folders: list[Path], level: str) -> Summary:
         for name, value in _measured(folder, level).items():
             values.setdefault(name, []).append(value)
     return Summary(
-        len(folders), [(name, _mean_and_spread(found), ", ".join(f"{value:.3f}" for value in found)) for name, found in values.items()]
+        len(folders),
+        [
+            (name, _mean_and_spread(found), ", ".join(f"{value:.3f}" for value in found))
+            for name, found in values.items()
+        ],
     )
 
 
 def _runs_in(folder: Path) -> list[Path]:
     """The run, or the folds of a cross-validation."""
     if not is_trained(folder):
-        raise DataMissingError(f"{folder}: has no training of its own (an ensemble, or a judgement kept elsewhere); name runs")
-    return [fold_folder(folder, fold) for fold in range(read_folds(folder))] if is_cross_validation(folder) else [folder]
+        raise DataMissingError(
+            f"{folder}: has no training of its own (an ensemble, or a judgement kept elsewhere); name runs"
+        )
+    return (
+        [fold_folder(folder, fold) for fold in range(read_folds(folder))] if is_cross_validation(folder) else [folder]
+    )
 
 
 def _measured(folder: Path, level: str) -> dict[str, float]:

@@ -14,13 +14,13 @@ from mammo.evaluation.compare import Comparison, Difference
 from mammo.evaluation.judge import Judgement, LevelResult, PointResult
 from mammo.evaluation.metrics import Metric
 from mammo.evaluation.operating_point import Decision
-from mammo.inference.cross_validation import over_folds
+from mammo.judging.cross_validation import over_folds
 from mammo.progress import print_table
 from mammo.report.run_list import HEADER, list_runs
 from mammo.report.summary import Summary
 
 if TYPE_CHECKING:  # its module knows the films, which tables do not need
-    from mammo.inference.judged import Judged
+    from mammo.judging.judged import Judged
 
 NAMES_SHOWN = 8
 PHANTOM = " (PHANTOM: generated films, says nothing about patients)"
@@ -29,7 +29,10 @@ PHANTOM = " (PHANTOM: generated films, says nothing about patients)"
 def show_judgement(judgement: Judgement, about: str, *, phantom: bool = False) -> None:
     """Print a judgement: every level at the main operating point, the other points at the task's level, calibration."""
     decision, task = judgement.decision, judgement.task
-    rows = [(name, f"{level.n} ({level.n_positive})", *_with_bounds(level.ranking, level.main)) for name, level in judgement.levels.items()]
+    rows = [
+        (name, f"{level.n} ({level.n_positive})", *_with_bounds(level.ranking, level.main))
+        for name, level in judgement.levels.items()
+    ]
     header = ("level", "n (+)", "AUC", "recall", "specificity")
     print_table(f"{about}{PHANTOM if phantom else ''}, with 95 % intervals", header, rows)
     rows = [(point.rule, _threshold(point), *_at(point)) for point in judgement.own.points]
@@ -39,10 +42,14 @@ def show_judgement(judgement: Judgement, about: str, *, phantom: bool = False) -
     if not isinstance(judgement.decisions, Decision):
         print(f"main operating point: {decision.rule}, the threshold of each fold chosen on its own validation part")
     elif decision.cases:
-        chosen = f"chosen on {decision.cases} {decision.part} cases ({decision.positives} malignant), each level on its own"
+        chosen = (
+            f"chosen on {decision.cases} {decision.part} cases ({decision.positives} malignant), each level on its own"
+        )
         print(f"main operating point: {decision.rule}, {chosen}")
         if decision.part == "out-of-fold":
-            print("these scores are single networks'; a mean of several is less spread: calibration and thresholds carry over only roughly")
+            print(
+                "these scores are single networks'; a mean of several is less spread: calibration and thresholds carry over only roughly"
+            )
         if decision.points[0].borrowed:
             borrowed = ", ".join(decision.points[0].borrowed)
             print(f"{borrowed}: {decision.part} has one class only there, so the threshold of {decision.task} is used")
@@ -87,7 +94,10 @@ def _calibration_lines(judgement: Judgement) -> list[str]:
     sides = [("as given", judgement.after)]
     if judgement.before:
         sides = [("raw", judgement.before), (_method(judgement), judgement.after)]
-    return [f"calibration, {side}: " + ", ".join(f"{names[name]} {metric}" for name, metric in it.metrics.items()) for side, it in sides]
+    return [
+        f"calibration, {side}: " + ", ".join(f"{names[name]} {metric}" for name, metric in it.metrics.items())
+        for side, it in sides
+    ]
 
 
 def _method(judgement: Judgement) -> str:
@@ -129,20 +139,29 @@ def _fold_row(name: str, level: LevelResult, shown: tuple[str, ...]) -> tuple[st
 def show_comparisons(comparisons: tuple[Comparison, ...]) -> None:
     """Print each system beside the first."""
     for one in comparisons:
-        rows = [(row.metric, str(row.first), str(row.second), _signed(row.difference), _p(row)) for row in one.differences]
+        rows = [
+            (row.metric, str(row.first), str(row.second), _signed(row.difference), _p(row)) for row in one.differences
+        ]
         size = f"{one.n} cases of {one.n_patients} patients, {one.n_positive} malignant"
-        names = [f"{letter} {name}, at {_point(one, side)}" for side, (letter, name) in enumerate((("A", one.first), ("B", one.second)))]
+        names = [
+            f"{letter} {name}, at {_point(one, side)}"
+            for side, (letter, name) in enumerate((("A", one.first), ("B", one.second)))
+        ]
         print_table("\n".join([*names, f"{one.level}, {size}"]), ("metric", "A", "B", "B - A (95 %)", "p"), rows)
         if one.rules[0] != one.rules[1]:
             print("the operating points have different rules: recall, specificity and their kin are not like with like")
-    print("p: AUC by DeLong for clusters (Obuchowski 1997), recall, specificity and accuracy by McNemar for clusters (Obuchowski 1998)")
+    print(
+        "p: AUC by DeLong for clusters (Obuchowski 1997), recall, specificity and accuracy by McNemar for clusters (Obuchowski 1998)"
+    )
     if len(comparisons) > 1:
         print("several systems were compared with A: p is adjusted over them by Holm's method")
 
 
 def _point(comparison: Comparison, side: int) -> str:
     threshold = comparison.thresholds[side]
-    return f"{comparison.rules[side]} ({'thresholds of each fold' if threshold is None else f'threshold {threshold:.3f}'})"
+    return (
+        f"{comparison.rules[side]} ({'thresholds of each fold' if threshold is None else f'threshold {threshold:.3f}'})"
+    )
 
 
 def _signed(metric: Metric) -> str:
@@ -163,7 +182,9 @@ def show_runs(output: Path) -> None:
     """
     rows = list_runs(output)
     if not rows:
-        raise DataMissingError(f"{output}: holds no run yet; train one: python tools/train.py -c configs/quickstart.yaml")
+        raise DataMissingError(
+            f"{output}: holds no run yet; train one: python tools/train.py -c configs/quickstart.yaml"
+        )
     print_table(f"runs below {output}, on their test parts", HEADER, rows)
 
 

@@ -11,14 +11,14 @@ from visualdl import LogWriter
 
 from mammo.cases.audit import audit_split
 from mammo.errors import MammoError
-from mammo.evaluation.figures import as_picture
 from mammo.evaluation.judge import case_thresholds
-from mammo.inference.judged import Judged
+from mammo.judging.judged import Judged
+from mammo.plots.curves import write_curves
+from mammo.plots.evaluation import as_picture
 from mammo.prepare.gather import PreparedSplit, gather_split, prepare_split
 from mammo.report.cards.checklist import write_checklist
 from mammo.report.cards.model_card import write_model_card
 from mammo.report.charts.figures import CHARTS
-from mammo.report.curves import write_curves
 from mammo.report.page.page import write_page
 from mammo.report.page.pictures import make_pictures
 from mammo.report.source import ReportSource, read_run_files
@@ -69,7 +69,11 @@ def _with_command(environment: dict[str, object]) -> dict[str, object]:
     """What made the scores, and, where that was another command, what judged them."""
     if not environment:
         return {"command": sys.argv}
-    return environment if environment.get("command") == sys.argv else environment | {"judged_with": shlex.join(["python", *sys.argv])}
+    return (
+        environment
+        if environment.get("command") == sys.argv
+        else environment | {"judged_with": shlex.join(["python", *sys.argv])}
+    )
 
 
 def _films(judged: Judged) -> PreparedSplit | None:

@@ -36,7 +36,9 @@ class OnnxEngine:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = 3  # errors; its warnings are of initializers that paddle2onnx left unused
-        self._session = onnxruntime.InferenceSession(str(folder / ONNX_FILE), options, providers=["CPUExecutionProvider"])
+        self._session = onnxruntime.InferenceSession(
+            str(folder / ONNX_FILE), options, providers=["CPUExecutionProvider"]
+        )
         self.inputs = [value.name for value in self._session.get_inputs()]
 
     def __call__(self, image: np.ndarray, present: np.ndarray) -> np.ndarray:
@@ -69,7 +71,9 @@ class PaddleEngine:
         from mammo.model.frozen import open_program, run_program, silent
 
         self._predictor, self._run = open_program(folder / NETWORK, threads=threads), run_program
-        self._around: Callable[[], AbstractContextManager[None]] = silent  # paddle 3.3.1 says things of its kernels when they first run
+        self._around: Callable[[], AbstractContextManager[None]] = (
+            silent  # paddle 3.3.1 says things of its kernels when they first run
+        )
 
     def __call__(self, image: np.ndarray, present: np.ndarray) -> np.ndarray:
         with self._around():
@@ -107,7 +111,9 @@ def open_engine(folder: Path, name: str = AUTO, *, threads: int) -> Engine:
     if name != AUTO and name not in ENGINES:
         raise SettingsError(f"engine {name}: expected {AUTO}, {', '.join(ENGINES)}")
     if name != AUTO and name not in installed:
-        raise SettingsError(f"engine {name}: is not installed; pip install {ENGINES[name][0]}, or take one of {', '.join(installed)}")
+        raise SettingsError(
+            f"engine {name}: is not installed; pip install {ENGINES[name][0]}, or take one of {', '.join(installed)}"
+        )
     chosen = installed[0] if name == AUTO else name
     try:
         return ENGINES[chosen][1](folder, threads)

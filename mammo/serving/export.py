@@ -17,8 +17,8 @@ from mammo.errors import SettingsError, WeightsError, first_line
 from mammo.evaluation.calibration import log_odds
 from mammo.files import flush_folder, read_json, write_text
 from mammo.inference.load import LoadedRun, input_form, load_run
-from mammo.inference.run_split import read_split
 from mammo.inference.score import part_loader
+from mammo.judging.run_cases import read_split
 from mammo.model.deployed import DeployedNet
 from mammo.model.frozen import PARAMETERS_ENDING, PROGRAM_ENDINGS, silent
 from mammo.model.tensors import sha256_of
@@ -27,7 +27,7 @@ from mammo.progress import track
 from mammo.runs import network_sha256, read_hash
 from mammo.runtime import available_cores, paddle
 from mammo.serving.engines import NETWORK, ONNX_FILE, installed_engines, open_engine
-from mammo.serving.manifest import MANIFEST_FILE, Manifest, Origin, Parity
+from mammo.serving.export_description import MANIFEST_FILE, Manifest, Origin, Parity
 
 CLOSE_ENOUGH = 1e-4  # of logits up to 1, and of larger ones as a share: scores then differ by less than a third of it
 OPSET = 17
@@ -76,10 +76,14 @@ def _converter() -> Any:
     try:
         import paddle2onnx
     except ImportError as error:
-        raise SettingsError(f"paddle2onnx is not installed ({first_line(error)}); pip install 'mammo[export]' brings it") from None
+        raise SettingsError(
+            f"paddle2onnx is not installed ({first_line(error)}); pip install 'mammo[export]' brings it"
+        ) from None
     found = version("paddle2onnx")
     if paddle.__version__.startswith("2.") and not found.startswith("1."):
-        raise SettingsError(f"paddle2onnx {found} is for paddlepaddle 3, this is {paddle.__version__}; pip install 'paddle2onnx<2'")
+        raise SettingsError(
+            f"paddle2onnx {found} is for paddlepaddle 3, this is {paddle.__version__}; pip install 'paddle2onnx<2'"
+        )
     return paddle2onnx
 
 
@@ -120,15 +124,21 @@ def _write_programs(run: LoadedRun, folder: Path, converter: Any) -> None:
         spec.append(paddle.static.InputSpec([None, form.views], "bool", "present"))
     with silent():
         paddle.jit.save(DeployedNet(run.network, views=form.views), str(folder / NETWORK), input_spec=spec)
-    program = next(folder / f"{NETWORK}{ending}" for ending in PROGRAM_ENDINGS if (folder / f"{NETWORK}{ending}").is_file())
+    program = next(
+        folder / f"{NETWORK}{ending}" for ending in PROGRAM_ENDINGS if (folder / f"{NETWORK}{ending}").is_file()
+    )
     parameters = folder / f"{NETWORK}{PARAMETERS_ENDING}"
     # From 2.0 its optimizer may install packages by itself, and its default opset is below what pooling needs.
     how = {"optimize_tool": None} if int(version("paddle2onnx").split(".")[0]) >= 2 else {}
     try:
         with silent():
-            converter.export(str(program), str(parameters), save_file=str(folder / ONNX_FILE), opset_version=OPSET, **how)
+            converter.export(
+                str(program), str(parameters), save_file=str(folder / ONNX_FILE), opset_version=OPSET, **how
+            )
     except Exception as error:  # its C++ throws what it likes
-        raise WeightsError(f"{run.folder}: paddle2onnx cannot convert {run.settings.model.backbone} ({first_line(error)})") from error
+        raise WeightsError(
+            f"{run.folder}: paddle2onnx cannot convert {run.settings.model.backbone} ({first_line(error)})"
+        ) from error
     if not (folder / ONNX_FILE).is_file():
         raise WeightsError(f"{run.folder}: paddle2onnx cannot convert {run.settings.model.backbone}; it wrote nothing")
     parameters.with_name(f"{parameters.name}.info").unlink(missing_ok=True)  # paddle 2's notes for its own training
@@ -141,7 +151,9 @@ def compare(folder: Path, name: str, proof: Proof) -> Parity:
         WeightsError: They differ.
     """
     engine = open_engine(folder, name, threads=available_cores())
-    logits = np.concatenate([engine(*batch) for batch in track(proof.batches, len(proof.batches), f"scoring by {name}")])
+    logits = np.concatenate(
+        [engine(*batch) for batch in track(proof.batches, len(proof.batches), f"scoring by {name}")]
+    )
     largest = float((np.abs(logits - proof.logits) / np.maximum(1, np.abs(proof.logits))).max())
     if not largest < CLOSE_ENOUGH:
         raise WeightsError(

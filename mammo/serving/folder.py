@@ -12,8 +12,8 @@ from mammo.errors import CaseError, DataMissingError, ImageError, in_one_line
 from mammo.files import walk_files
 from mammo.images.contents import FILM, is_unread_picture, kind_of
 from mammo.images.geometry import Box
-from mammo.prepare.cluster import spread_on_cluster
-from mammo.prepare.workers import spread
+from mammo.parallel.cluster import spread_on_cluster
+from mammo.parallel.processes import spread
 from mammo.serving.engines import AUTO
 from mammo.serving.predictor import Prediction, Predictor, open_export
 from mammo.tables import line_of, read_table, row_faults, to_numbers
@@ -93,7 +93,8 @@ def find_films(paths: Sequence[Path], boxes: Path | None = None) -> Found:
         pictures = [f"{count} {kind}" for kind, count in skipped.items() if is_unread_picture(kind)]
         advice = f"; of these, {', '.join(pictures)} may be films in a form that is not read: convert them to DICOM, PNG or TIFF"
         raise DataMissingError(
-            f"{', '.join(map(str, paths))}: expected films, found none among {skipped.total()} files" + (advice if pictures else "")
+            f"{', '.join(map(str, paths))}: expected films, found none among {skipped.total()} files"
+            + (advice if pictures else "")
         )
     closed = tuple(Path(str(error.filename)) for error in unreadable)
     return Found(tuple(asked), columns, skipped, closed, tuple(loops))
@@ -152,8 +153,16 @@ def _read_boxes(path: Path) -> tuple[list[Asked], tuple[str, ...]]:
     if missing := [name for name in ("image", *BOX) if name not in table]:
         raise CaseError(f"{path}: has no column {', '.join(missing)}; expected {expected}")
     numbers = {name: to_numbers(table[name]) for name in BOX}
-    faults = [fault for name in BOX for fault in row_faults(numbers[name].isna(), f"{name} must be a number", table[name], table)]
-    faults += [fault for name in BOX[2:] for fault in row_faults(numbers[name] <= 0, f"{name} must be above 0", table[name], table)]
+    faults = [
+        fault
+        for name in BOX
+        for fault in row_faults(numbers[name].isna(), f"{name} must be a number", table[name], table)
+    ]
+    faults += [
+        fault
+        for name in BOX[2:]
+        for fault in row_faults(numbers[name] <= 0, f"{name} must be above 0", table[name], table)
+    ]
     images = table["image"].str.strip()
     faults += [f"line {line_of(table, row)}: image is empty" for row in range(len(table)) if not images.iloc[row]]
     if faults:

@@ -9,8 +9,8 @@ from mammo.images.contents import is_unread_picture
 from mammo.inference.notes import NOT_A_DEVICE, PHANTOM
 from mammo.progress import track
 from mammo.runtime import available_cores
+from mammo.serving.export_description import read_manifest
 from mammo.serving.folder import Found, find_films, predict_films
-from mammo.serving.manifest import read_manifest
 from mammo.serving.score_file import Outcome, ScoreFile, check_errors, print_rows
 
 
@@ -39,7 +39,12 @@ def predict_with_export(arguments: argparse.Namespace) -> None:
         print(f"{len(jobs) - len(todo)} of {len(jobs)} films are scored already", file=sys.stderr)
     workers = min(arguments.workers or available_cores(), max(1, len(todo)))
     made = predict_films(
-        todo, arguments.export, engine=arguments.engine, workers=workers, untrusted=arguments.untrusted, cluster=arguments.cluster
+        todo,
+        arguments.export,
+        engine=arguments.engine,
+        workers=workers,
+        untrusted=arguments.untrusted,
+        cluster=arguments.cluster,
     )
     shown = track(made, len(todo), "scoring films", beside=True)
     outcome = file.write(found, shown) if file else print_rows(found, shown)

@@ -14,7 +14,7 @@ from mammo.images.network_input import network_input
 from mammo.images.readers import readers
 from mammo.prepare.stamps import looks_of
 from mammo.serving.engines import AUTO, Engine, installed_engines, open_engine
-from mammo.serving.manifest import Manifest, read_manifest
+from mammo.serving.export_description import Manifest, read_manifest
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,9 @@ class Predictor:
     decision: Decision
     engine: Engine
 
-    def predict(self, path: Path, boxes: Sequence[Box | None] = (None,), *, untrusted: bool = False) -> list[Prediction]:
+    def predict(
+        self, path: Path, boxes: Sequence[Box | None] = (None,), *, untrusted: bool = False
+    ) -> list[Prediction]:
         """Score a film, decoded once, or each of its lesions; a bad file is every box's error, a bad box its own.
 
         Args:
@@ -56,7 +58,9 @@ class Predictor:
             before = stamp_of(path)
             film = readers(untrusted=untrusted).film(path)
             if stamp_of(path) != before:
-                raise ImageError(f"{path}: the file changed while it was read; run the command again once nothing writes to it any more")
+                raise ImageError(
+                    f"{path}: the file changed while it was read; run the command again once nothing writes to it any more"
+                )
         except (ImageError, OSError) as error:
             return [Prediction(path, box, error=" ".join(str(error).split())) for box in boxes]
         return [replace(self._score(film, path, box), stamp=before) for box in boxes]
@@ -68,7 +72,9 @@ class Predictor:
             return Prediction(path, box, error=f"{path}: {' '.join(str(error).split())}")
         logit = float(self.engine(shown.image, shown.present).mean())
         score = float(self.decision.calibrator.apply(np.float64(logit)))
-        return Prediction(path, box, logit, score, bool(score >= self.decision.threshold), remarks=tuple(dict.fromkeys(shown.remarks)))
+        return Prediction(
+            path, box, logit, score, bool(score >= self.decision.threshold), remarks=tuple(dict.fromkeys(shown.remarks))
+        )
 
 
 def stamp_of(path: Path) -> str:

@@ -37,7 +37,11 @@ class ScoreFile:
         if path.exists():
             raise SettingsError(f"--out {path}: is there already; expected a name that is free")
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.path, self._part, self._note = path, path.with_name(f"{path.name}.part"), path.with_name(f"{path.name}.part.of")
+        self.path, self._part, self._note = (
+            path,
+            path.with_name(f"{path.name}.part"),
+            path.with_name(f"{path.name}.part.of"),
+        )
         self._lock = path.with_name(f"{path.name}.part.lock")
         self._made_by = made_by
         self._kept = self._read_kept() if self._part.is_file() else {}
@@ -59,7 +63,9 @@ class ScoreFile:
 
     def left(self, jobs: Sequence[Job]) -> list[Job]:
         """The films of which a row is not there yet."""
-        return [job for job in jobs if any(key_of(row_of(Prediction(job.path, box))) not in self._kept for box in job.boxes)]
+        return [
+            job for job in jobs if any(key_of(row_of(Prediction(job.path, box))) not in self._kept for box in job.boxes)
+        ]
 
     def write(self, found: Found, predictions: Iterable[list[Prediction]]) -> "Outcome":
         """Keep rows as they come, and write the file.
@@ -83,7 +89,9 @@ class ScoreFile:
                 os.fsync(file.fileno())
             outcome = Outcome()
             with written_beside(self.path) as beside:
-                rows = [outcome.count([*made[key_of_asked(asked)][: len(COLUMNS)], *asked.cells]) for asked in found.asked]
+                rows = [
+                    outcome.count([*made[key_of_asked(asked)][: len(COLUMNS)], *asked.cells]) for asked in found.asked
+                ]
                 beside.write_bytes(as_bytes([header(found.columns), *rows, *_closed_rows(found, outcome)]))
         for left in (self._part, self._note, self._lock):
             left.unlink(missing_ok=True)
@@ -183,4 +191,6 @@ def check_errors(outcome: Outcome) -> None:
         ScoreError: At least one.
     """
     if outcome.bad:
-        raise ScoreError(f"{outcome.bad} of {outcome.rows} rows have no score; column error says why, first: {outcome.first_error}")
+        raise ScoreError(
+            f"{outcome.bad} of {outcome.rows} rows have no score; column error says why, first: {outcome.first_error}"
+        )

@@ -9,14 +9,14 @@ from mammo.cases.splits import Split
 from mammo.data.dataset import MammogramDataset
 from mammo.data.loader import Batches, training_loader
 from mammo.data.sampler import EpochSampler
-from mammo.distributed import World
 from mammo.errors import SettingsError, TrainingError
 from mammo.inference.score import part_loader
 from mammo.model.backbone import Backbone
 from mammo.model.network import MammogramNet, build_network, input_channels
 from mammo.prepare.gather import PreparedSplit
 from mammo.runtime import paddle, seed_everything
-from mammo.settings import Settings
+from mammo.settings.schema import Settings
+from mammo.training.distributed import World
 from mammo.training.kept_features import KeptFeatures
 from mammo.training.optimizer import build_optimizer
 from mammo.training.trainer import FineTuner
@@ -59,12 +59,18 @@ def make_tuner(settings: Settings, network: MammogramNet, world: World | None = 
         ("freeze.until_epoch", settings.training.freeze.until_epoch),
     ):
         if len(values) > len(network.stages):
-            raise SettingsError(f"training.{key}: {settings.model.backbone} has {len(network.stages)} stages, got {len(values)} values")
-    optimizer = build_optimizer(network, settings.training.optimizer, stage_lr_factors=settings.training.stage_lr_factors)
+            raise SettingsError(
+                f"training.{key}: {settings.model.backbone} has {len(network.stages)} stages, got {len(values)} values"
+            )
+    optimizer = build_optimizer(
+        network, settings.training.optimizer, stage_lr_factors=settings.training.stage_lr_factors
+    )
     return FineTuner(network, optimizer, settings.training, world=world)
 
 
-def make_loaders(settings: Settings, prepared: PreparedSplit, network: MammogramNet, world: World | None = None) -> Loaders:
+def make_loaders(
+    settings: Settings, prepared: PreparedSplit, network: MammogramNet, world: World | None = None
+) -> Loaders:
     """Make the loaders of training and of the parts scored each epoch: this process's share of them.
 
     Args:
@@ -100,7 +106,10 @@ def make_loaders(settings: Settings, prepared: PreparedSplit, network: Mammogram
     scored_rows = {"validation": split.rows("validation")}
     if training.score_train_patients:
         scored_rows = {"train": fixed_sample(split, training.score_train_patients, settings.seed), **scored_rows}
-    scored = {part: KeptFeatures(part_loader(settings, prepared, rows[world.own]), network) for part, rows in scored_rows.items()}
+    scored = {
+        part: KeptFeatures(part_loader(settings, prepared, rows[world.own]), network)
+        for part, rows in scored_rows.items()
+    }
     looks = training.freeze.looks if settings.augmentation else 1
     return Loaders(KeptFeatures(train, network, looks=looks), dataset, sampler, scored)
 
@@ -131,7 +140,9 @@ def check_precision(settings: Settings) -> None:
         TrainingError: Naming the setting.
     """
     if settings.training.amp != "off" and not paddle.get_device().startswith("gpu"):
-        raise TrainingError(f"training.amp: {settings.training.amp} needs a GPU, this is {paddle.get_device()}; set training.amp=off")
+        raise TrainingError(
+            f"training.amp: {settings.training.amp} needs a GPU, this is {paddle.get_device()}; set training.amp=off"
+        )
 
 
 def check_shares(settings: Settings, world: World) -> None:
@@ -142,7 +153,9 @@ def check_shares(settings: Settings, world: World) -> None:
     """
     size = settings.training.batch_size
     if size % world.size:
-        raise SettingsError(f"training.batch_size: {size} cases cannot be shared evenly by {world.size} processes; set a multiple")
+        raise SettingsError(
+            f"training.batch_size: {size} cases cannot be shared evenly by {world.size} processes; set a multiple"
+        )
 
 
 def parameter_counts(network: MammogramNet) -> Iterator[tuple[str, int]]:

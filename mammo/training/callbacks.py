@@ -25,7 +25,7 @@ from mammo.files import Lock
 from mammo.inference.score import score_logits
 from mammo.progress import SECONDS_BETWEEN_LINES
 from mammo.runtime import derived_seed, paddle, seed_everything
-from mammo.settings import EPOCH_METRICS, EarlyStoppingSettings, ScheduleSettings
+from mammo.settings.schema import EPOCH_METRICS, EarlyStoppingSettings, ScheduleSettings
 from mammo.training.schedule import Plateau, factor_at, freeze_stages, scale_at
 from mammo.training.signals import StopSignals
 from mammo.training.trainer import FineTuner
@@ -102,7 +102,15 @@ class RecallMetric(paddle.callbacks.Callback):
     would choose at that epoch. `gap/auc` and `gap/loss` are training's minus validation's: over-fitting as it starts.
     """
 
-    def __init__(self, loaders: Mapping[str, Batches], labels: np.ndarray, case_ids: pd.Series, *, rule: str, signals: StopSignals) -> None:
+    def __init__(
+        self,
+        loaders: Mapping[str, Batches],
+        labels: np.ndarray,
+        case_ids: pd.Series,
+        *,
+        rule: str,
+        signals: StopSignals,
+    ) -> None:
         """Keep what is scored.
 
         Args:
@@ -113,7 +121,13 @@ class RecallMetric(paddle.callbacks.Callback):
             signals: May cut scoring off: it is done again when the run goes on.
         """
         super().__init__()
-        self._loaders, self._labels, self._case_ids, self._rule, self._signals = loaders, labels, case_ids, rule, signals
+        self._loaders, self._labels, self._case_ids, self._rule, self._signals = (
+            loaders,
+            labels,
+            case_ids,
+            rule,
+            signals,
+        )
         self._loss_sum = 0.0
         self.scored: dict[str, tuple[np.ndarray, np.ndarray]] = {}
 
@@ -171,7 +185,9 @@ def measure_epoch(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
     """Whole-set metrics at 0.5; one that is undefined there (no case called malignant) counts as 0."""
     scores = to_probability(logits)
     measured = measure_ranking(labels, scores) | measure_at(count_confusion(labels, scores, 0.5))
-    return {"loss": cross_entropy(labels, logits)} | {name: measured[name].value or 0.0 for name in EPOCH_METRICS if name != "loss"}
+    return {"loss": cross_entropy(labels, logits)} | {
+        name: measured[name].value or 0.0 for name in EPOCH_METRICS if name != "loss"
+    }
 
 
 def kept(tuner: FineTuner) -> str:
@@ -198,7 +214,9 @@ class EarlyStopping(paddle.callbacks.Callback):
 
     def restore(self, state: dict[str, Any]) -> None:
         """Know that again."""
-        self.best, self.best_epoch, self.latest, self.waited = (state[name] for name in ("best", "best_epoch", "latest", "waited"))
+        self.best, self.best_epoch, self.latest, self.waited = (
+            state[name] for name in ("best", "best_epoch", "latest", "waited")
+        )
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Compare this epoch with the best.
@@ -243,7 +261,11 @@ class ProgressDisplay(paddle.callbacks.Callback):
         self._start = self._last = time.monotonic()
         if sys.stdout.isatty():
             self._bar = Progress(
-                TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeRemainingColumn(), transient=True
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                transient=True,
             )
             self._bar.add_task(f"epoch {self.model.epoch + 1}/{self._epochs}", total=self._steps)
             self._bar.start()

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from mammo.distributed import World
 from mammo.errors import TrainingError
 from mammo.model.checkpoint import write_checkpoint
 from mammo.runtime import paddle
-from mammo.settings import CheckpointSettings
+from mammo.settings.schema import CheckpointSettings
 from mammo.training.callbacks import EarlyStopping
+from mammo.training.distributed import World
 from mammo.training.run_state import Keeper, collect, scored_network
 from mammo.training.signals import NUMBERS, StopSignals
 from mammo.training.trainer import FineTuner

@@ -17,7 +17,7 @@ from mammo.model.key_maps import SSLD_URLS
 from mammo.model.network import start_from_pretrained
 from mammo.prepare.gather import check_split, gather_split, prepare_split
 from mammo.runtime import paddle, peak_memory_mb
-from mammo.settings import Settings, TrainingSettings
+from mammo.settings.schema import Settings, TrainingSettings
 from mammo.training.assemble import Loaders, make_loaders, make_network, make_tuner, parameter_counts
 from mammo.training.schedule import freeze_stages, scale_at
 from mammo.training.trainer import FineTuner
@@ -68,7 +68,9 @@ def _try(settings: Settings) -> DryRun:
     prepared = prepare_split(settings, _one_batch(split, settings.training.batch_size))
     prepare_s = (time.perf_counter() - start) / len(prepared.entries)
     loaders = make_loaders(settings, prepared, network)
-    stretches = [_try_epochs(tuner, loaders, settings.training, *ends) for ends in pairwise(_changes(settings.training))]
+    stretches = [
+        _try_epochs(tuner, loaders, settings.training, *ends) for ends in pairwise(_changes(settings.training))
+    ]
     lines = (
         weights,
         "parameters: " + ", ".join(f"{part} {count:,}" for part, count in parameter_counts(network)),
@@ -105,10 +107,14 @@ def _changes(settings: TrainingSettings) -> list[int]:
 def _try_epochs(tuner: FineTuner, loaders: Loaders, settings: TrainingSettings, first: int, end: int) -> Stretch:
     """Learn twice from one batch, as the epochs from `first` (counted from 0) to before `end` would."""
     loaders.dataset.scale = scale_at(first, settings.smaller)
-    batch = [paddle.to_tensor(part) for part in collate([loaders.dataset[number] for number in range(len(loaders.dataset))])]
+    batch = [
+        paddle.to_tensor(part) for part in collate([loaders.dataset[number] for number in range(len(loaders.dataset))])
+    ]
     freeze_stages(tuner.network, settings.freeze, first)
     tuner.epoch = first
-    return Stretch(end - first, min(_timed_step(tuner, batch) for _ in range(2)), tuple(list(tensor.shape) for tensor in batch))
+    return Stretch(
+        end - first, min(_timed_step(tuner, batch) for _ in range(2)), tuple(list(tensor.shape) for tensor in batch)
+    )
 
 
 def _timed_step(tuner: FineTuner, batch: list) -> float:
@@ -117,14 +123,18 @@ def _timed_step(tuner: FineTuner, batch: list) -> float:
     return time.perf_counter() - start
 
 
-def _estimates(settings: Settings, split: Split, audit: Audit, stretches: list[Stretch], prepare_s: float) -> tuple[str, ...]:
+def _estimates(
+    settings: Settings, split: Split, audit: Audit, stretches: list[Stretch], prepare_s: float
+) -> tuple[str, ...]:
     training = settings.training
     cases = {part: len(split.rows(part)) for part in ("train", "validation")}
     steps = cases["train"] // training.batch_size
     share = min(1.0, training.score_train_patients / max(1, int(audit.parts["patients"].iloc[0])))
     scored = cases["validation"] + share * cases["train"]
     slowest_s = max(stretch.step_s for stretch in stretches)
-    scoring_s = scored * slowest_s / training.batch_size / 3  # forward only, of whole images: about a third of a full step
+    scoring_s = (
+        scored * slowest_s / training.batch_size / 3
+    )  # forward only, of whole images: about a third of a full step
     whole_min = sum(stretch.epochs * (steps * stretch.step_s + scoring_s) for stretch in stretches) / 60
     times = ", then ".join(f"{stretch.step_s:.2f} s a step in {stretch.epochs} of the epochs" for stretch in stretches)
     return (

@@ -16,13 +16,11 @@ from typing import Any
 from mammo.cases.audit import audit_split
 from mammo.cases.splits import Split, check_trainable
 from mammo.cases.table import exclusion_lines, warning_lines
-from mammo.config import dump_settings
-from mammo.distributed import World
 from mammo.errors import LoaderError, Stopped, plain_stops
 from mammo.files import Lock, write_text, written_beside
 from mammo.images.preprocess import PreprocessSettings
-from mammo.inference.judge_run import decide, judge_part
-from mammo.inference.judged import Judged
+from mammo.judging.judged import Judged
+from mammo.judging.part import decide, judge_part
 from mammo.model.checkpoint import Checkpoint, load_network
 from mammo.model.network import start_from_pretrained
 from mammo.prepare.early import check_places, check_writable
@@ -30,10 +28,19 @@ from mammo.prepare.gather import PreparedSplit, check_split, gather_split, prepa
 from mammo.progress import print_table
 from mammo.runs import CONFIG_FILE, ENVIRONMENT_FILE, curves_folder, make_run_folder, point_latest_at, writing
 from mammo.runtime import describe
-from mammo.settings import Settings
+from mammo.settings.load import dump_settings
+from mammo.settings.schema import Settings
 from mammo.training.assemble import Loaders, make_loaders, make_network, make_tuner
-from mammo.training.callbacks import EarlyStopping, FiniteCheck, PlateauOnMetric, ProgressDisplay, RecallMetric, StepStart
+from mammo.training.callbacks import (
+    EarlyStopping,
+    FiniteCheck,
+    PlateauOnMetric,
+    ProgressDisplay,
+    RecallMetric,
+    StepStart,
+)
 from mammo.training.checkpointing import Checkpointer
+from mammo.training.distributed import World
 from mammo.training.logs import JsonLog, VisualDLLog
 from mammo.training.resuming import mend_best, open_run, refuse_other_data
 from mammo.training.run_state import Keeper, put_back
@@ -43,7 +50,17 @@ from mammo.training.trainer import FineTuner
 from mammo.training.wait_clock import WaitClock
 
 logger = logging.getLogger(__name__)
-PACKAGES = ("paddlepaddle", "paddlepaddle-gpu", "paddleclas", "numpy", "albumentations", "scikit-learn", "pydicom", "visualdl", "mammo")
+PACKAGES = (
+    "paddlepaddle",
+    "paddlepaddle-gpu",
+    "paddleclas",
+    "numpy",
+    "albumentations",
+    "scikit-learn",
+    "pydicom",
+    "visualdl",
+    "mammo",
+)
 
 
 @dataclass(frozen=True)
@@ -195,13 +212,29 @@ def train(
     if left <= 0 or tuner.stop_training:
         return stopping
     start = StepStart(
-        loaders.dataset, loaders.sampler, seed=settings.seed, epochs=training.epochs, schedule=training.schedule, plateau=plateau, lock=lock
+        loaders.dataset,
+        loaders.sampler,
+        seed=settings.seed,
+        epochs=training.epochs,
+        schedule=training.schedule,
+        plateau=plateau,
+        lock=lock,
     )
-    saver = Checkpointer(folder / "checkpoints", training.checkpoint, stopping, keepers, signals=signals, about=about, world=tuner.world)
-    callbacks = [start, FiniteCheck(cases["case_id"]), metric, stopping, PlateauOnMetric(plateau, training.early_stopping.monitor)]
+    saver = Checkpointer(
+        folder / "checkpoints", training.checkpoint, stopping, keepers, signals=signals, about=about, world=tuner.world
+    )
+    callbacks = [
+        start,
+        FiniteCheck(cases["case_id"]),
+        metric,
+        stopping,
+        PlateauOnMetric(plateau, training.early_stopping.monitor),
+    ]
     callbacks += [*writers.callbacks, saver, writers.clock] if writers else [saver]
     with signals, writers or nullcontext(), saved_when_stopped(saver, signals):
-        tuner.fit(loaders.train, epochs=left, accumulate_grad_batches=training.accumulate, callbacks=callbacks, verbose=0)
+        tuner.fit(
+            loaders.train, epochs=left, accumulate_grad_batches=training.accumulate, callbacks=callbacks, verbose=0
+        )
     return stopping
 
 
@@ -212,7 +245,9 @@ class Writers(AbstractContextManager):
         training = settings.training
         self.clock = WaitClock()
         self._log = JsonLog(folder / "log.jsonl", self.clock)
-        self._pictures = VisualDLLog(curves_folder(settings.output, folder), metric, loaders.dataset, histograms=training.log_histograms)
+        self._pictures = VisualDLLog(
+            curves_folder(settings.output, folder), metric, loaders.dataset, histograms=training.log_histograms
+        )
         self._display = ProgressDisplay(training.epochs, loaders.sampler.batches, self.clock)
         self.keepers: dict[str, Keeper] = {"log": self._log, "visualdl": self._pictures}
         self.callbacks = (self._log, self._pictures, self._display)
@@ -254,7 +289,9 @@ def describe_run(settings: Settings) -> dict[str, Any]:
     }
 
 
-def write_run_files(settings: Settings, folder: Path, prepared: PreparedSplit, *, begun: Checkpoint | None = None) -> None:
+def write_run_files(
+    settings: Settings, folder: Path, prepared: PreparedSplit, *, begun: Checkpoint | None = None
+) -> None:
     """Write config, split and environment of a new run; check a resumed run's data against its own.
 
     Raises:
@@ -267,7 +304,11 @@ def write_run_files(settings: Settings, folder: Path, prepared: PreparedSplit, *
     if resumed:
         return
     samples = prepared.split.samples
-    for name, frame in (("split.csv", prepared.split.frame()), ("excluded.csv", samples.excluded), ("warnings.csv", samples.warned)):
+    for name, frame in (
+        ("split.csv", prepared.split.frame()),
+        ("excluded.csv", samples.excluded),
+        ("warnings.csv", samples.warned),
+    ):
         with written_beside(folder / name) as beside:
             frame.to_csv(beside, index=False)
     write_environment(folder, {"split_sha256": prepared.split.sha256, "data_sha256": prepared.data_sha256})

@@ -9,12 +9,10 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from mammo.config import check_settings, dump_settings, load_settings
-from mammo.distributed import join_world
 from mammo.errors import DataMissingError, SettingsError, SplitError
 from mammo.files import write_text
-from mammo.inference.cross_validation import is_judged, judge_folds
-from mammo.inference.judged import Judged
+from mammo.judging.cross_validation import is_judged, judge_folds
+from mammo.judging.judged import Judged
 from mammo.prepare.gather import PreparedSplit
 from mammo.runs import (
     CONFIG_FILE,
@@ -26,8 +24,10 @@ from mammo.runs import (
     read_folds,
     writing,
 )
-from mammo.settings import Settings
+from mammo.settings.load import check_settings, dump_settings, load_settings
+from mammo.settings.schema import Settings
 from mammo.tables import read_table
+from mammo.training.distributed import join_world
 from mammo.training.fit import fit, saying_how_to_go_on, write_environment
 from mammo.training.resuming import SAME_IN_ALL_FOLDS, has_begun, refuse_other_settings
 
@@ -45,7 +45,9 @@ def train(settings: Settings, name: str, *, folds: int = 0, resume: Path | None 
     """
     has = read_folds(resume) if resume and is_cross_validation(resume) else 0
     if resume and folds and folds != has:
-        raise SettingsError(f"{resume}: has {has or 'no'} folds, got --folds {folds}; resume it without --folds, or start a new run")
+        raise SettingsError(
+            f"{resume}: has {has or 'no'} folds, got --folds {folds}; resume it without --folds, or start a new run"
+        )
     world = join_world()
     if (folds or has) and world.size > 1:
         raise SettingsError(

@@ -14,9 +14,9 @@ from visualdl import LogWriter
 
 from mammo.data.dataset import MammogramDataset
 from mammo.errors import TrainingError
-from mammo.evaluation.figures import as_picture, draw_confusion, draw_precision_recall, draw_roc
 from mammo.evaluation.metrics import count_confusion
 from mammo.images.normalise import DEVIATION, MEAN
+from mammo.plots.evaluation import as_picture, draw_confusion, draw_precision_recall, draw_roc
 from mammo.runs import VISUALDL_FILE
 from mammo.runtime import paddle
 from mammo.training.callbacks import RecallMetric
@@ -75,7 +75,9 @@ class VisualDLLog(paddle.callbacks.Callback):
     Curves go as figures: VisualDL 2.5.3's own ROC and PR logging fails on NumPy 2.
     """
 
-    def __init__(self, folder: Path, metric: RecallMetric, dataset: MammogramDataset, *, histograms: bool = False) -> None:
+    def __init__(
+        self, folder: Path, metric: RecallMetric, dataset: MammogramDataset, *, histograms: bool = False
+    ) -> None:
         super().__init__()
         self._file, self._metric, self._dataset, self._histograms = folder / VISUALDL_FILE, metric, dataset, histograms
         self._writer: Any = None
@@ -118,7 +120,9 @@ class VisualDLLog(paddle.callbacks.Callback):
         figures = {
             "validation/roc": draw_roc(labels, scores, threshold),
             "validation/precision_recall": draw_precision_recall(labels, scores),
-            "validation/confusion": draw_confusion(count_confusion(labels, scores, threshold), f"validation, threshold {threshold:.3f}"),
+            "validation/confusion": draw_confusion(
+                count_confusion(labels, scores, threshold), f"validation, threshold {threshold:.3f}"
+            ),
         }
         for name, figure in figures.items():
             self._writer.add_image(name, as_picture(figure), number)
@@ -140,7 +144,12 @@ class VisualDLLog(paddle.callbacks.Callback):
 def _cut(path: Path, size: int) -> None:
     have = path.stat().st_size if path.exists() else 0
     if have < size:
-        logger.warning("%s: is shorter than when the checkpoint was saved (%d bytes, then %d); its last lines are lost", path, have, size)
+        logger.warning(
+            "%s: is shorter than when the checkpoint was saved (%d bytes, then %d); its last lines are lost",
+            path,
+            have,
+            size,
+        )
     elif have > size:
         os.truncate(path, size)
 

@@ -1,7 +1,7 @@
 """Logits and soft targets in, one loss per case out; weighting and averaging are the training step's."""
 
 from mammo.runtime import paddle
-from mammo.settings import LossSettings
+from mammo.settings.schema import LossSettings
 
 
 class CaseLoss(paddle.nn.Layer):

@@ -2,7 +2,7 @@
 
 from mammo.model.network import MammogramNet
 from mammo.runtime import paddle
-from mammo.settings import OptimizerSettings
+from mammo.settings.schema import OptimizerSettings
 
 
 def build_optimizer(
@@ -20,7 +20,9 @@ def build_optimizer(
     clip = paddle.nn.ClipGradByGlobalNorm(settings.clip_norm) if settings.clip_norm else None
     common = {"learning_rate": settings.learning_rate, "parameters": learnable_parameters(network), "grad_clip": clip}
     if settings.name == "adamw":
-        return paddle.optimizer.AdamW(**common, weight_decay=settings.weight_decay, apply_decay_param_fun=lambda name: name in decaying)
+        return paddle.optimizer.AdamW(
+            **common, weight_decay=settings.weight_decay, apply_decay_param_fun=lambda name: name in decaying
+        )
     if settings.weight_decay:
         for parameter in decaying_parameters(network):
             parameter.regularizer = paddle.regularizer.L2Decay(settings.weight_decay)

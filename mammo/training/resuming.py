@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from mammo.cases.splits import SPLIT_COLUMNS
-from mammo.config import check_settings, differences, load_settings
 from mammo.errors import DataMissingError, SettingsError, TrainingError, WeightsError, few_of, in_one_line
 from mammo.files import flush_folder
-from mammo.inference.decisions import DECISION_FILE
+from mammo.inference.decision_file import DECISION_FILE
 from mammo.model.checkpoint import Checkpoint, beside_of, last_good, previous_of, read_checkpoint, write_checkpoint
 from mammo.prepare.gather import PreparedSplit
 from mammo.runs import CONFIG_FILE, read_hash
-from mammo.settings import Settings
+from mammo.settings.load import check_settings, differences, load_settings
+from mammo.settings.schema import Settings
 from mammo.tables import read_table
 from mammo.training.callbacks import EarlyStopping
 from mammo.training.run_state import scored_network
@@ -68,7 +68,9 @@ def open_run(folder: Path, settings: Settings, *, about: dict[str, Any]) -> Chec
     for what in ("versions", "machine"):
         if checkpoint.state.get(what) != about[what]:
             logger.warning(
-                "%s: began on other %s: it goes on, but not to the very same weights as if it had not been stopped", folder, what
+                "%s: began on other %s: it goes on, but not to the very same weights as if it had not been stopped",
+                folder,
+                what,
             )
     return checkpoint
 
@@ -89,7 +91,9 @@ def has_begun(folder: Path) -> bool:
     return last.is_dir() or previous_of(last).is_dir()
 
 
-def refuse_other_settings(folder: Path, before: dict[str, Any], settings: Settings, *, fixed: Sequence[str] = ()) -> None:
+def refuse_other_settings(
+    folder: Path, before: dict[str, Any], settings: Settings, *, fixed: Sequence[str] = ()
+) -> None:
     """Refuse settings that would change what a run learns, or from what.
 
     Args:
@@ -118,12 +122,18 @@ def refuse_other_data(folder: Path, prepared: PreparedSplit, state: dict[str, An
     """
     split = prepared.split
     try:
-        of_split, of_data = (state[name] if state else read_hash(folder, name) for name in ("split_sha256", "data_sha256"))
+        of_split, of_data = (
+            state[name] if state else read_hash(folder, name) for name in ("split_sha256", "data_sha256")
+        )
     except KeyError as error:
-        raise WeightsError(f"{folder}: its checkpoint's state lacks {error}, as those of other versions may; start a new run") from None
+        raise WeightsError(
+            f"{folder}: its checkpoint's state lacks {error}, as those of other versions may; start a new run"
+        ) from None
     if of_split == split.sha256:
         if of_data != prepared.data_sha256:
-            raise TrainingError(f"{folder}: films have other pixels than when this run began; bring the old ones back, or start a new run")
+            raise TrainingError(
+                f"{folder}: films have other pixels than when this run began; bring the old ones back, or start a new run"
+            )
         return
     before = read_table(folder / "split.csv", "the run's own list of cases", error=DataMissingError)
     now = split.frame().astype(str)
@@ -137,7 +147,9 @@ def refuse_other_data(folder: Path, prepared: PreparedSplit, state: dict[str, An
         changes.append((f"of another {column}", moved))
     faults = [f"{len(rows)} cases {what} ({few_of(rows['case_id'].tolist())})" for what, rows in changes if len(rows)]
     told = in_one_line("cases", faults or ["in its environment.json are others than in its split.csv"])
-    raise TrainingError(f"{folder}: the data have changed since this run began: {told}; bring them back, or start a new run")
+    raise TrainingError(
+        f"{folder}: the data have changed since this run began: {told}; bring them back, or start a new run"
+    )
 
 
 def mend_best(checkpoint: Checkpoint, tuner: FineTuner, stopping: EarlyStopping, monitor: str) -> None:

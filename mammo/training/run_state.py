@@ -31,7 +31,11 @@ def collect(tuner: FineTuner, keepers: Mapping[str, Keeper]) -> tuple[dict[str, 
     if tuner.settings.ema_decay:
         tensors["average"] = tuner.average.state()
     place = {"epoch": tuner.epoch, "batch": tuner.batch, "step": tuner.step}
-    rest = {"average_steps": tuner.average.steps, "scaler": tuner.scaler_state(), "learning_rate": tuner.optimizer.get_lr()}
+    rest = {
+        "average_steps": tuner.average.steps,
+        "scaler": tuner.scaler_state(),
+        "learning_rate": tuner.optimizer.get_lr(),
+    }
     return tensors, place | rest | {"keepers": {name: keeper.state() for name, keeper in keepers.items()}}
 
 
@@ -59,7 +63,9 @@ def put_back(tuner: FineTuner, keepers: Mapping[str, Keeper], checkpoint: Checkp
         for name, keeper in keepers.items():
             keeper.restore(state["keepers"][name])
     except KeyError as error:
-        raise WeightsError(f"{checkpoint.folder}: its state lacks {error}, so the run cannot go on from it; start a new run") from error
+        raise WeightsError(
+            f"{checkpoint.folder}: its state lacks {error}, so the run cannot go on from it; start a new run"
+        ) from error
 
 
 def optimizer_arrays(tuner: FineTuner) -> dict[str, np.ndarray]:

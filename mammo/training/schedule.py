@@ -7,7 +7,7 @@ from typing import Any
 from mammo.model.backbone import pieces_of
 from mammo.model.network import MammogramNet
 from mammo.runtime import paddle
-from mammo.settings import FreezeSettings, ScheduleSettings, SmallerSettings
+from mammo.settings.schema import FreezeSettings, ScheduleSettings, SmallerSettings
 from mammo.training.optimizer import stage_of
 
 
@@ -63,7 +63,9 @@ class Plateau:
 def freeze_stages(network: MammogramNet, settings: FreezeSettings, epoch: int) -> None:
     """Let the stages that are due at an epoch learn, and hold the others (weights and batch-norm statistics)."""
     for name, parameter in network.named_parameters():
-        parameter.stop_gradient = name not in network.learnable or is_frozen(stage_of(name, network.stages), settings, epoch)
+        parameter.stop_gradient = name not in network.learnable or is_frozen(
+            stage_of(name, network.stages), settings, epoch
+        )
     if settings.batch_norm:
         for _, layer in _norms(network):
             for parameter in layer.parameters(include_sublayers=False):
@@ -73,7 +75,10 @@ def freeze_stages(network: MammogramNet, settings: FreezeSettings, epoch: int) -
 
 def _standing_still(network: MammogramNet, settings: FreezeSettings, epoch: int) -> int:
     """How many of the backbone's first layers learn nothing at an epoch."""
-    stages = [stage_of(f"backbone.{name}", network.stages) if layer.state_dict() else 0 for name, layer in pieces_of(network.backbone)]
+    stages = [
+        stage_of(f"backbone.{name}", network.stages) if layer.state_dict() else 0
+        for name, layer in pieces_of(network.backbone)
+    ]
     moving = [number for number, stage in enumerate(stages) if not is_frozen(stage, settings, epoch)]
     return moving[0] if moving else len(stages)
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from mammo.distributed import World
 from mammo.model.network import MammogramNet
 from mammo.runtime import paddle
-from mammo.settings import TrainingSettings
+from mammo.settings.schema import TrainingSettings
+from mammo.training.distributed import World
 from mammo.training.ema import WeightAverage
 from mammo.training.loss import CaseLoss
 from mammo.training.schedule import moving_statistics, set_train_mode
@@ -24,7 +24,12 @@ class FineTuner(paddle.Model):
     """
 
     def __init__(
-        self, network: MammogramNet, optimizer: paddle.optimizer.Optimizer, settings: TrainingSettings, *, world: World | None = None
+        self,
+        network: MammogramNet,
+        optimizer: paddle.optimizer.Optimizer,
+        settings: TrainingSettings,
+        *,
+        world: World | None = None,
     ) -> None:
         image = paddle.static.InputSpec([None, None, None, None, None], "float32", "image")
         present = paddle.static.InputSpec([None, None], "bool", "present")
@@ -71,7 +76,9 @@ class FineTuner(paddle.Model):
         """Learn from one batch; returns its mean loss, alone in a list."""
         target, weight, index = labels or [None] * 3
         set_train_mode(self.network, self.settings.freeze, self.epoch)
-        with paddle.amp.auto_cast(enable=self.settings.amp != "off", dtype={"bf16": "bfloat16"}.get(self.settings.amp, "float16")):
+        with paddle.amp.auto_cast(
+            enable=self.settings.amp != "off", dtype={"bf16": "bfloat16"}.get(self.settings.amp, "float16")
+        ):
             logits = self.network(*inputs)
         losses = self._loss(logits, target)
         total = (losses * weight).sum()

@@ -9,7 +9,9 @@ from mammo.evaluation.cases import Cases
 from mammo.evaluation.operating_point import Decision, Point
 
 # Label, score in twentieths (so that ties are common), patient of five.
-cases_of_patients = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 20), st.integers(0, 4)), min_size=1, max_size=60)
+cases_of_patients = st.lists(
+    st.tuples(st.integers(0, 1), st.integers(0, 20), st.integers(0, 4)), min_size=1, max_size=60
+)
 both_classes = cases_of_patients.filter(lambda rows: len({label for label, *_ in rows}) == 2)
 
 

@@ -29,9 +29,13 @@ def test_a_resample_is_its_repeated_rows(rows: list[tuple[int, int, int]], seed:
     for number in range(12):
         chosen = repeated(cases, counts[:, number])
         labels, scores = cases.labels[chosen], cases.scores[chosen]
-        assert drawn.ranking["brier"][number] == pytest.approx(sklearn.metrics.brier_score_loss(labels, scores), abs=1e-12)
+        assert drawn.ranking["brier"][number] == pytest.approx(
+            sklearn.metrics.brier_score_loss(labels, scores), abs=1e-12
+        )
         assert drawn.ranking["ece"][number] == pytest.approx(expected_calibration_error(labels, scores), abs=1e-12)
-        assert drawn.points[1]["accuracy"][number] == pytest.approx(sklearn.metrics.accuracy_score(labels, scores >= 0.35), abs=1e-12)
+        assert drawn.points[1]["accuracy"][number] == pytest.approx(
+            sklearn.metrics.accuracy_score(labels, scores >= 0.35), abs=1e-12
+        )
         if len(set(labels)) < 2:
             assert np.isnan(ranking["auc"][number])
             assert np.isnan(ranking["average_precision"][number])
@@ -39,7 +43,9 @@ def test_a_resample_is_its_repeated_rows(rows: list[tuple[int, int, int]], seed:
         assert ranking["auc"][number] == pytest.approx(sklearn.metrics.roc_auc_score(labels, scores), abs=1e-12)
         expected = sklearn.metrics.average_precision_score(labels, scores)
         assert ranking["average_precision"][number] == pytest.approx(expected, abs=1e-12)
-        assert drawn.points[0]["recall"][number] == pytest.approx(sklearn.metrics.recall_score(labels, scores >= 0.5), abs=1e-12)
+        assert drawn.points[0]["recall"][number] == pytest.approx(
+            sklearn.metrics.recall_score(labels, scores >= 0.5), abs=1e-12
+        )
         assert drawn.ranking["auc"][number] == ranking["auc"][number]
 
 
@@ -89,9 +95,13 @@ def test_an_interval_covers_the_truth_as_often_as_it_says() -> None:
         scores, patient = 1 / (1 + np.exp(-logit)), np.repeat(np.arange(60), 4)
         for cluster in (patient, np.arange(240)):
             cases = Cases(label, scores, cluster, np.empty((0, 240)))
-            metric = with_interval(Metric(0.5), resample(cases, resamples=200, seed=seed, calibration=False).ranking["auc"])
+            metric = with_interval(
+                Metric(0.5), resample(cases, resamples=200, seed=seed, calibration=False).ranking["auc"]
+            )
             inside = metric.low <= truth <= metric.high
-            covered, as_if_alone = (covered + inside, as_if_alone) if cluster is patient else (covered, as_if_alone + inside)
+            covered, as_if_alone = (
+                (covered + inside, as_if_alone) if cluster is patient else (covered, as_if_alone + inside)
+            )
     assert 0.89 <= covered / 200 <= 0.99
     assert as_if_alone / 200 < 0.80
 

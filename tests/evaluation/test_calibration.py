@@ -29,8 +29,12 @@ def test_temperature_is_the_one_of_least_cross_entropy() -> None:
 
 
 def test_temperature_stays_finite_where_scores_part_the_classes() -> None:
-    assert fit_calibrator(np.array([0, 0, 1, 1]), np.array([-2.0, -1, 1, 2]), "temperature").temperature == pytest.approx(0.05, rel=1e-3)
-    assert fit_calibrator(np.array([1, 1, 0, 0]), np.array([-2.0, -1, 1, 2]), "temperature").temperature == pytest.approx(20, rel=1e-3)
+    assert fit_calibrator(
+        np.array([0, 0, 1, 1]), np.array([-2.0, -1, 1, 2]), "temperature"
+    ).temperature == pytest.approx(0.05, rel=1e-3)
+    assert fit_calibrator(
+        np.array([1, 1, 0, 0]), np.array([-2.0, -1, 1, 2]), "temperature"
+    ).temperature == pytest.approx(20, rel=1e-3)
 
 
 @pytest.mark.parametrize("method", ["temperature", "isotonic", "none"])
@@ -52,7 +56,9 @@ def test_isotonic_gives_the_share_of_each_step() -> None:
 
 @pytest.mark.parametrize("method", ["temperature", "isotonic"])
 def test_one_class_cannot_be_calibrated(method: str) -> None:
-    with pytest.raises(ScoreError, match=f"calibration {method}: expected logits of both classes, got 3 cases of one class"):
+    with pytest.raises(
+        ScoreError, match=f"calibration {method}: expected logits of both classes, got 3 cases of one class"
+    ):
         fit_calibrator(np.ones(3, int), np.array([0.1, 0.2, 0.3]), method)
 
 

@@ -54,14 +54,20 @@ def test_single_cases_give_mcnemars_own(rows: list[tuple[bool, bool]]) -> None:
 
 def test_the_same_system_differs_by_nothing() -> None:
     frame = drawn_table(120, 60)
-    pair = compare([System("A", frame, decision()), System("B", frame.sample(frac=1, random_state=1), decision())], how=QUICK)[0]
-    assert {(one.difference.value, one.difference.low, one.difference.high) for one in pair.differences} == {(0.0, None, None)}
+    pair = compare(
+        [System("A", frame, decision()), System("B", frame.sample(frac=1, random_state=1), decision())], how=QUICK
+    )[0]
+    assert {(one.difference.value, one.difference.low, one.difference.high) for one in pair.differences} == {
+        (0.0, None, None)
+    }
     assert all(one.p is None for one in pair.differences)
 
 
 def test_a_better_system_is_found_better() -> None:
     frame = drawn_table(800, 400)
-    pair = compare([System("A", frame, decision()), System("B", other_system(frame, gain=2.0), decision())], how=QUICK)[0]
+    pair = compare([System("A", frame, decision()), System("B", other_system(frame, gain=2.0), decision())], how=QUICK)[
+        0
+    ]
     auc = next(one for one in pair.differences if one.metric == "auc")
     assert auc.difference.value == pytest.approx(auc.second.value - auc.first.value)
     assert auc.difference.low > 0
@@ -74,9 +80,13 @@ def test_a_better_system_is_found_better() -> None:
 
 def test_paired_interval_is_narrower_than_that_of_two_samples() -> None:
     frame = drawn_table(400, 200)
-    pair = compare([System("A", frame, decision()), System("B", other_system(frame, gain=0.0), decision())], how=QUICK)[0]
+    pair = compare([System("A", frame, decision()), System("B", other_system(frame, gain=0.0), decision())], how=QUICK)[
+        0
+    ]
     one = next(row for row in pair.differences if row.metric == "brier")
-    widths = [judge(table, decision(), how=QUICK).own.ranking["brier"] for table in (frame, other_system(frame, gain=0.0))]
+    widths = [
+        judge(table, decision(), how=QUICK).own.ranking["brier"] for table in (frame, other_system(frame, gain=0.0))
+    ]
     apart = np.sqrt(sum((metric.high - metric.low) ** 2 for metric in widths))
     assert one.difference.high - one.difference.low < apart
 
@@ -84,7 +94,8 @@ def test_paired_interval_is_narrower_than_that_of_two_samples() -> None:
 def test_several_systems_share_the_error_by_holms_method() -> None:
     frame = drawn_table(300, 150)
     systems = [
-        System(name, other_system(frame, gain=gain, seed=seed), decision()) for seed, (name, gain) in enumerate([("B", 0.3), ("C", 0.5)])
+        System(name, other_system(frame, gain=gain, seed=seed), decision())
+        for seed, (name, gain) in enumerate([("B", 0.3), ("C", 0.5)])
     ]
     pairs = compare([System("A", frame, decision()), *systems], how=QUICK)
     rows = [next(one for one in pair.differences if one.metric == "auc") for pair in pairs]
@@ -98,14 +109,19 @@ def test_other_cases_labels_and_patients_are_refused_together() -> None:
     relabelled = frame.assign(label=1 - frame["label"])
     systems = [System(name, table, decision()) for name, table in (("A", frame), ("B", fewer), ("C", relabelled))]
     with pytest.raises(
-        ScoreError, match=r"A and the others.*2 faults.*B: judged on other cases: 1 of the first are missing.*C: label differs in 20"
+        ScoreError,
+        match=r"A and the others.*2 faults.*B: judged on other cases: 1 of the first are missing.*C: label differs in 20",
     ):
         compare(systems)
 
 
 def test_a_level_can_be_chosen() -> None:
     frame = drawn_table(60, 20)
-    pair = compare([System("A", frame, decision()), System("B", other_system(frame, gain=1.0), decision())], level="patient", how=QUICK)[0]
+    pair = compare(
+        [System("A", frame, decision()), System("B", other_system(frame, gain=1.0), decision())],
+        level="patient",
+        how=QUICK,
+    )[0]
     assert (pair.level, pair.n) == ("patient", 20)
 
 
@@ -119,9 +135,12 @@ def test_other_names_of_films_and_breasts_are_of_no_account() -> None:
 
 def test_each_systems_operating_point_is_told() -> None:
     frame = drawn_table(40, 20)
-    pair = compare([System("A", frame, decision(0.3)), System("B", frame, fixed_decision(0.5, rule="0.5", task="lesion", levels=LEVELS))])[
-        0
-    ]
+    pair = compare(
+        [
+            System("A", frame, decision(0.3)),
+            System("B", frame, fixed_decision(0.5, rule="0.5", task="lesion", levels=LEVELS)),
+        ]
+    )[0]
     assert pair.rules == ("recall>=0.90", "0.5")
     assert pair.thresholds == (0.3, 0.5)
     assert pair.as_json()["how"]["resamples"] == 2000
@@ -129,7 +148,9 @@ def test_each_systems_operating_point_is_told() -> None:
 
 def test_one_class_is_compared_as_far_as_it_goes() -> None:
     frame = check_scores(drawn_table(20, 10).assign(label=1), "scores.csv")
-    pair = compare([System("A", frame, decision()), System("B", other_system(frame, gain=1.0), decision())], how=QUICK)[0]
+    pair = compare([System("A", frame, decision()), System("B", other_system(frame, gain=1.0), decision())], how=QUICK)[
+        0
+    ]
     rows = {one.metric: one for one in pair.differences}
     assert rows["auc"].difference.undefined == "one class only"
     assert rows["specificity"].difference.undefined == "no benign case"

@@ -7,7 +7,16 @@ from hypothesis import given, settings
 
 from mammo.evaluation.compare import delong_test
 from mammo.evaluation.delong import auc_covariance, auc_interval
-from tests.evaluation.published import ARTERIES, CT_ABNORMAL, CT_NORMAL, S100B_GOOD, S100B_POOR, WFNS_GOOD, WFNS_POOR, rated
+from tests.evaluation.published import (
+    ARTERIES,
+    CT_ABNORMAL,
+    CT_NORMAL,
+    S100B_GOOD,
+    S100B_POOR,
+    WFNS_GOOD,
+    WFNS_POOR,
+    rated,
+)
 from tests.evaluation.tables import as_cases, both_classes
 
 
@@ -51,7 +60,9 @@ def test_single_cases_give_the_plain_form(rows: list[tuple[int, int, int]]) -> N
     if min(cases.malignant.sum(), (~cases.malignant).sum()) < 2:
         return
     metric = auc_interval(cases.labels, cases.scores, np.arange(len(cases)))
-    area, (low, high) = confidenceinterval.roc_auc_score(cases.labels, cases.scores, confidence_level=0.95, method="delong")
+    area, (low, high) = confidenceinterval.roc_auc_score(
+        cases.labels, cases.scores, confidence_level=0.95, method="delong"
+    )
     if np.isnan(low) or metric.low is None:
         assert low == high or np.isnan(low)
         return

@@ -43,7 +43,9 @@ def test_metrics_equal_scikit_learns(rows: list[tuple[int, int]]) -> None:
     assert at["recall"].value == pytest.approx(sklearn.metrics.recall_score(labels, called))
     assert at["balanced_accuracy"].value == pytest.approx(sklearn.metrics.balanced_accuracy_score(labels, called))
     assert (at["f1"].value or 0) == pytest.approx(sklearn.metrics.f1_score(labels, called, zero_division=0))
-    assert (at["precision"].value or 0) == pytest.approx(sklearn.metrics.precision_score(labels, called, zero_division=0))
+    assert (at["precision"].value or 0) == pytest.approx(
+        sklearn.metrics.precision_score(labels, called, zero_division=0)
+    )
 
 
 def test_loss_equals_scikit_learns() -> None:
@@ -115,8 +117,28 @@ def test_json_has_the_promised_form() -> None:
     rows = [("a", "P1", "P1_L", "i1", 0, 0.2), ("b", "P2", "P2_L", "i2", 1, 0.4)]
     plain = judge(table(rows), decision(), how=QUICK).as_json()
     lesion = plain["levels"]["lesion"]
-    names = {"n", "n_positive", "n_patients", "auc", "average_precision", "accuracy", "recall", "specificity", "precision", "f1"}
-    assert names | {"balanced_accuracy", "brier", "ece", "npv", "auc_delong", "threshold", "confusion", "points"} <= set(lesion)
+    names = {
+        "n",
+        "n_positive",
+        "n_patients",
+        "auc",
+        "average_precision",
+        "accuracy",
+        "recall",
+        "specificity",
+        "precision",
+        "f1",
+    }
+    assert names | {
+        "balanced_accuracy",
+        "brier",
+        "ece",
+        "npv",
+        "auc_delong",
+        "threshold",
+        "confusion",
+        "points",
+    } <= set(lesion)
     assert lesion["auc"]["value"] == 1.0
     assert lesion["precision"] == {"value": None, "undefined": "no case called malignant"}
     assert plain["operating_point"]["threshold"] == 0.5
@@ -152,7 +174,9 @@ def test_a_million_cases_are_measured_as_scikit_learn_does() -> None:
     counts = next(draw_patients(cases.patients, 1, seed=1))
     found = Ranking(cases).measure(counts)
     weights = counts[cases.patient, 0]
-    assert found["auc"][0] == pytest.approx(sklearn.metrics.roc_auc_score(labels, scores, sample_weight=weights), abs=1e-12)
+    assert found["auc"][0] == pytest.approx(
+        sklearn.metrics.roc_auc_score(labels, scores, sample_weight=weights), abs=1e-12
+    )
     expected = sklearn.metrics.average_precision_score(labels, scores, sample_weight=weights)
     assert found["average_precision"][0] == pytest.approx(expected, abs=1e-12)
     assert measure_at(count_confusion(labels, scores, 0.5))["npv"].value == pytest.approx(
@@ -195,11 +219,15 @@ def test_a_level_where_validation_has_one_class_borrows_the_threshold() -> None:
 
 def test_thresholds_are_chosen_on_validation_for_each_level() -> None:
     validation = drawn_table(300, 60, seed=1)
-    made, scored = make_decision(validation, rules=("recall>=0.90", "specificity>=0.80", "youden", "0.4"), task="lesion")
+    made, scored = make_decision(
+        validation, rules=("recall>=0.90", "specificity>=0.80", "youden", "0.4"), task="lesion"
+    )
     assert [point.rule for point in made.points] == ["recall>=0.90", "specificity>=0.80", "youden", "0.4"]
     for level, threshold in made.points[0].thresholds.items():
         frame = gather_level(scored, level, task="lesion", how="max")
-        recall = measure_at(count_confusion(frame["label"].to_numpy(), frame["score"].to_numpy(), threshold))["recall"].value
+        recall = measure_at(count_confusion(frame["label"].to_numpy(), frame["score"].to_numpy(), threshold))[
+            "recall"
+        ].value
         assert recall >= 0.90
     assert set(made.points[3].thresholds.values()) == {0.4}
     assert Decision.of_json(json.loads(json.dumps(made.as_json()))) == made
@@ -242,9 +270,16 @@ def test_a_thousand_screened_women_by_hand() -> None:
 def test_subgroups_are_counted_marked_and_named() -> None:
     frame = drawn_table(200, 100)
     density = np.where(np.arange(200) < 30, "4.0", "2")
-    pathology = np.where(frame["label"] == 1, "MALIGNANT", np.where(np.arange(200) % 2, "BENIGN", "BENIGN_WITHOUT_CALLBACK"))
-    groups = judge(frame.assign(density=density, view="CC", subtlety="", pathology=pathology), decision(), how=QUICK).subgroups
-    assert [(group.column, group.value, group.n) for group in groups[:2]] == [("density", "2", 170), ("density", "4", 30)]
+    pathology = np.where(
+        frame["label"] == 1, "MALIGNANT", np.where(np.arange(200) % 2, "BENIGN", "BENIGN_WITHOUT_CALLBACK")
+    )
+    groups = judge(
+        frame.assign(density=density, view="CC", subtlety="", pathology=pathology), decision(), how=QUICK
+    ).subgroups
+    assert [(group.column, group.value, group.n) for group in groups[:2]] == [
+        ("density", "2", 170),
+        ("density", "4", 30),
+    ]
     assert [group.few for group in groups[:2]] == [False, True]
     last = groups[-1]
     assert (last.column, last.value) == ("pathology", "without BENIGN_WITHOUT_CALLBACK")
@@ -257,7 +292,9 @@ def test_subgroups_are_counted_marked_and_named() -> None:
 
 def test_every_fault_of_a_score_table_is_named() -> None:
     rows = [("a", "P1", "B", "i", 0, 1.2), ("a", "P1", "B", "i", 2, float("nan"))]
-    with pytest.raises(ScoreError, match=r"4 faults.*line 2: score.*1\.2.*line 3: score.*line 3: label.*line 3: case_id.*another label"):
+    with pytest.raises(
+        ScoreError, match=r"4 faults.*line 2: score.*1\.2.*line 3: score.*line 3: label.*line 3: case_id.*another label"
+    ):
         check_scores(table(rows), "scores.csv")
 
 
@@ -278,17 +315,28 @@ def test_broken_logits_folds_and_owners_are_faults() -> None:
 
 def test_empty_ids_of_a_score_table_are_faults_and_na_is_a_name(tmp_path: Path) -> None:
     path = tmp_path / "scores.csv"
-    path.write_text("case_id,patient_id,breast_id,image_id,label,score\nNA,P1,B1,i1,0,0.2\nb,P2,,i2,1,0.3\n", encoding="utf-8")
+    path.write_text(
+        "case_id,patient_id,breast_id,image_id,label,score\nNA,P1,B1,i1,0,0.2\nb,P2,,i2,1,0.3\n", encoding="utf-8"
+    )
     with pytest.raises(ScoreError, match=r"line 3: breast_id is empty") as caught:
         read_scores(path)
     assert "line 2" not in str(caught.value)
 
 
 @settings(max_examples=80, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 1), st.floats(allow_nan=True, allow_infinity=True), st.integers(0, 3)), min_size=1, max_size=12))
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 1), st.floats(allow_nan=True, allow_infinity=True), st.integers(0, 3)),
+        min_size=1,
+        max_size=12,
+    )
+)
 def test_any_number_is_a_score_or_a_fault_and_never_a_crash(rows: list[tuple[int, float, int]]) -> None:
     frame = table(
-        [(f"c{number}", f"P{owner}", f"B{owner}", f"i{owner}", label, score) for number, (label, score, owner) in enumerate(rows)]
+        [
+            (f"c{number}", f"P{owner}", f"B{owner}", f"i{owner}", label, score)
+            for number, (label, score, owner) in enumerate(rows)
+        ]
     )
     wrong = [number for number, (_, score, _) in enumerate(rows) if not 0 <= score <= 1]
     if wrong:

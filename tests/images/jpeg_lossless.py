@@ -36,7 +36,11 @@ def _differences(x: np.ndarray, bits: int, predictor: int) -> np.ndarray:
         (left + above) >> 1,
     ]
     guess = predictions[predictor - 1]
-    guess[0, 1:], guess[1:, 0], guess[0, 0] = x[0, :-1], x[:-1, 0], 1 << bits - 1  # H.1.2.1: the edges are predicted otherwise
+    guess[0, 1:], guess[1:, 0], guess[0, 0] = (
+        x[0, :-1],
+        x[:-1, 0],
+        1 << bits - 1,
+    )  # H.1.2.1: the edges are predicted otherwise
     return (x - guess + 32767) % 65536 - 32767
 
 

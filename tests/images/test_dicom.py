@@ -35,7 +35,9 @@ def test_eight_bits_reach_white(tmp_path: Path) -> None:
 
 
 def test_signed_pixels_start_at_their_lowest_value(tmp_path: Path) -> None:
-    assert as_film(film_dataset(np.array([[-2048, -2047, 2047]], dtype=np.int16)), tmp_path).tolist() == [[0, 16, 65535]]
+    assert as_film(film_dataset(np.array([[-2048, -2047, 2047]], dtype=np.int16)), tmp_path).tolist() == [
+        [0, 16, 65535]
+    ]
 
 
 def test_bits_above_bits_stored_are_ignored(tmp_path: Path) -> None:
@@ -78,12 +80,18 @@ def test_window_of_width_one_is_a_step(tmp_path: Path) -> None:
         ({"WindowCenter": "2048"}, "as many numbers in WindowCenter as in WindowWidth, got 1 and 0"),
         ({"WindowWidth": "100"}, "as many numbers in WindowCenter as in WindowWidth, got 0 and 1"),
         ({"WindowCenter": "2048", "WindowWidth": ""}, "as many numbers in WindowCenter as in WindowWidth, got 1 and 0"),
-        ({"WindowCenter": ["2048", "5"], "WindowWidth": "100"}, "as many numbers in WindowCenter as in WindowWidth, got 2 and 1"),
+        (
+            {"WindowCenter": ["2048", "5"], "WindowWidth": "100"},
+            "as many numbers in WindowCenter as in WindowWidth, got 2 and 1",
+        ),
         ({"WindowCenter": "2048", "WindowWidth": "100", "VOILUTFunction": "CUBIC"}, "expected VOILUTFunction LINEAR"),
         ({"RescaleSlope": "2"}, "RescaleSlope and RescaleIntercept belong together"),
         ({"RescaleIntercept": "2"}, "RescaleSlope and RescaleIntercept belong together"),
         ({"PixelPaddingRangeLimit": 7}, "PixelPaddingRangeLimit without a PixelPaddingValue"),
-        ({"kind": "MONOCHROME1", "PresentationLUTShape": "IDENTITY"}, "IDENTITY contradicts PhotometricInterpretation MONOCHROME1"),
+        (
+            {"kind": "MONOCHROME1", "PresentationLUTShape": "IDENTITY"},
+            "IDENTITY contradicts PhotometricInterpretation MONOCHROME1",
+        ),
         ({"PresentationLUTShape": "LIN OD"}, "expected PresentationLUTShape IDENTITY or INVERSE"),
         ({"PixelRepresentation": 2}, "expected PixelRepresentation 0 or 1, got 2"),
         ({"ShutterShape": "CIRCULAR"}, "ShutterShape is not RECTANGULAR"),
@@ -163,7 +171,9 @@ def test_table_shorter_than_its_descriptor_raises(tmp_path: Path) -> None:
         as_film(film_dataset(ramp(), VOILUTSequence=table), tmp_path)
 
 
-@pytest.mark.parametrize("window", [{}, {"WindowCenter": "2048", "WindowWidth": "1001", "VOILUTFunction": "LINEAR_EXACT"}])
+@pytest.mark.parametrize(
+    "window", [{}, {"WindowCenter": "2048", "WindowWidth": "1001", "VOILUTFunction": "LINEAR_EXACT"}]
+)
 def test_monochrome1_twin_gives_the_same_film(tmp_path: Path, window: dict[str, Any]) -> None:
     mirrored = {**window, "WindowCenter": "2047"} if window else {}  # 4095 - 2048
     twin = film_dataset(4095 - ramp(), kind="MONOCHROME1", **mirrored)
@@ -175,7 +185,9 @@ def test_masks_are_read_as_stored(tmp_path: Path) -> None:
     assert np.array_equal(read_pixels(saved(dataset, tmp_path / "mask.dcm")), ramp())
 
 
-@pytest.mark.parametrize("syntax", [uids.ImplicitVRLittleEndian, uids.ExplicitVRLittleEndian, uids.DeflatedExplicitVRLittleEndian])
+@pytest.mark.parametrize(
+    "syntax", [uids.ImplicitVRLittleEndian, uids.ExplicitVRLittleEndian, uids.DeflatedExplicitVRLittleEndian]
+)
 def test_raw_little_endian_syntaxes_agree(tmp_path: Path, syntax: uids.UID) -> None:
     dataset = film_dataset(ramp())
     dataset.file_meta.TransferSyntaxUID = syntax
@@ -192,7 +204,9 @@ def test_big_endian_agrees(tmp_path: Path) -> None:
     assert np.array_equal(read_pixels(path), ramp())
 
 
-@pytest.mark.parametrize("syntax", [uids.RLELossless, uids.JPEGLSLossless, uids.JPEG2000Lossless], ids=lambda syntax: syntax.keyword)
+@pytest.mark.parametrize(
+    "syntax", [uids.RLELossless, uids.JPEGLSLossless, uids.JPEG2000Lossless], ids=lambda syntax: syntax.keyword
+)
 def test_lossless_compression_agrees(tmp_path: Path, syntax: uids.UID) -> None:
     if not get_encoder(syntax).is_available:
         pytest.skip(f"nothing installed here writes {syntax.name}")

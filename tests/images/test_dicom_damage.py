@@ -75,7 +75,9 @@ def root_log() -> Iterator[list[logging.LogRecord]]:
     logging.getLogger().removeHandler(handler)
 
 
-def test_garbage_in_compressed_pixels_raises_and_logs_nothing(tmp_path: Path, root_log: list[logging.LogRecord]) -> None:
+def test_garbage_in_compressed_pixels_raises_and_logs_nothing(
+    tmp_path: Path, root_log: list[logging.LogRecord]
+) -> None:
     dataset = film_dataset(ramp())
     dataset.compress(uids.RLELossless)
     dataset.PixelData = encapsulate([b"\xff" * 200])
@@ -141,13 +143,17 @@ def test_transfer_syntax_that_only_the_parser_sees_raises(tmp_path: Path) -> Non
     usual = struct.pack("<HH2sH", 2, 0x10, b"UI", 22) + b"1.2.840.10008.1.2.1.99"
     before, after = path.read_bytes().split(usual)
     odd = struct.pack("<HH2sH", 2, 0x03, b"A~", 2) + b"1\0"
-    path.write_bytes(before[:132] + struct.pack("<HH2sH", 2, 0x02, b"UI", 2) + b"1\0" + odd + usual + after[-60:] + bytes(2**18))
+    path.write_bytes(
+        before[:132] + struct.pack("<HH2sH", 2, 0x02, b"UI", 2) + b"1\0" + odd + usual + after[-60:] + bytes(2**18)
+    )
     assert check_structure(path) == ""
     with pytest.raises(ImageError, match=r"bomb\.dcm: hides deflated content"):
         read_film(path)
 
 
-@pytest.mark.parametrize(("syntax", "at"), [(uids.JPEG2000Lossless, 40), (uids.JPEGLSLossless, None)], ids=["JPEG 2000", "JPEG-LS"])
+@pytest.mark.parametrize(
+    ("syntax", "at"), [(uids.JPEG2000Lossless, 40), (uids.JPEGLSLossless, None)], ids=["JPEG 2000", "JPEG-LS"]
+)
 def test_more_channels_in_the_compressed_data_than_one_raise(tmp_path: Path, syntax: uids.UID, at: int | None) -> None:
     dataset = film_dataset(ramp(80, 96))
     dataset.compress(syntax)
@@ -163,7 +169,9 @@ def test_more_channels_in_the_compressed_data_than_one_raise(tmp_path: Path, syn
 
 def test_deflated_content_of_fair_ratio_and_too_great_size_raises(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).bytes(2**14)
-    path = deflated(tmp_path / "large.dcm", (noise + bytes(2**20 - len(noise)) for _ in range(MAX_INFLATED_BYTES // 2**20 + 1)))
+    path = deflated(
+        tmp_path / "large.dcm", (noise + bytes(2**20 - len(noise)) for _ in range(MAX_INFLATED_BYTES // 2**20 + 1))
+    )
     with pytest.raises(ImageError, match=r"large\.dcm: its deflated content grows past"):
         read_film(path)
 
@@ -178,7 +186,9 @@ def test_deflated_content_that_does_not_inflate_raises(tmp_path: Path) -> None:
 def with_sequences(path: Path, depth: int) -> Path:
     """Nest sequences of undefined length in front of the pixels."""
     saved(film_dataset(ramp()), path)
-    opening = struct.pack("<HH2sHI", 0x40, 0x555, b"SQ", 0, 0xFFFFFFFF) + struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF)
+    opening = struct.pack("<HH2sHI", 0x40, 0x555, b"SQ", 0, 0xFFFFFFFF) + struct.pack(
+        "<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF
+    )
     closing = struct.pack("<HHI", 0xFFFE, 0xE00D, 0) + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
     content = path.read_bytes()
     pixels = content.index(struct.pack("<HH2s", 0x7FE0, 0x10, b"OW"))
@@ -201,7 +211,9 @@ def test_too_many_elements_raise(tmp_path: Path) -> None:
     path = saved(film_dataset(ramp()), tmp_path / "many.dcm")
     content = path.read_bytes()
     pixels = content.index(struct.pack("<HH2s", 0x7FE0, 0x10, b"OW"))
-    path.write_bytes(content[:pixels] + struct.pack("<HH2sH", 0x29, 0x10, b"LO", 0) * (MAX_ELEMENTS + 1) + content[pixels:])
+    path.write_bytes(
+        content[:pixels] + struct.pack("<HH2sH", 0x29, 0x10, b"LO", 0) * (MAX_ELEMENTS + 1) + content[pixels:]
+    )
     with pytest.raises(ImageError, match=r"many\.dcm: damaged DICOM file: more than 200000 elements"):
         read_film(path)
 
@@ -234,7 +246,9 @@ def test_unknown_kinds_of_value_are_passed_over(tmp_path: Path) -> None:
     assert np.array_equal(read_film(path).pixels, read_film(saved(film_dataset(ramp()), tmp_path / "b.dcm")).pixels)
 
 
-def test_odd_header_values_print_nothing(tmp_path: Path, root_log: list[logging.LogRecord], recwarn: pytest.WarningsRecorder) -> None:
+def test_odd_header_values_print_nothing(
+    tmp_path: Path, root_log: list[logging.LogRecord], recwarn: pytest.WarningsRecorder
+) -> None:
     path = saved(film_dataset(ramp(), WindowCenter="2048", WindowWidth="1001"), tmp_path / "a.dcm")
     path.write_bytes(path.read_bytes().replace(b"1001", b"10_1"))
     read_film(path)

@@ -111,7 +111,9 @@ def test_grid_of_headers_agrees_with_pydicom(tmp_path: Path, capsys: pytest.Capt
     assert len(GRID) >= 300
 
 
-TABLES = list(itertools.product(("VOILUTSequence", "ModalityLUTSequence"), ("OW", "US"), (0, 100, -50), (8, 10, 12, 16)))
+TABLES = list(
+    itertools.product(("VOILUTSequence", "ModalityLUTSequence"), ("OW", "US"), (0, 100, -50), (8, 10, 12, 16))
+)
 
 
 @pytest.mark.parametrize(("keyword", "form", "first", "bits"), TABLES)
@@ -171,7 +173,9 @@ def test_every_count_of_bits_reaches_white(tmp_path: Path, allocated: int) -> No
 def test_inverse_shape_inverts_and_is_remarked(tmp_path: Path) -> None:
     film = read_film(saved(film_dataset(ramp(), PresentationLUTShape="INVERSE"), tmp_path / "a.dcm"))
     assert film.remarks == ("polarity",)
-    twin = read_film(saved(film_dataset(ramp(), kind="MONOCHROME1", PresentationLUTShape="INVERSE"), tmp_path / "b.dcm"))
+    twin = read_film(
+        saved(film_dataset(ramp(), kind="MONOCHROME1", PresentationLUTShape="INVERSE"), tmp_path / "b.dcm")
+    )
     assert np.array_equal(film.pixels, twin.pixels)
     assert twin.remarks == ()
 
@@ -186,7 +190,9 @@ PADDING = {
 
 @pytest.mark.parametrize(("value", "elements"), PADDING.values(), ids=PADDING)
 @pytest.mark.parametrize("kind", KINDS)
-def test_padding_is_as_dark_as_the_darkest_pixel(tmp_path: Path, value: int, elements: dict[str, Any], kind: str) -> None:
+def test_padding_is_as_dark_as_the_darkest_pixel(
+    tmp_path: Path, value: int, elements: dict[str, Any], kind: str
+) -> None:
     image = np.array([[500, 1000, 2000, 3000]], dtype=np.uint16)
     plain = read_film(saved(film_dataset(image, kind=kind), tmp_path / "plain.dcm")).pixels
     padded = np.concatenate([image, [[value, value]]], axis=1).astype(np.uint16)
@@ -222,14 +228,18 @@ def test_only_padding_is_black(tmp_path: Path) -> None:
 
 def test_rectangular_shutter_is_black_outside(tmp_path: Path) -> None:
     edges = {"ShutterUpperHorizontalEdge": "2", "ShutterLowerHorizontalEdge": "3", "ShutterLeftVerticalEdge": "1"}
-    dataset = film_dataset(np.full((4, 5), 4095, np.uint16), ShutterShape="RECTANGULAR", ShutterRightVerticalEdge="4", **edges)
+    dataset = film_dataset(
+        np.full((4, 5), 4095, np.uint16), ShutterShape="RECTANGULAR", ShutterRightVerticalEdge="4", **edges
+    )
     got = read_film(saved(dataset, tmp_path / "a.dcm")).pixels
     assert (got == 65535).tolist() == [[False] * 5, [True] * 4 + [False], [True] * 4 + [False], [False] * 5]
 
 
 @pytest.mark.parametrize("more", [2, 4, 59, 126, 4096])
 def test_zeros_after_the_pixels_are_ignored_and_remarked(tmp_path: Path, more: int) -> None:
-    film = read_film(saved(film_dataset(ramp(), PixelData=ramp().tobytes() + bytes(more + more % 2)), tmp_path / "a.dcm"))
+    film = read_film(
+        saved(film_dataset(ramp(), PixelData=ramp().tobytes() + bytes(more + more % 2)), tmp_path / "a.dcm")
+    )
     assert film.remarks == ("trailing_bytes",)
     assert np.array_equal(film.pixels, read_film(saved(film_dataset(ramp()), tmp_path / "b.dcm")).pixels)
 
@@ -241,7 +251,9 @@ def test_rows_that_are_too_few_are_no_trailing_bytes(tmp_path: Path) -> None:
 
 
 def test_groups_that_contradict_the_header_are_refused(tmp_path: Path) -> None:
-    dataset = in_groups(film_dataset(ramp(), WindowCenter="7", WindowWidth="9"), {}, {"WindowCenter": "8", "WindowWidth": "9"}, "own")
+    dataset = in_groups(
+        film_dataset(ramp(), WindowCenter="7", WindowWidth="9"), {}, {"WindowCenter": "8", "WindowWidth": "9"}, "own"
+    )
     with pytest.raises(ImageError, match="WindowCenter in its functional groups contradicts that of its header"):
         read_film(saved(dataset, tmp_path / "a.dcm"))
 
@@ -268,7 +280,12 @@ BY_DCMTK: dict[str, dict[str, Any]] = {
     "window": {"WindowCenter": "2000", "WindowWidth": "1500"},
     "inverted window": {"kind": "MONOCHROME1", "WindowCenter": "900", "WindowWidth": "700"},
     "sigmoid": {"WindowCenter": "2000", "WindowWidth": "900", "VOILUTFunction": "SIGMOID"},
-    "rescale and window": {"RescaleSlope": "2", "RescaleIntercept": "-500", "WindowCenter": "3000", "WindowWidth": "2500"},
+    "rescale and window": {
+        "RescaleSlope": "2",
+        "RescaleIntercept": "-500",
+        "WindowCenter": "3000",
+        "WindowWidth": "2500",
+    },
     "table": {"VOILUTSequence": table((np.linspace(0, 1, 4096) ** 2 * 4095).astype(np.uint16), 0, 12, "OW")},
     "table from 1000": {"VOILUTSequence": table(np.linspace(4095, 0, 2000).astype(np.uint16), 1000, 12, "US")},
     "modality table": {"ModalityLUTSequence": table(np.linspace(4095, 0, 4096).astype(np.uint16), 0, 12, "OW")},
@@ -282,7 +299,9 @@ def test_dcmtk_shows_the_same(tmp_path: Path, name: str, elements: dict[str, Any
     pixels = ramp() << 4 if name == "high bit 15" else ramp()
     path = saved(film_dataset(pixels, **elements), tmp_path / "a.dcm")
     full_range = ["+Ww", "2048", "4096"]  # (x - 2047.5) / 4095 + 0.5: without a window dcm2pnm stretches what it finds
-    choice = ["+Wl", "1"] if "VOILUTSequence" in elements else ["+Wi", "1"] if "WindowCenter" in elements else full_range
+    choice = (
+        ["+Wl", "1"] if "VOILUTSequence" in elements else ["+Wi", "1"] if "WindowCenter" in elements else full_range
+    )
     subprocess.run(["dcm2pnm", *choice, "+opw", str(path), str(tmp_path / "a.pgm")], check=True, capture_output=True)
     by_dcmtk = np.asarray(Image.open(tmp_path / "a.pgm")).astype(float) / 65535
     got = read_film(path).pixels / 65535

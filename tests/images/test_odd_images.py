@@ -13,9 +13,9 @@ from pydicom.encaps import encapsulate
 
 from mammo.errors import ImageError
 from mammo.images.decode import read_film
-from mammo.images.door import read_untrusted_film
 from mammo.images.film import Film
 from mammo.images.preprocess import PreprocessSettings, prepare_film, prepare_lesions
+from mammo.images.sandbox.decode import read_untrusted_film
 from tests.images.dicom_files import film_dataset, saved
 from tests.images.lossless_twins import encapsulated
 
@@ -30,7 +30,12 @@ def png_header(width: int, height: int, *, bits: int = 8) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
     header = struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b"\0" * 1000))
+        + chunk(b"IEND", b"")
+    )
 
 
 def jpeg_of_declared_size(path: Path, width: int, height: int) -> None:
@@ -143,7 +148,9 @@ def test_transparent_picture_is_refused(tmp_path: Path, read: Reader) -> None:
 
 
 @either
-@pytest.mark.parametrize(("orientation", "corner"), [(1, (0, 0)), (2, (0, 8)), (3, (6, 8)), (4, (6, 0)), (6, (0, 6)), (8, (8, 0))])
+@pytest.mark.parametrize(
+    ("orientation", "corner"), [(1, (0, 0)), (2, (0, 8)), (3, (6, 8)), (4, (6, 0)), (6, (0, 6)), (8, (8, 0))]
+)
 def test_exif_rotation_is_undone(tmp_path: Path, orientation: int, corner: tuple[int, int], read: Reader) -> None:
     """The stored top left pixel comes to stand where Exif 2.32 (tag 0x0112) says that row 0 and column 0 are."""
     pixels = np.zeros((7, 9), np.uint8)
@@ -157,7 +164,9 @@ def test_exif_rotation_is_undone(tmp_path: Path, orientation: int, corner: tuple
 
 @either
 def test_8_bit_colour_dicom_is_refused(tmp_path: Path, read: Reader) -> None:
-    path = saved(film_dataset(np.zeros((4, 12), np.uint8), bits=8, SamplesPerPixel=3, Columns=4, kind="RGB"), tmp_path / "a.dcm")
+    path = saved(
+        film_dataset(np.zeros((4, 12), np.uint8), bits=8, SamplesPerPixel=3, Columns=4, kind="RGB"), tmp_path / "a.dcm"
+    )
     with pytest.raises(ImageError, match=r"a\.dcm: expected PhotometricInterpretation MONOCHROME1 or MONOCHROME2"):
         read(path)
 

@@ -11,7 +11,7 @@ from mammo.images.decode import read_film
 from mammo.images.film import Film
 from mammo.images.geometry import Box, box_of_mask
 from mammo.images.preprocess import PreprocessSettings, centre_crop, prepare_film, prepare_lesions
-from mammo.settings import DataSettings
+from mammo.settings.schema import DataSettings
 from tests.images.drawn_film import SIZE, drawn_breast, drawn_film
 from tests.shared_data import SHARED, needs
 
@@ -19,7 +19,9 @@ MASS = SHARED / "cbis_ddsm_mass_800"
 
 
 def film_settings(**changes: Any) -> PreprocessSettings:
-    return PreprocessSettings(**{"task": "film", "image_size": (256, 192), "context": 2, "margin": 1.3, "intensity": "full", **changes})
+    return PreprocessSettings(
+        **{"task": "film", "image_size": (256, 192), "context": 2, "margin": 1.3, "intensity": "full", **changes}
+    )
 
 
 def lesion_settings(**changes: Any) -> PreprocessSettings:
@@ -218,7 +220,9 @@ def test_real_film_and_its_mirror_image_give_the_same_pixels() -> None:
 def test_version_counts_every_change_of_pixels() -> None:
     """Stores of an older version would be taken for current ones: who changes these means raises `PreprocessSettings.version`."""
     film = prepare_film(film_with_lesion(), film_settings(intensity="percentile")).pixels
-    lesion = prepare_lesions(film_with_lesion(), [LESION], lesion_settings(intensity="percentile", margin=1.3))[0].pixels
+    lesion = prepare_lesions(film_with_lesion(), [LESION], lesion_settings(intensity="percentile", margin=1.3))[
+        0
+    ].pixels
     assert film_settings().version == 2
     np.testing.assert_allclose(
         sixteenths(film),
@@ -227,7 +231,12 @@ def test_version_counts_every_change_of_pixels() -> None:
     )
     np.testing.assert_allclose(
         sixteenths(lesion),
-        [[24455, 24048, 25596, 24231], [24088, 38922, 40570, 25079], [25223, 42338, 47361, 25823], [26372, 25240, 24090, 23313]],
+        [
+            [24455, 24048, 25596, 24231],
+            [24088, 38922, 40570, 25079],
+            [25223, 42338, 47361, 25823],
+            [26372, 25240, 24090, 23313],
+        ],
         atol=3,
     )
 

@@ -13,14 +13,17 @@ from pydicom.encaps import encapsulate, generate_frames
 from mammo.errors import ImageError
 from mammo.images.codestream import rle_lengths
 from mammo.images.decode import read_film, read_pixels
-from mammo.images.door import read_untrusted_film
+from mammo.images.sandbox.decode import read_untrusted_film
 from tests.images.dicom_files import film_dataset, ramp, saved
 
 HEIGHT, WIDTH = 21, 13
 FILM = np.random.default_rng(0).integers(1, 65535, (HEIGHT, WIDTH)).astype(np.uint16)
 # PNG 8.2, read off its figure: the number of the pass that brings each pixel of a block of 8 × 8.
 ADAM7 = np.array(
-    [list(map(int, row)) for row in ("16462646", "77777777", "56565656", "77777777", "36463646", "77777777", "56565656", "77777777")]
+    [
+        list(map(int, row))
+        for row in ("16462646", "77777777", "56565656", "77777777", "36463646", "77777777", "56565656", "77777777")
+    ]
 )
 
 
@@ -28,7 +31,14 @@ def chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
-def png(path: Path, rows: list[np.ndarray], *, interlaced: bool = False, size: tuple[int, int] = (WIDTH, HEIGHT), pieces: int = 1) -> Path:
+def png(
+    path: Path,
+    rows: list[np.ndarray],
+    *,
+    interlaced: bool = False,
+    size: tuple[int, int] = (WIDTH, HEIGHT),
+    pieces: int = 1,
+) -> Path:
     """A 16-bit gray PNG whose header says `size` and whose data hold these rows, in so many chunks."""
     packed = zlib.compress(b"".join(b"\0" + row.astype(">u2").tobytes() for row in rows))
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", *size, 16, 0, 0, 0, int(interlaced)))
@@ -41,7 +51,12 @@ def png(path: Path, rows: list[np.ndarray], *, interlaced: bool = False, size: t
 def interlaced_rows(film: np.ndarray) -> list[np.ndarray]:
     height, width = film.shape
     order = np.tile(ADAM7, (-(-height // 8), -(-width // 8)))[:height, :width]
-    return [film[row][order[row] == number] for number in range(1, 8) for row in range(height) if (order[row] == number).any()]
+    return [
+        film[row][order[row] == number]
+        for number in range(1, 8)
+        for row in range(height)
+        if (order[row] == number).any()
+    ]
 
 
 @pytest.mark.parametrize("pieces", [1, 7])
@@ -59,7 +74,8 @@ def test_png_of_too_few_rows_is_refused(tmp_path: Path, count: int, read: object
     path = png(tmp_path / "a.png", list(FILM[:count]), pieces=3)
     # A row has a byte for its filter and two for each pixel (PNG 7.2): 27 × 21 = 567.
     with pytest.raises(
-        ImageError, match=rf"a\.png: its header says 13 × 21 pixels, 567 bytes unpacked, but its pixel data has {27 * count};"
+        ImageError,
+        match=rf"a\.png: its header says 13 × 21 pixels, 567 bytes unpacked, but its pixel data has {27 * count};",
     ):
         read(path)
 
@@ -163,5 +179,7 @@ def test_rle_film_with_zeros_behind_its_last_segment_is_read(tmp_path: Path, pad
 
 @pytest.mark.parametrize("change", [longer_first_run, shorter_first_run])
 def test_rle_film_with_a_damaged_count_is_refused(tmp_path: Path, change: object) -> None:
-    with pytest.raises(ImageError, match=r"a\.dcm: damaged RLE Lossless pixel data: a segment unpacks to 7\d\d\d bytes, expected 7680;"):
+    with pytest.raises(
+        ImageError, match=r"a\.dcm: damaged RLE Lossless pixel data: a segment unpacks to 7\d\d\d bytes, expected 7680;"
+    ):
         read_film(rle_film(tmp_path / "a.dcm", change))

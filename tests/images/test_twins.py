@@ -8,7 +8,7 @@ import pydicom.uid as uids
 import pytest
 
 from mammo.images.decode import read_film, read_pixels
-from mammo.images.door import read_untrusted_film
+from mammo.images.sandbox.decode import read_untrusted_film
 from tests.images.dicom_files import film_dataset, saved
 from tests.images.jpeg_lossless import encode_jpeg_lossless
 from tests.images.lossless_twins import TWINS, encapsulated, with_high_bits, write_twins
@@ -52,7 +52,9 @@ def test_twin_shows_the_same_film(twins: tuple[int, dict[str, Path]], name: str)
 @pytest.mark.parametrize("predictor", range(1, 8))
 def test_every_predictor_of_lossless_jpeg_is_read(tmp_path: Path, predictor: int) -> None:
     pixels = textured(16)
-    dataset = encapsulated(film_dataset(pixels, bits=16), encode_jpeg_lossless(pixels, bits=16, predictor=predictor), uids.JPEGLossless)
+    dataset = encapsulated(
+        film_dataset(pixels, bits=16), encode_jpeg_lossless(pixels, bits=16, predictor=predictor), uids.JPEGLossless
+    )
     assert np.array_equal(read_pixels(saved(dataset, tmp_path / "a.dcm")), pixels)
 
 
@@ -63,7 +65,9 @@ def test_htj2k_of_another_writer_is_read(tmp_path: Path) -> None:
     assert np.array_equal(read_untrusted_film(path).pixels, read_film(path).pixels)
 
 
-@pytest.mark.parametrize("syntax", [uids.ExplicitVRLittleEndian, uids.RLELossless, uids.JPEGLSLossless], ids=lambda syntax: syntax.keyword)
+@pytest.mark.parametrize(
+    "syntax", [uids.ExplicitVRLittleEndian, uids.RLELossless, uids.JPEGLSLossless], ids=lambda syntax: syntax.keyword
+)
 @pytest.mark.parametrize("signed", [False, True])
 def test_bits_above_bits_stored_are_no_part_of_the_image(tmp_path: Path, syntax: uids.UID, signed: bool) -> None:
     """Signed values get their sign from bit 11, whatever stands above it."""

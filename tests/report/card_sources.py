@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 from markdown_it import MarkdownIt
 
-from mammo.config import check_settings, dump_settings
 from mammo.evaluation.decide import make_decision
 from mammo.evaluation.judge import How, judge
 from mammo.evaluation.operating_point import fixed_decision
 from mammo.evaluation.scores import check_scores
 from mammo.report.source import ReportSource, read_run_files
+from mammo.settings.load import check_settings, dump_settings
 
 HEADINGS = [
     "Model Details", "Intended Use", "Factors", "Metrics", "Evaluation Data", "Training Data", "Quantitative Analyses",
@@ -44,38 +44,61 @@ def scores(patients: int = 60, *, seed: int = 0, **columns: object) -> pd.DataFr
     label = patient % 2
     logit = label * 1.5 + generator.normal(0, 1, len(label))
     ids = [f"P{number:03d}" for number in patient]
-    frame = pd.DataFrame({"case_id": [f"C{number}" for number in range(len(label))], "patient_id": ids, "label": label, "logit": logit})
+    frame = pd.DataFrame(
+        {"case_id": [f"C{number}" for number in range(len(label))], "patient_id": ids, "label": label, "logit": logit}
+    )
     frame["breast_id"], frame["image_id"] = frame["patient_id"] + "_LEFT", frame["case_id"] + ".png"
     frame["score"], frame["view"] = 1 / (1 + np.exp(-logit)), np.where(np.arange(len(label)) % 2, "MLO", "CC")
     return check_scores(frame.assign(**columns), "scores")
 
 
-def run_source(folder: Path, settings: dict | None = None, *, table: pd.DataFrame | None = None, **changes: object) -> ReportSource:
+def run_source(
+    folder: Path, settings: dict | None = None, *, table: pd.DataFrame | None = None, **changes: object
+) -> ReportSource:
     """A run folder's files written and read again, and a judgement with the decision of other patients."""
     data = {"kind": "manifest", "manifest": "films|of us.csv"} | (settings or {})
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.yaml").write_text(
         dump_settings(check_settings({"data": data, "model": {"pretrained": "none"}}, "test")), encoding="utf-8"
     )
-    environment = {"command": ["tools/train.py", "-c", "a\n```\nb.yaml"], "split_sha256": "abc123", "machine": "cpu", "python": "3.11.7"}
-    (folder / "environment.json").write_text(json.dumps(environment | {"packages": {"numpy": "1.24.4"}}), encoding="utf-8")
+    environment = {
+        "command": ["tools/train.py", "-c", "a\n```\nb.yaml"],
+        "split_sha256": "abc123",
+        "machine": "cpu",
+        "python": "3.11.7",
+    }
+    (folder / "environment.json").write_text(
+        json.dumps(environment | {"packages": {"numpy": "1.24.4"}}), encoding="utf-8"
+    )
     lines = [
-        {"epoch": epoch, "train/auc": train, "validation/auc": validation, "gap/auc": train - validation, "time": "2022-01-01"}
+        {
+            "epoch": epoch,
+            "train/auc": train,
+            "validation/auc": validation,
+            "gap/auc": train - validation,
+            "time": "2022-01-01",
+        }
         for epoch, train, validation in LOG
     ]
     (folder / "log.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
     decision, _ = make_decision(scores(40, seed=1), rules=RULES, task="lesion", split_sha256="abc123")
     table = scores() if table is None else table
     table = table.assign(score=decision.calibrator.apply(table["logit"].to_numpy()))
-    parts = pd.DataFrame({"part": ["train", "validation", "test"], "patients": [200, 40, 60], "cases": [400, 80, len(table)]})
-    source = ReportSource(judgement=judge(table, decision, how=HOW), scores=table, parts=parts, **read_run_files(folder))
+    parts = pd.DataFrame(
+        {"part": ["train", "validation", "test"], "patients": [200, 40, 60], "cases": [400, 80, len(table)]}
+    )
+    source = ReportSource(
+        judgement=judge(table, decision, how=HOW), scores=table, parts=parts, **read_run_files(folder)
+    )
     return dataclasses.replace(source, **changes)
 
 
 def outside_source(**columns: object) -> ReportSource:
     table = scores(**columns).drop(columns="logit")
     decision = fixed_decision(0.5, rule="0.5", task="lesion", levels=["lesion", "image", "breast", "patient"])
-    return ReportSource(title="theirs.csv", judgement=judge(table, decision, how=HOW), scores=table, no_pictures="no films")
+    return ReportSource(
+        title="theirs.csv", judgement=judge(table, decision, how=HOW), scores=table, no_pictures="no films"
+    )
 
 
 def folds_source(folder: Path) -> ReportSource:
@@ -83,7 +106,9 @@ def folds_source(folder: Path) -> ReportSource:
     decisions = {fold: make_decision(scores(40, seed=fold + 1), rules=RULES, task="lesion")[0] for fold in (0, 1)}
     single = tuple(judge(table[table["fold"] == fold], decisions[fold], how=HOW) for fold in (0, 1))
     pooled = judge(table, decisions, how=HOW)
-    return run_source(folder, {"folds": 2}, judgement=pooled, folds=single, log=None, environment={}, parts=None, scores=table)
+    return run_source(
+        folder, {"folds": 2}, judgement=pooled, folds=single, log=None, environment={}, parts=None, scores=table
+    )
 
 
 SOURCES = {

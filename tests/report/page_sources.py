@@ -58,9 +58,15 @@ def full_source(**changes: object) -> ReportSource:
         judgement=judge(scores, decision, how=QUICK),
         scores=scores,
         log=LOG,
-        environment={"command": ["tools/train.py", "-o", "name=two words"], "machine": "device cpu", "packages": {"numpy": "2.0"}},
+        environment={
+            "command": ["tools/train.py", "-o", "name=two words"],
+            "machine": "device cpu",
+            "packages": {"numpy": "2.0"},
+        },
         config="seed: 7\n",
-        excluded=pd.DataFrame([["L900", "P900", "lesion has no label of its own"]], columns=["case", "patient_id", "reason"]),
+        excluded=pd.DataFrame(
+            [["L900", "P900", "lesion has no label of its own"]], columns=["case", "patient_id", "reason"]
+        ),
         parts=pd.DataFrame([["train", 30], ["test", 60]], columns=["part", "patients"]),
         pictures=(CasePicture("L001", "P001", "false negative", 0.05, 0.3, "view: CC; density: 2", b"\xff\xd8jpeg"),),
     )
@@ -85,7 +91,10 @@ def outside_source(scores: pd.DataFrame) -> ReportSource:
     scores = scores[["case_id", "patient_id", "breast_id", "image_id", "label", "score"]]
     decision = fixed_decision(0.5, rule="0.5", task="lesion", levels=levels_of("lesion"))
     return ReportSource(
-        "outside.csv", judge(scores, decision, how=QUICK), scores, no_pictures="the scores came from outside, without films"
+        "outside.csv",
+        judge(scores, decision, how=QUICK),
+        scores,
+        no_pictures="the scores came from outside, without films",
     )
 
 

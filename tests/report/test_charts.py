@@ -40,7 +40,9 @@ def test_many_cases_stay_a_small_drawing() -> None:
     label = generator.integers(0, 2, 200_000)
     score = 1 / (1 + np.exp(-generator.normal(size=200_000) - label))
     source = full_source(scores=pd.DataFrame({"label": label, "score": score}))
-    assert all(len(to_svg(CHARTS[name](source) or Figure(), name)) < 60_000 for name in ("roc", "precision_recall", "scores"))
+    assert all(
+        len(to_svg(CHARTS[name](source) or Figure(), name)) < 60_000 for name in ("roc", "precision_recall", "scores")
+    )
 
 
 def test_thinned_curve_keeps_its_ends_and_its_shape() -> None:

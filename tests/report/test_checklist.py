@@ -31,7 +31,10 @@ def test_test_part_is_known_by_its_size(tmp_path: Path) -> None:
     source = run_source(tmp_path)
     of_another = pd.DataFrame({"part": ["train", "test"], "cases": [90, 30]})
     all_of_it = pd.DataFrame({"part": ["test", "all"], "cases": [120, 120]})
-    judged = [what_was_judged(dataclasses.replace(source, parts=parts)) for parts in (source.parts, of_another, all_of_it, None)]
+    judged = [
+        what_was_judged(dataclasses.replace(source, parts=parts))
+        for parts in (source.parts, of_another, all_of_it, None)
+    ]
     assert judged == ["own", "unsaid", "other", "unsaid"]
 
 
@@ -43,7 +46,11 @@ def test_lists_are_numbered_as_published() -> None:
 
 def test_every_place_is_one_that_reports_and_runs_have(tmp_path: Path) -> None:
     card = headings(render_model_card(run_source(tmp_path)))
-    there = {f"page:{name}" for name in PAGE_SECTIONS} | {f"card:{name}" for name in card} | {f"file:{name}" for name in RUN_FILES}
+    there = (
+        {f"page:{name}" for name in PAGE_SECTIONS}
+        | {f"card:{name}" for name in card}
+        | {f"file:{name}" for name in RUN_FILES}
+    )
     named = {place for item in (*CLAIM, *TRIPOD) for place in item.where}
     assert named - {"file:scores"} <= there
     assert {item.needs for item in (*CLAIM, *TRIPOD)} <= {"", *NEEDS}

@@ -81,7 +81,9 @@ def test_calibration_screening_and_groups_are_the_judgements(tmp_path: Path) -> 
 
 def test_few_malignant_and_undefined_are_said(tmp_path: Path) -> None:
     table = scores(view=["CC"] * 116 + ["MLO", "CC", "MLO", "MLO"])
-    rows = {row["value"]: row for row in table_after(render_model_card(run_source(tmp_path, table=table)), "Subgroups, by")}
+    rows = {
+        row["value"]: row for row in table_after(render_model_card(run_source(tmp_path, table=table)), "Subgroups, by")
+    }
     assert (rows["MLO"]["n"], rows["MLO"]["remark"], rows["CC"]["remark"]) == ("3", "few malignant", "")
     one_class = table[table["label"] == 1]
     text = render_model_card(run_source(tmp_path, table=one_class))
@@ -90,10 +92,14 @@ def test_few_malignant_and_undefined_are_said(tmp_path: Path) -> None:
 
 def test_kept_epoch_is_that_of_early_stopping(tmp_path: Path) -> None:
     text = " ".join(render_model_card(run_source(tmp_path)).split())
-    assert "It was epoch 3 of 4: validation/auc 0.805, used for selection; training AUC less validation AUC 0.095." in text
+    assert (
+        "It was epoch 3 of 4: validation/auc 0.805, used for selection; training AUC less validation AUC 0.095." in text
+    )
     source = run_source(tmp_path)
     config = source.config.replace("min_delta: 0.0", "min_delta: 0.01")
-    assert "It was epoch 2 of 4: validation/auc 0.800" in " ".join(render_model_card(dataclasses.replace(source, config=config)).split())
+    assert "It was epoch 2 of 4: validation/auc 0.800" in " ".join(
+        render_model_card(dataclasses.replace(source, config=config)).split()
+    )
 
 
 def test_run_tells_its_versions_command_and_split(tmp_path: Path) -> None:
@@ -166,7 +172,9 @@ def test_text_from_outside_breaks_no_table(tmp_path: Path) -> None:
         assert [len({len(row) for row in rows}) for rows in tables(text)] == [1] * len(tables(text))
         assert len(headings(text, "h1")) == 1
         assert [heading for heading in headings(text) if "x" in heading and heading not in HEADINGS] == []
-        assert shown in "".join(child.content for child in next(token for token in parse(text) if token.type == "inline").children)
+        assert shown in "".join(
+            child.content for child in next(token for token in parse(text) if token.type == "inline").children
+        )
     card = render_model_card(source)
     assert table_after(card, "Left out, 1")[0] == {"reason": shown, "cases": "1"}
     assert [row["value"] for row in table_after(card, "Subgroups, by") if row["group"] == "source"] == [shown, "plain"]
@@ -175,7 +183,11 @@ def test_text_from_outside_breaks_no_table(tmp_path: Path) -> None:
 
 def test_damaged_config_is_one_line(tmp_path: Path) -> None:
     source = run_source(tmp_path)
-    for config, words in (("a: [", "config.yaml is no YAML"), ("- a", "must hold settings, got list"), ("modle: {}", "modle")):
+    for config, words in (
+        ("a: [", "config.yaml is no YAML"),
+        ("- a", "must hold settings, got list"),
+        ("modle: {}", "modle"),
+    ):
         with pytest.raises(SettingsError, match=words):
             render_model_card(dataclasses.replace(source, config=config))
 

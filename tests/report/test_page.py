@@ -27,7 +27,17 @@ def page() -> str:
 
 def test_page_fetches_nothing(page: str) -> None:
     read = Reader(page)
-    assert {tag for tag, _ in read.tags} & {"link", "iframe", "object", "embed", "base", "audio", "video", "source", "form"} == set()
+    assert {tag for tag, _ in read.tags} & {
+        "link",
+        "iframe",
+        "object",
+        "embed",
+        "base",
+        "audio",
+        "video",
+        "source",
+        "form",
+    } == set()
     for tag, attributes in read.tags:
         for name, value in attributes.items():
             if name in ("src", "href", "xlink:href", "data", "action", "srcset"):
@@ -40,14 +50,20 @@ def test_page_fetches_nothing(page: str) -> None:
 
 
 def test_policy_allows_no_request(page: str) -> None:
-    policy = [attributes["content"] for tag, attributes in Reader(page).tags if attributes.get("http-equiv") == "Content-Security-Policy"]
+    policy = [
+        attributes["content"]
+        for tag, attributes in Reader(page).tags
+        if attributes.get("http-equiv") == "Content-Security-Policy"
+    ]
     assert policy == ["default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"]
 
 
 def test_ids_are_unique(page: str) -> None:
     ids = [attributes["id"] for _, attributes in Reader(page).tags if "id" in attributes]
     assert len(ids) == len(set(ids))
-    targets = {value[1:] for _, attributes in Reader(page).tags for name, value in attributes.items() if name == "xlink:href"}
+    targets = {
+        value[1:] for _, attributes in Reader(page).tags for name, value in attributes.items() if name == "xlink:href"
+    }
     assert targets
     assert targets <= set(ids)
 
@@ -73,7 +89,18 @@ def test_words_of_the_template_are_known() -> None:
 
 def test_sections_stand_in_order() -> None:
     sections = [attributes["id"] for tag, attributes in Reader(render_page(folds_source())).tags if tag == "section"]
-    assert sections == ["headline", "folds", "ranking", "points", "calibration", "subgroups", "learning", "mistakes", "data", "made"]
+    assert sections == [
+        "headline",
+        "folds",
+        "ranking",
+        "points",
+        "calibration",
+        "subgroups",
+        "learning",
+        "mistakes",
+        "data",
+        "made",
+    ]
 
 
 def test_headline_counts_of_a_hundred(page: str) -> None:

@@ -38,7 +38,10 @@ JUDGED = {
 PARTS_TOLD = {"own": "the table under Evaluation Data has their size; ", "folds": "each fold's "}
 BAD_IMAGES = {"refuse": "stops the run", "exclude": "is left out and listed"}
 CALLBACK = {"benign": "count as benign", "exclude": "are left out"}
-INTENSITY = {"percentile": "are stretched between percentiles of the breast's own tissue", "full": "are left as they are"}
+INTENSITY = {
+    "percentile": "are stretched between percentiles of the breast's own tissue",
+    "full": "are left as they are",
+}
 PEOPLE = (
     ("Developers and contact", "who made the model, and where questions go."),
     ("Paper and citation", "what to read, and how to cite it."),
@@ -72,7 +75,10 @@ METRICS = (
         "{calibrated} It is measured by Brier score, expected calibration error (ECE; 15 equally wide bins), slope and "
         "intercept. Judging changes nothing.",
     ),
-    ("Levels", "the score of a film, breast or patient is the {level_score} of its cases' scores; it is malignant where one of them is."),
+    (
+        "Levels",
+        "the score of a film, breast or patient is the {level_score} of its cases' scores; it is malignant where one of them is.",
+    ),
     (
         "Uncertainty",
         "95 % intervals are percentiles of {resamples:,} bootstrap resamples of patients, each with all cases (seed {seed}); "
@@ -104,10 +110,27 @@ ETHICS = (
         "a missed cancer is treated late; a false alarm means more images, biopsies and fear. At the main operating point {missed} "
         "of {malignant} malignant cases were missed, and {alarms} of {benign} benign ones called malignant.",
     ),
-    ("Data about people", "score tables and `split.csv` hold patient ids; they must be pseudonyms before any of them is shared."),
-    ("Harm", "to use it where films, people or prevalence differ, or to let it decide, can do harm that no number here shows."),
+    (
+        "Data about people",
+        "score tables and `split.csv` hold patient ids; they must be pseudonyms before any of them is shared.",
+    ),
+    (
+        "Harm",
+        "to use it where films, people or prevalence differ, or to let it decide, can do harm that no number here shows.",
+    ),
 )
-LEVEL_HEADER = ("level", "n", "malignant", "patients", "threshold", "AUC", "AUC, DeLong", "average precision", "recall", "specificity")
+LEVEL_HEADER = (
+    "level",
+    "n",
+    "malignant",
+    "patients",
+    "threshold",
+    "AUC",
+    "AUC, DeLong",
+    "average precision",
+    "recall",
+    "specificity",
+)
 POINT_HEADER = ("rule", "threshold", "recall", "specificity", "PPV", "NPV", "accuracy", "TP", "FP", "TN", "FN")
 SCREENING_HEADER = ("rule", "called back", "cancers found", "cancers missed", "PPV", "NPV")
 GROUP_HEADER = ("group", "value", "n", "malignant", "patients", "AUC", "recall", "specificity", "remark")

@@ -71,9 +71,14 @@ def _counts(items: Sequence[Item], source: ReportSource) -> tuple[int, int, int]
 def _told(places: Sequence[str], source: ReportSource) -> list[str]:
     """Places in words: sections of one document together."""
     of_kind = {
-        kind: [place.removeprefix(f"{kind}:") for place in places if place.startswith(f"{kind}:")] for kind in ("page", "card", "file")
+        kind: [place.removeprefix(f"{kind}:") for place in places if place.startswith(f"{kind}:")]
+        for kind in ("page", "card", "file")
     }
-    told = [f"`{file}` ({', '.join(of_kind[kind])})" for kind, file in (("page", "index.html"), ("card", "model_card.md")) if of_kind[kind]]
+    told = [
+        f"`{file}` ({', '.join(of_kind[kind])})"
+        for kind, file in (("page", "index.html"), ("card", "model_card.md"))
+        if of_kind[kind]
+    ]
     return told + [f"`{_file(name, source)}`" for name in of_kind["file"]]
 
 
@@ -95,7 +100,9 @@ def _missing(place: str, source: ReportSource) -> str:
             return "the run's list of exclusions is of its own data"
         return NO_LOG if name in OF_TRAINING and source.log is None and judged != "folds" else ""
     absent = {
-        "page:Learning curves": source.log is None and not source.fold_logs and (FROM_OUTSIDE if judged == "outside" else NO_LOG),
+        "page:Learning curves": source.log is None
+        and not source.fold_logs
+        and (FROM_OUTSIDE if judged == "outside" else NO_LOG),
         "page:Cross-validation": not source.folds and "there was no cross-validation",
         "page:Subgroups": not source.judgement.subgroups and "the score table tells no groups",
         "page:Hardest mistakes": not source.pictures and (escaped(source.no_pictures) or "it has no pictures of films"),
@@ -118,7 +125,13 @@ def _not_own(source: ReportSource) -> str:
 
 def _not_other(source: ReportSource) -> str:
     judged = what_was_judged(source)
-    return "the run's own cases were judged" if judged in ("own", "folds") else "" if judged == "other" else _not_own(source)
+    return (
+        "the run's own cases were judged"
+        if judged in ("own", "folds")
+        else ""
+        if judged == "other"
+        else _not_own(source)
+    )
 
 
 def _not_cbis(source: ReportSource) -> str:

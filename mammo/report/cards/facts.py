@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 import yaml
 
-from mammo.config import check_settings
 from mammo.errors import SettingsError
 from mammo.evaluation.operating_point import Decision
 from mammo.report.cards.markdown import WIDTH, names, point, wrapped
 from mammo.report.source import ReportSource
 from mammo.runs import CONFIG_FILE
-from mammo.settings import Settings
+from mammo.settings.load import check_settings
+from mammo.settings.schema import Settings
 
 FROM_OUTSIDE = "the scores came from outside"
 TO_FILL_IN = "TO BE FILLED IN BY THE AUTHORS"
@@ -89,9 +89,13 @@ def settings_of(source: ReportSource) -> Settings | None:
     try:
         values = yaml.safe_load(source.config)
     except yaml.YAMLError as error:
-        raise SettingsError(f"{source.title}: {CONFIG_FILE} is no YAML ({' '.join(str(error).split())}); use another run") from error
+        raise SettingsError(
+            f"{source.title}: {CONFIG_FILE} is no YAML ({' '.join(str(error).split())}); use another run"
+        ) from error
     if not isinstance(values, dict):
-        raise SettingsError(f"{source.title}: {CONFIG_FILE} must hold settings, got {type(values).__name__}; use another run")
+        raise SettingsError(
+            f"{source.title}: {CONFIG_FILE} must hold settings, got {type(values).__name__}; use another run"
+        )
     return check_settings(values, f"{source.title}: {CONFIG_FILE}")
 
 

@@ -24,7 +24,7 @@ from mammo.report.cards.markdown import escaped, fenced, joined, names, point, t
 from mammo.report.cards.results import results
 from mammo.report.charts.learning import best_epoch
 from mammo.report.source import ReportSource
-from mammo.settings import EarlyStoppingSettings, Settings
+from mammo.settings.schema import EarlyStoppingSettings, Settings
 
 UNKNOWN = f"not known: {FROM_OUTSIDE}"
 
@@ -46,7 +46,9 @@ def render_model_card(source: ReportSource) -> str:
     blocks = [f"# Model card: {escaped(source.title)}", *warnings_of(source), about]
     for heading, section in sections.items():
         blocks += [f"## {heading}", *map(str, section)]
-    blanks = [(heading, block) for heading, section in sections.items() for block in section if isinstance(block, Blank)]
+    blanks = [
+        (heading, block) for heading, section in sections.items() for block in section if isinstance(block, Blank)
+    ]
     blocks.append(f"### To be filled in by the authors: {len(blanks)} places")
     return joined([*blocks, *(point(heading, blank.topic) for heading, blank in blanks)])
 
@@ -63,12 +65,17 @@ def _details(source: ReportSource, settings: Settings | None) -> Blocks:
         return [unknown, Blank("System", "which system made the scores, and what it is."), *people]
     model, (height, width) = settings.model, settings.data.image_size
     gray = "one gray channel" if model.gray_input == "sum" else "the gray film in three channels"
-    weights: Blocks = [point("Starting weights", {"none": "none, random"}.get(model.pretrained, escaped(model.pretrained)))]
+    weights: Blocks = [
+        point("Starting weights", {"none": "none, random"}.get(model.pretrained, escaped(model.pretrained)))
+    ]
     if model.pretrained not in ("none", "ssld"):
         weights.append(Blank("Origin of the starting weights", "what they were trained on, and their licence."))
     return [
         point("Type", f"{kind} It sees pixels only; the BI-RADS assessment is never an input."),
-        point("Network", f"{escaped(model.backbone)}, {model.pooling} pooling, dropout {model.dropout:g}, one linear layer."),
+        point(
+            "Network",
+            f"{escaped(model.backbone)}, {model.pooling} pooling, dropout {model.dropout:g}, one linear layer.",
+        ),
         point("Input", f"{height}×{width} px (height × width), {gray}."),
         *weights,
         *_recipe(source, settings),
@@ -79,13 +86,22 @@ def _details(source: ReportSource, settings: Settings | None) -> Blocks:
 
 def _recipe(source: ReportSource, settings: Settings) -> Blocks:
     training, looks = settings.training, settings.evaluation.test_time
-    facts = {"optimizer": training.optimizer, "schedule": training.schedule, "loss": training.loss, "training": training}
+    facts = {
+        "optimizer": training.optimizer,
+        "schedule": training.schedule,
+        "loss": training.loss,
+        "training": training,
+    }
     learnt = say.RECIPE.format(**facts, batch=training.batch_size * training.accumulate, seed=settings.seed)
     stop = training.early_stopping
     mean = f"the mean logit over flips ({looks.flips}) and shifts of {looks.shift_px} px."
     kept = f"the epoch with the best {stop.monitor} (patience {stop.patience}). {_kept(source, stop)}"
     once = looks.flips == "none" and not looks.shift_px
-    return [point("Training", learnt), point("Kept", kept), point("Scoring", "each case once, as it is." if once else mean)]
+    return [
+        point("Training", learnt),
+        point("Kept", kept),
+        point("Scoring", "each case once, as it is." if once else mean),
+    ]
 
 
 def _kept(source: ReportSource, stop: EarlyStoppingSettings) -> str:
@@ -105,7 +121,9 @@ def _made(source: ReportSource) -> Blocks:
     """With what, where and by which command."""
     environment = source.environment
     if not environment:
-        where = "told by each fold's `environment.json`" if source.folds else "not known: the run has no `environment.json`"
+        where = (
+            "told by each fold's `environment.json`" if source.folds else "not known: the run has no `environment.json`"
+        )
         return [point("Software, machine, command", f"{where}.")]
     packages, command = environment.get("packages"), environment.get("command")
     versions = [f"{name} {version}" for name, version in packages.items()] if isinstance(packages, dict) else []
@@ -120,15 +138,25 @@ def _made(source: ReportSource) -> Blocks:
 
 def _use(source: ReportSource, settings: Settings | None) -> Blocks:
     place = say.NO_PLACE[source.judgement.task] if settings else ""
-    return [*_points(say.USE, place=place), Blank("Intended deployment", "setting, users and role, or that none is intended.")]
+    return [
+        *_points(say.USE, place=place),
+        Blank("Intended deployment", "setting, users and role, or that none is intended."),
+    ]
 
 
 def _factors(source: ReportSource, settings: Settings | None) -> Blocks:
     groups = list(dict.fromkeys(group.column for group in source.judgement.subgroups))
-    absent = [*(column for column in COLUMNS if column not in groups), "age, ethnicity, scanner and site unless `source` tells them"]
+    absent = [
+        *(column for column in COLUMNS if column not in groups),
+        "age, ethnicity, scanner and site unless `source` tells them",
+    ]
     kind = kind_of_data(source, settings)
     films = {"cbis_ddsm": say.CBIS_FILMS, "phantom": say.DATA["phantom"]}.get(kind, "not known.")
-    told = {"Judged by group": f"{', '.join(groups) or 'none'}.", "Not judged by group": f"{', '.join(absent)}.", "Films": films}
+    told = {
+        "Judged by group": f"{', '.join(groups) or 'none'}.",
+        "Not judged by group": f"{', '.join(absent)}.",
+        "Films": films,
+    }
     people = Blank("Instruments and people", "scanners, sites, age, and other groups that matter.")
     return [*(point(label, text) for label, text in told.items()), *([] if kind == "phantom" else [people])]
 
@@ -143,7 +171,9 @@ def _metrics(source: ReportSource, settings: Settings | None) -> Blocks:
 
 def _evaluation(source: ReportSource, settings: Settings | None) -> Blocks:
     own, kind = source.judgement.own, kind_of_data(source, settings)
-    shares = [f"{100 * share:.3g}\u00a0%" for share in (own.n_positive / max(own.n, 1), source.judgement.how.prevalence)]
+    shares = [
+        f"{100 * share:.3g}\u00a0%" for share in (own.n_positive / max(own.n, 1), source.judgement.how.prevalence)
+    ]
     size = f"{own.n} cases of {own.n_patients} patients; {own.n_positive} are malignant ({shares[0]}, where screening has {shares[1]})."
     said: Blocks = [
         point("Judged", say.JUDGED[what_was_judged(source)]),
@@ -153,7 +183,11 @@ def _evaluation(source: ReportSource, settings: Settings | None) -> Blocks:
     if kind == "cbis_ddsm":
         said.append(point("Reference standard", say.CBIS_STANDARD))
     elif kind != "phantom":
-        said.append(Blank("Source and reference standard", "whose films, how chosen, what proved the labels, under which licence."))
+        said.append(
+            Blank(
+                "Source and reference standard", "whose films, how chosen, what proved the labels, under which licence."
+            )
+        )
     if settings is None:
         return [*said, point("Preprocessing and exclusions", UNKNOWN)]
     return [*said, *_preparation(settings), *_parts(source, settings), *_excluded(source)]
@@ -161,7 +195,11 @@ def _evaluation(source: ReportSource, settings: Settings | None) -> Blocks:
 
 def _preparation(settings: Settings) -> Blocks:
     data, (height, width) = settings.data, settings.data.image_size
-    cut = f"cut to a window of {data.context:g} times the box's longer side" if data.task == "lesion" else "cropped to the breast"
+    cut = (
+        f"cut to a window of {data.context:g} times the box's longer side"
+        if data.task == "lesion"
+        else "cropped to the breast"
+    )
     words = {"bad": say.BAD_IMAGES[data.bad_images], "callback": say.CALLBACK[data.benign_without_callback]}
     return _points(say.PREPARATION, cut=cut, height=height, width=width, gray=say.INTENSITY[data.intensity], **words)
 
@@ -191,7 +229,10 @@ def _excluded(source: ReportSource) -> Blocks:
 
 def _training(source: ReportSource, settings: Settings | None) -> Blocks:
     if settings is None:
-        return [point("Training data", UNKNOWN), Blank("Training data of the system", "what it learnt from; which patients are shared.")]
+        return [
+            point("Training data", UNKNOWN),
+            Blank("Training data of the system", "what it learnt from; which patients are shared."),
+        ]
     data, training = settings.data, settings.training
     steps = ", ".join(f"{step.name} (p {step.p:g})" for step in settings.augmentation) or "none"
     size = say.PARTS_TOLD.get(what_was_judged(source), "")
@@ -199,9 +240,16 @@ def _training(source: ReportSource, settings: Settings | None) -> Blocks:
         point("Data", f"{say.DATA[data.kind]} Lesion types asked for: {', '.join(data.lesion_types)}."),
         point("Parts", f"{size}`split.csv` names every case. Films are prepared as those of the evaluation."),
         point("Augmentation", f"{steps}."),
-        point("Class imbalance", f"sampler {training.sampler}, class weights {training.loss.class_weights}; thresholds are chosen after."),
+        point(
+            "Class imbalance",
+            f"sampler {training.sampler}, class weights {training.loss.class_weights}; thresholds are chosen after.",
+        ),
     ]
-    return [*said, Blank("Source of the training films", "whose they are and how they were chosen.")] if data.kind == "manifest" else said
+    return (
+        [*said, Blank("Source of the training films", "whose they are and how they were chosen.")]
+        if data.kind == "manifest"
+        else said
+    )
 
 
 def _ethics(source: ReportSource, settings: Settings | None) -> Blocks:

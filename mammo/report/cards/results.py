@@ -7,7 +7,7 @@ from mammo.report.cards import card_words as say
 from mammo.report.cards.facts import Blocks
 from mammo.report.cards.markdown import escaped, table
 from mammo.report.source import ReportSource
-from mammo.settings import Settings
+from mammo.settings.schema import Settings
 
 
 def results(source: ReportSource, settings: Settings | None) -> Blocks:
@@ -22,7 +22,10 @@ def results(source: ReportSource, settings: Settings | None) -> Blocks:
         f"What 1,000 people would see, level patient, {1000 * judgement.how.prevalence:g} of them with cancer:",
         table(say.SCREENING_HEADER, [_screening_row(one) for one in judgement.levels["patient"].points]),
         f"Calibration, level {judgement.task}:",
-        table(("scores", "Brier", "ECE", "slope", "intercept"), [(name, *map(_shown, side.metrics.values())) for name, side in sides]),
+        table(
+            ("scores", "Brier", "ECE", "slope", "intercept"),
+            [(name, *map(_shown, side.metrics.values())) for name, side in sides],
+        ),
     ]
     if judgement.subgroups:
         said.append("Subgroups, by one column at a time (pairs of columns were not judged):")
@@ -42,7 +45,12 @@ def _level_row(level: LevelResult) -> tuple[object, ...]:
 def _point_row(one: PointResult) -> tuple[object, ...]:
     confusion = one.confusion
     counts = (confusion.true_positive, confusion.false_positive, confusion.true_negative, confusion.false_negative)
-    return (f"`{one.rule}`", _threshold(one), *_some(one.metrics, "recall", "specificity", "precision", "npv", "accuracy"), *counts)
+    return (
+        f"`{one.rule}`",
+        _threshold(one),
+        *_some(one.metrics, "recall", "specificity", "precision", "npv", "accuracy"),
+        *counts,
+    )
 
 
 def _screening_row(one: PointResult) -> tuple[object, ...]:

@@ -44,9 +44,18 @@ def draw_roc(source: ReportSource) -> Figure | None:
     axes.plot([0, 1], [0, 1], color=LIGHT, linewidth=1, linestyle="--", label="chance")
     for number, (fold_labels, fold_scores) in enumerate(_folds(source)):
         axes.plot(
-            *thin(*roc_curve(fold_labels, fold_scores)[:2]), color=GRAY, linewidth=0.7, alpha=0.7, label="" if number else "each fold"
+            *thin(*roc_curve(fold_labels, fold_scores)[:2]),
+            color=GRAY,
+            linewidth=0.7,
+            alpha=0.7,
+            label="" if number else "each fold",
         )
-    axes.plot(*thin(*roc_curve(labels, scores)[:2]), color=BLUE, linewidth=1.8, label="pooled" if source.folds else "this system")
+    axes.plot(
+        *thin(*roc_curve(labels, scores)[:2]),
+        color=BLUE,
+        linewidth=1.8,
+        label="pooled" if source.folds else "this system",
+    )
     own = source.judgement.own
     for number, point in enumerate(own.points):
         recall, specificity = point.metrics["recall"].value, point.metrics["specificity"].value
@@ -125,7 +134,16 @@ def _draw_reliability(side: CalibrationSide, title: str, colour: str) -> Figure:
     low, high = wilson(hits, counts)
     axes.vlines(x, low, high, color=colour, linewidth=1.2, label="95 % interval (Wilson)")
     sizes = 12 + 140 * counts / counts.max()
-    axes.scatter(x, hits / counts, s=sizes, color=colour, edgecolor="white", linewidth=0.7, zorder=4, label="a bin; larger: more cases")
+    axes.scatter(
+        x,
+        hits / counts,
+        s=sizes,
+        color=colour,
+        edgecolor="white",
+        linewidth=0.7,
+        zorder=4,
+        label="a bin; larger: more cases",
+    )
     axes.set_title(title, fontsize=10)
     add_legend(figure, axes)
     return figure
@@ -144,7 +162,9 @@ def draw_scores(source: ReportSource) -> Figure:
         of_class = scores[labels == label]
         if len(of_class):
             shares = np.histogram(of_class, BINS)[0] * 100 / len(of_class)
-            axes.stairs(shares, BINS, fill=label == 0, color=colour, linewidth=2, label=f"{name} (n = {len(of_class):,})")
+            axes.stairs(
+                shares, BINS, fill=label == 0, color=colour, linewidth=2, label=f"{name} (n = {len(of_class):,})"
+            )
     mark_thresholds(axes, source.judgement)
     axes.set(xlabel="score (probability of malignancy)", ylabel="share of the class (%)", xlim=(0, 1))
     add_legend(figure, axes)
@@ -196,9 +216,13 @@ def _draw_confusion(point: PointResult) -> Figure:
     for row, counts in enumerate(((at.true_negative, at.false_positive), (at.false_negative, at.true_positive))):
         for column, count in enumerate(counts):
             share = count / sum(counts) if sum(counts) else 0.0
-            axes.fill_between([column - 0.5, column + 0.5], row - 0.5, row + 0.5, color=BLUE, alpha=0.5 * share, linewidth=0)
+            axes.fill_between(
+                [column - 0.5, column + 0.5], row - 0.5, row + 0.5, color=BLUE, alpha=0.5 * share, linewidth=0
+            )
             axes.text(column, row - 0.06, f"{count:,}", ha="center", va="center", fontsize=15)
-            axes.text(column, row + 0.25, f"{100 * share:.0f} %" if sum(counts) else "–", ha="center", va="center", fontsize=9)
+            axes.text(
+                column, row + 0.25, f"{100 * share:.0f} %" if sum(counts) else "–", ha="center", va="center", fontsize=9
+            )
     axes.grid(False)
     axes.tick_params(length=0)
     axes.set(xlabel="called", ylabel="truth", xticks=[0, 1], yticks=[0, 1], xlim=(-0.5, 1.5), ylim=(1.5, -0.5))
@@ -227,7 +251,10 @@ def _folds(source: ReportSource) -> list[tuple[np.ndarray, np.ndarray]]:
     """Labels and scores of each fold that has both classes; nothing where there is one only."""
     if not source.folds or "fold" not in source.scores:
         return []
-    groups = [(one["label"].to_numpy(int), one["score"].to_numpy(float)) for _, one in source.scores.groupby("fold", sort=True)]
+    groups = [
+        (one["label"].to_numpy(int), one["score"].to_numpy(float))
+        for _, one in source.scores.groupby("fold", sort=True)
+    ]
     return [group for group in groups if _both_classes(group[0])]
 
 

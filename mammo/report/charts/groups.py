@@ -69,7 +69,13 @@ def _draw_panel(axes: Axes, rows: list[Row], metric: str, whole: Metric, *, colo
         axes.axvline(0.5, color=LIGHT, linewidth=1, linestyle=":", label="chance (AUC)")
         axes.plot([], [], marker, color=colour, linestyle="-", label="value and 95 % interval")
         axes.plot(
-            [], [], marker, color=colour, markerfacecolor="white", linestyle="-", label=f"* fewer than {FEW_POSITIVES} malignant cases"
+            [],
+            [],
+            marker,
+            color=colour,
+            markerfacecolor="white",
+            linestyle="-",
+            label=f"* fewer than {FEW_POSITIVES} malignant cases",
         )
     for y, row in enumerate(rows):
         if row.group:
@@ -85,7 +91,14 @@ def _draw_metric(axes: Axes, y: int, metric: Metric, few: bool, *, colour: str, 
     else:
         side = 0.06 if metric.value < 0.55 else -0.06
         axes.text(
-            metric.value + side, y, "no interval", fontsize=8, color=GRAY, va="center", ha="left" if side > 0 else "right", style="italic"
+            metric.value + side,
+            y,
+            "no interval",
+            fontsize=8,
+            color=GRAY,
+            va="center",
+            ha="left" if side > 0 else "right",
+            style="italic",
         )
     axes.plot(metric.value, y, marker, color=colour, markerfacecolor="white" if few else colour, markersize=6)
 

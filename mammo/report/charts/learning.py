@@ -44,7 +44,16 @@ def draw_learning_gap(source: ReportSource) -> Figure | None:
     for number, log in enumerate(logs):
         gap = log["train/auc"].to_numpy(float) - log["validation/auc"].to_numpy(float)
         size = 3.5 if len(logs) == 1 else 2
-        axes.plot(log["epoch"], gap, color="black", linestyle="-.", marker="D", markersize=size, linewidth=1, label="" if number else "gap")
+        axes.plot(
+            log["epoch"],
+            gap,
+            color="black",
+            linestyle="-.",
+            marker="D",
+            markersize=size,
+            linewidth=1,
+            label="" if number else "gap",
+        )
     _finish(figure, axes, source, "AUC, training - validation")
     return figure
 

@@ -79,7 +79,15 @@ def mark_thresholds(axes: Axes, judgement: Judgement) -> None:
             )  # fmt: skip
         label = rule_name(point.rule) + (", own of each fold" if point.threshold is None else "")
         if point.threshold is not None or main:
-            axes.plot([], [], MARKERS[number % len(MARKERS)], color="black", markersize=6, markeredgecolor="white", label=label)
+            axes.plot(
+                [],
+                [],
+                MARKERS[number % len(MARKERS)],
+                color="black",
+                markersize=6,
+                markeredgecolor="white",
+                label=label,
+            )
 
 
 def _thresholds(judgement: Judgement, point: PointResult, main: bool) -> list[float]:

@@ -8,7 +8,7 @@ from xml.dom import minidom
 import matplotlib
 from matplotlib.figure import Figure
 
-from mammo.evaluation.figures import any_letters
+from mammo.plots.evaluation import any_letters
 from mammo.report.page.words import translate
 
 NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
@@ -54,7 +54,13 @@ def _drop(element: minidom.Element) -> None:
 def _rename(root: minidom.Element, name: str) -> None:
     """Begin each id that is referred to with the drawing's name; the others go."""
     elements = list(_walk(root))
-    used = {match for element in elements for _, value in element.attributes.items() for pair in REFERENCE.findall(value) for match in pair}
+    used = {
+        match
+        for element in elements
+        for _, value in element.attributes.items()
+        for pair in REFERENCE.findall(value)
+        for match in pair
+    }
     for element in elements:
         for key, value in list(element.attributes.items()):
             if key == "id" and value not in used:
@@ -74,7 +80,9 @@ def _walk(element: minidom.Element) -> Iterator[minidom.Element]:
 
 def _write_both(document: minidom.Document, text: minidom.Element) -> None:
     """Leave the fonts to the page; where the words are known, put English and Chinese side by side for it to choose from."""
-    style = FONT.sub(lambda found: f"font-size: {found[2]}" + ("; font-weight: 700" if found[1] else ""), text.getAttribute("style"))
+    style = FONT.sub(
+        lambda found: f"font-size: {found[2]}" + ("; font-weight: 700" if found[1] else ""), text.getAttribute("style")
+    )
     style = FONT_FAMILY.sub("", style)
     text.setAttribute("style", style.strip())
     words = "".join(child.data for child in text.childNodes if child.nodeType == child.TEXT_NODE)

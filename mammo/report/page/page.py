@@ -17,7 +17,7 @@ from mammo.evaluation.metrics import Metric
 from mammo.evaluation.operating_point import Decision, Point
 from mammo.evaluation.subgroups import FEW_POSITIVES
 from mammo.files import write_text
-from mammo.inference.cross_validation import over_folds
+from mammo.judging.cross_validation import over_folds
 from mammo.report.charts.figures import CHARTS, why_missing
 from mammo.report.charts.learning import best_epoch
 from mammo.report.charts.style import DASH, rule_name
@@ -45,9 +45,19 @@ class Nouns:
 # What a case of each task is called; Chinese nouns come with their measure words.
 NOUNS = {
     "lesion": Nouns("malignant lesions", "benign lesions", "个恶性病灶", "个良性病灶", "个病灶"),
-    "image": Nouns("films with a malignant lesion", "films without one", "张含恶性病灶的影像", "张不含恶性病灶的影像", "张影像"),
-    "breast": Nouns("breasts with a malignant lesion", "breasts without one", "侧含恶性病灶的乳房", "侧不含恶性病灶的乳房", "侧乳房"),
-    "patient": Nouns("patients with a malignant lesion", "patients without one", "名有恶性病灶的患者", "名没有恶性病灶的患者", "名患者"),
+    "image": Nouns(
+        "films with a malignant lesion", "films without one", "张含恶性病灶的影像", "张不含恶性病灶的影像", "张影像"
+    ),
+    "breast": Nouns(
+        "breasts with a malignant lesion", "breasts without one", "侧含恶性病灶的乳房", "侧不含恶性病灶的乳房", "侧乳房"
+    ),
+    "patient": Nouns(
+        "patients with a malignant lesion",
+        "patients without one",
+        "名有恶性病灶的患者",
+        "名没有恶性病灶的患者",
+        "名患者",
+    ),
 }
 
 
@@ -60,7 +70,11 @@ def write_page(source: ReportSource, path: Path) -> None:
 def render_page(source: ReportSource) -> str:
     """Render the page."""
     environment = Environment(
-        loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters |= {"metric": metric_cell, "rule": rule_name, "hundred": in_a_hundred}
     environment.globals |= {"t": both, "say": say, "DASH": DASH}
@@ -94,8 +108,14 @@ def metric_cell(metric: Metric | None, digits: int = 3) -> Markup:
         return Markup('{}<small class="reason">{}</small>').format(DASH, say(metric.undefined))
     number = _number(metric.value, digits)
     if metric.low is not None and metric.high is not None:
-        return Markup("{}<small>({}–{})</small>").format(number, _number(metric.low, digits), _number(metric.high, digits))
-    return Markup('{}<small class="reason">{}</small>').format(number, say(metric.no_interval)) if metric.no_interval else escape(number)
+        return Markup("{}<small>({}–{})</small>").format(
+            number, _number(metric.low, digits), _number(metric.high, digits)
+        )
+    return (
+        Markup('{}<small class="reason">{}</small>').format(number, say(metric.no_interval))
+        if metric.no_interval
+        else escape(number)
+    )
 
 
 def _number(value: float, digits: int) -> str:
@@ -107,7 +127,11 @@ def in_a_hundred(metric: Metric) -> str:
     """A share as a count of a hundred, such as `85 (73–95)`."""
     if metric.value is None:
         return DASH
-    interval = f" ({100 * metric.low:.0f}–{100 * metric.high:.0f})" if metric.low is not None and metric.high is not None else ""
+    interval = (
+        f" ({100 * metric.low:.0f}–{100 * metric.high:.0f})"
+        if metric.low is not None and metric.high is not None
+        else ""
+    )
     return f"{100 * metric.value:.0f}{interval}"
 
 
@@ -130,7 +154,10 @@ def _values(source: ReportSource) -> dict[str, object]:
         "decisions": decisions,
         "best_epoch": best_epoch(source),
         "best_row": _best_row(source),
-        "mistakes": {kind: [one for one in source.pictures if one.mistake == kind] for kind in ("false negative", "false positive")},
+        "mistakes": {
+            kind: [one for one in source.pictures if one.mistake == kind]
+            for kind in ("false negative", "false positive")
+        },
         "exclusions": _exclusions(source),
         "reasons": list(source.excluded["reason"].value_counts().items()) if len(source.excluded) else [],
         "warnings": list(source.warned["reason"].value_counts().items()) if len(source.warned) else [],
@@ -161,7 +188,10 @@ FOLD_METRICS = {"AUC": "auc", "recall": "recall", "specificity": "specificity", 
 
 def _fold_rows(source: ReportSource) -> list[tuple[LevelResult, PointResult, list[Metric]]]:
     levels = [fold.own for fold in source.folds]
-    return [(level, level.main, [(level.ranking | level.main.metrics)[key] for key in FOLD_METRICS.values()]) for level in levels]
+    return [
+        (level, level.main, [(level.ranking | level.main.metrics)[key] for key in FOLD_METRICS.values()])
+        for level in levels
+    ]
 
 
 def _fold_spread(source: ReportSource) -> dict[str, dict[str, str]]:
@@ -172,7 +202,11 @@ def _fold_spread(source: ReportSource) -> dict[str, dict[str, str]]:
     for name, key in FOLD_METRICS.items():
         found = over.get(key)
         deviation = f"± {found.deviation:.3f}" if found and found.folds > 1 else ""
-        fewer = f" ({found.folds if found else 0}/{len(source.folds)})" if not found or found.folds < len(source.folds) else ""
+        fewer = (
+            f" ({found.folds if found else 0}/{len(source.folds)})"
+            if not found or found.folds < len(source.folds)
+            else ""
+        )
         spread[name] = {"mean": f"{found.mean:.3f}" if found else DASH, "deviation": deviation + fewer}
     return spread
 
@@ -194,7 +228,9 @@ def _exclusions(source: ReportSource) -> list[tuple[str, str, str]]:
 
 def _hashes(source: ReportSource) -> list[tuple[str, str]]:
     """Every hash that a reader could check: of the split, and of data where the run kept one."""
-    found = {name: str(value) for name, value in source.environment.items() if re.search(r"sha256|hash", name) and value}
+    found = {
+        name: str(value) for name, value in source.environment.items() if re.search(r"sha256|hash", name) and value
+    }
     decisions = source.judgement.decisions
     if isinstance(decisions, Decision):
         found |= {"split_sha256": decisions.split_sha256} if decisions.split_sha256 else {}
@@ -210,9 +246,13 @@ def _made(source: ReportSource) -> dict[str, object]:
     packages = environment.get("packages")
     hidden = {*SHOWN_APART, *(name for name, _ in _hashes(source))}
     return {
-        "command": "python " + shlex.join(str(word) for word in command) if isinstance(command, list) and command else "",
+        "command": "python " + shlex.join(str(word) for word in command)
+        if isinstance(command, list) and command
+        else "",
         "machine": environment.get("machine", ""),
         "python": environment.get("python", ""),
-        "packages": ", ".join(f"{name} {number}" for name, number in packages.items()) if isinstance(packages, dict) else "",
+        "packages": ", ".join(f"{name} {number}" for name, number in packages.items())
+        if isinstance(packages, dict)
+        else "",
         "others": [(name, value) for name, value in environment.items() if name not in hidden],
     }

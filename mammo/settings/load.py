@@ -1,0 +1,236 @@
+"""YAML text and `-o key.path=value` overrides in, checked `Settings` out; all faults of a file in one message."""
+
+import difflib
+import re
+import reprlib
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from mammo.errors import MOST_FAULTS_SHOWN, SettingsError, in_one_line
+from mammo.settings.schema import Settings
+
+MOST_BYTES = 100_000  # the longest settings that came here have 3,000
+MOST_ALIASES = 20  # a few lines of aliases of aliases stand for billions of values
+LONGEST_SHOWN = 100
+LONGEST_NUMBER = (
+    100  # signs; Python words none of more than 4,300 digits (sys.set_int_max_str_digits), so no message could
+)
+SURROGATES = re.compile("[\ud800-\udfff]")  # as which Python hands on the bytes of a path in another encoding (PEP 383)
+# PyYAML lets these through where a value contradicts its form: 2024-13-45, 0x_, !!bool 3, a thousand brackets.
+NOT_YAML = (yaml.YAMLError, ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, RecursionError)
+
+
+def load_settings(path: Path | None, overrides: Sequence[str] = ()) -> Settings:
+    """Read a settings file, lay the overrides over it, and check the whole.
+
+    Args:
+        path: A YAML file, or None for the defaults.
+        overrides: `key.path=value` each; the value is YAML and may hold `=`.
+
+    Raises:
+        SettingsError: The file is not there or no YAML mapping, or any key or value is wrong (all are named).
+    """
+    values = _read_yaml(path) if path else {}
+    faults: list[str] = []
+    for override in overrides:
+        _lay_over(values, override, faults)
+    where = str(path) if path else "settings"
+    if faults:
+        raise SettingsError(in_one_line(where, faults))
+    return check_settings(values, where)
+
+
+def check_settings(values: dict[str, Any], where: str) -> Settings:
+    """Turn nested plain values to `Settings`; `where` names their source in the error."""
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        faults = error.errors()
+        told = [_explain(fault) for fault in faults[:MOST_FAULTS_SHOWN]]
+        raise SettingsError(in_one_line(where, told + [""] * (len(faults) - len(told)))) from None
+    for key, value in _texts(settings):
+        if "\0" in value:
+            raise SettingsError(f"{where}: {key}: holds a NUL character, which no name or path has")
+        if SURROGATES.search(value):
+            raise SettingsError(
+                f"{where}: {key}: {_shown(value)} is no text in this system's encoding; run the command from within that folder and "
+                "leave it out of the path, or rename it"
+            )
+    return settings
+
+
+def _texts(group: BaseModel, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """The texts and paths of settings, by key."""
+    for name, value in group:
+        if isinstance(value, BaseModel):
+            yield from _texts(value, f"{prefix}{name}.")
+        elif isinstance(value, str | Path):
+            yield prefix + name, str(value)
+
+
+def dump_settings(settings: Settings) -> str:
+    """Write settings as the YAML text that `load_settings` reads back to the same settings."""
+    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+class _OneOfEach(yaml.SafeLoader):
+    """YAML's safe loader, but a key that stands twice in one mapping is a fault: YAML would keep the last in silence."""
+
+    aliases = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """Count aliases."""
+        if self.check_event(yaml.AliasEvent):
+            self.aliases += 1
+            if self.aliases > MOST_ALIASES:
+                raise yaml.composer.ComposerError(
+                    None, None, f"more than {MOST_ALIASES} aliases", self.peek_event().start_mark
+                )
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Build a mapping with unique keys."""
+        keys = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+        repeated = sorted(key for key, times in keys.items() if times > 1)
+        if repeated:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"key {', '.join(repeated)} stands there twice", node.start_mark
+            )
+        return super().construct_mapping(node, deep)
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        """Build a whole number that can be told."""
+        if isinstance(node, yaml.ScalarNode) and len(node.value) > LONGEST_NUMBER:
+            told = f"a number of {len(node.value)} signs, {_shown(node.value)}; expected at most {LONGEST_NUMBER}"
+            raise yaml.constructor.ConstructorError(None, None, told, node.start_mark)
+        return super().construct_yaml_int(node)
+
+
+_OneOfEach.add_constructor("tag:yaml.org,2002:int", _OneOfEach.construct_yaml_int)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        text = content.decode("utf-8-sig")
+    except FileNotFoundError:
+        raise SettingsError(
+            f"{path}: there is no such settings file; those that come with mammo are in configs/"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: cannot be read as a settings file: {error}; expected YAML in UTF-8") from error
+    if len(content) > MOST_BYTES:
+        raise SettingsError(f"{path}: is longer than {MOST_BYTES} bytes; expected a settings file")
+    try:
+        values = yaml.load(text, Loader=_OneOfEach)
+    except NOT_YAML as error:
+        raise SettingsError(f"{path}: is not YAML: {_words(error)}") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise SettingsError(f"{path}: expected a mapping of settings, got {type(values).__name__}")
+    return values
+
+
+def _words(message: Exception | str) -> str:
+    return " ".join(str(message).split()) or type(message).__name__
+
+
+def _lay_over(values: dict[str, Any], override: str, faults: list[str]) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        faults.append(f"-o {_shown(override)}: expected key.path=value")
+        return
+    try:
+        value = text if SURROGATES.search(text) else yaml.load(text, Loader=_OneOfEach) if text.strip() else None
+    except NOT_YAML as error:
+        faults.append(f"-o {_shown(override)}: the value is not YAML: {_words(error)}")
+        return
+    *parents, last = key.strip().split(".")
+    for parent in parents:
+        child = values.get(parent)
+        if not isinstance(child, dict):
+            child = values[parent] = {}
+        values = child
+    values[last] = value
+
+
+def _explain(fault: Any) -> str:
+    location = [part for part in fault["loc"] if not _is_union_branch(part)]
+    key = ".".join(map(str, location))
+    if fault["type"] == "extra_forbidden":
+        nearest = _nearest_key(key[:LONGEST_SHOWN])
+        return f"unknown key {_shown(key)}" + (
+            f"; did you mean {nearest}?" if nearest else f"; valid keys: {', '.join(_siblings(key))}"
+        )
+    message = _words(fault["msg"].removeprefix("Value error, "))
+    shown = (
+        ""
+        if isinstance(fault["input"], dict) or fault["type"] == "value_error"
+        else f", got {_brief.repr(fault['input'])}"
+    )
+    return f"{_shown(key)}: {message[:1].lower() + message[1:]}{shown}" if key else message
+
+
+def _shown(text: str) -> str:
+    """Text of a user's, short and in one line."""
+    short = text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + "…"
+    return short if short.isprintable() else repr(short)
+
+
+_brief = reprlib.Repr()
+_brief.maxstring = _brief.maxother = _brief.maxlong = LONGEST_SHOWN
+
+
+def _is_union_branch(part: object) -> bool:
+    return isinstance(part, str) and any(sign in part for sign in "[(")
+
+
+def _nearest_key(key: str) -> str | None:
+    every = list(_keys(Settings))
+    found = difflib.get_close_matches(key, every, n=1, cutoff=0.75)
+    if found:
+        return found[0]
+    last = {name.rpartition(".")[2]: name for name in reversed(every)}
+    close = difflib.get_close_matches(key.rpartition(".")[2], last, n=1, cutoff=0.75)
+    return last[close[0]] if close else None
+
+
+def _siblings(key: str) -> list[str]:
+    parent = key.rpartition(".")[0]
+    return [name for name in _keys(Settings) if name.rpartition(".")[0] == parent]
+
+
+def _keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        yield prefix + name
+        for inner in (field.annotation, *get_args(field.annotation)):
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                yield from _keys(inner, f"{prefix}{name}.")
+
+
+def differences(was: Mapping[str, Any], now: Mapping[str, Any], *, but: Collection[str] = ()) -> list[str]:
+    """Tell which settings differ, each as `key.path was 1, is now 2`.
+
+    Args:
+        was: Plain values, in tables within tables.
+        now: The same.
+        but: Keys, with their path, that may differ.
+    """
+    before, after = dict(_flat(was)), dict(_flat(now))
+    differing = [key for key in after | before if before.get(key) != after.get(key) and key not in but]
+    return [f"{key} was {before.get(key)!r}, is now {after.get(key)!r}" for key in differing]
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value

@@ -1,0 +1,388 @@
+"""Training: the step, the schedule, freezing, averaging, stopping, saving and going on."""
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mammo.errors import TrainingError, WeightsError
+from mammo.inference.load import load_run, predict_file
+from mammo.model.checkpoint import last_good, read_checkpoint, write_checkpoint
+from mammo.model.network import build_network
+from mammo.runs import curves_folder
+from mammo.runtime import paddle, seed_everything
+from mammo.settings.schema import (
+    FreezeSettings,
+    LossSettings,
+    ModelSettings,
+    OptimizerSettings,
+    ScheduleSettings,
+    TrainingSettings,
+)
+from mammo.training.assemble import class_weights
+from mammo.training.callbacks import EarlyStopping, monitored
+from mammo.training.fit import fit
+from mammo.training.loss import CaseLoss
+from mammo.training.optimizer import build_optimizer, decaying_parameters, stage_of
+from mammo.training.schedule import Plateau, factor_at, freeze_stages, set_train_mode
+from mammo.training.trainer import FineTuner
+from mammo.training.wait_clock import WaitClock
+from tests.tiny import tiny_settings, write_films
+
+SMALL = ModelSettings(backbone="ResNet18_vd", pretrained="none", dropout=0.0, gray_input="sum")
+
+
+def network_of(settings: ModelSettings = SMALL, *, task: str = "lesion", seed: int = 0):
+    seed_everything(seed)
+    return build_network(settings, task=task)[0]
+
+
+def batch_of(count: int, *, views: int = 1, seed: int = 0) -> list:
+    generator = np.random.default_rng(seed)
+    target = np.eye(2, dtype=np.float32)[np.arange(count) % 2]
+    arrays = (
+        generator.normal(size=(count, views, 1, 32, 32)).astype(np.float32),
+        np.ones((count, views), bool),
+        target,
+        generator.uniform(0.5, 2.0, count).astype(np.float32),
+        np.arange(count),
+    )
+    return [paddle.to_tensor(array) for array in arrays]
+
+
+def weights_after(micro: int, settings: TrainingSettings) -> dict[str, np.ndarray]:
+    """One update on 12 cases, in micro-batches of some size."""
+    network = network_of()
+    tuner = FineTuner(network, build_optimizer(network, settings.optimizer), settings)
+    freeze_stages(network, settings.freeze, 0)
+    batch = batch_of(12)
+    for start in range(0, 12, micro):
+        part = [tensor[start : start + micro] for tensor in batch]
+        tuner.train_batch(part[:2], part[2:], update=start + micro >= 12)
+    return {name: value.numpy() for name, value in network.state_dict().items()}
+
+
+@pytest.mark.parametrize("micro", [3, 4, 5])
+def test_accumulation_equals_the_large_batch_with_batch_norm_frozen(micro: int) -> None:
+    optimizer = OptimizerSettings(name="momentum", learning_rate=0.1, weight_decay=0.001, clip_norm=1.0)
+    settings = TrainingSettings(freeze=FreezeSettings(batch_norm=True), optimizer=optimizer)
+    large, small = weights_after(12, settings), weights_after(micro, settings)
+    start = {name: value.numpy() for name, value in network_of().state_dict().items()}
+    assert max(np.abs(large[name] - small[name]).max() for name in large) < 2e-7
+    assert max(np.abs(large[name] - start[name]).max() for name in large) > 3e-3
+
+
+def test_first_epochs_learn_from_smaller_images_and_scoring_sees_full_ones(
+    films: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[bool, int]] = []
+    step = type(network_of()).forward
+
+    def watched(network: paddle.nn.Layer, image: paddle.Tensor, present: paddle.Tensor) -> paddle.Tensor:
+        seen.append((network.training, image.shape[-1]))
+        return step(network, image, present)
+
+    monkeypatch.setattr(type(network_of()), "forward", watched)
+    smaller = [{"factor": 0.5, "until_epoch": 1}, {"factor": 0.75, "until_epoch": 2}]
+    fit(tiny_settings(films, output=str(films / "smaller"), training__epochs=3, training__smaller=smaller), "smaller")
+    assert list(dict.fromkeys(seen)) == [(True, 16), (False, 32), (True, 24), (True, 32)]
+
+
+def test_loss_equals_cross_entropy_by_hand() -> None:
+    logits = paddle.to_tensor([[0.0, 2.0], [1.0, -1.0]])
+    target = paddle.to_tensor([[0.0, 1.0], [0.0, 1.0]])
+    by_hand = [np.log(1 + np.exp(-2)), np.log(1 + np.exp(2))]
+    assert CaseLoss(LossSettings(label_smoothing=0.0))(logits, target).numpy() == pytest.approx(by_hand, rel=1e-5)
+    focal = [loss * (1 - np.exp(-loss)) ** 2 for loss in by_hand]
+    assert CaseLoss(LossSettings(name="focal", label_smoothing=0.0))(logits, target).numpy() == pytest.approx(
+        focal, rel=1e-5
+    )
+    smoothed = 0.95 * np.log(1 + np.exp(-2)) + 0.05 * np.log(1 + np.exp(2))
+    assert CaseLoss(LossSettings(label_smoothing=0.1))(logits, target).numpy()[0] == pytest.approx(smoothed, rel=1e-5)
+
+
+def test_balanced_class_weights_give_both_classes_the_same_sum() -> None:
+    benign, malignant = class_weights(np.array([0] * 6 + [1] * 2), "balanced")
+    assert (6 * benign, 2 * malignant) == (pytest.approx(4), pytest.approx(4))
+
+
+def test_decay_leaves_norms_and_biases_alone() -> None:
+    network = network_of()
+    names = {
+        name
+        for name, parameter in network.named_parameters()
+        if any(parameter is one for one in decaying_parameters(network))
+    }
+    assert not any("batch_norm" in name or name.endswith("bias") for name in names)
+    assert any("conv" in name for name in names)
+    assert "head.weight" in names
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "momentum"])
+def test_decay_pulls_weights_and_not_biases(name: str) -> None:
+    moved = {}
+    for decay in (0.0, 0.5):
+        network = network_of()
+        network.head.bias.set_value(np.ones(2, np.float32))
+        tuner = FineTuner(
+            network,
+            build_optimizer(network, OptimizerSettings(name=name, learning_rate=0.1, weight_decay=decay)),
+            TrainingSettings(),
+        )
+        batch = batch_of(4)
+        batch[3] = batch[3] * 0 + 1e-12  # no gradient to speak of: what moves, decay moved
+        for parameter in network.parameters():
+            parameter.stop_gradient = False
+        tuner.train_batch(batch[:2], batch[2:])
+        moved[decay] = {key: value.numpy() for key, value in network.named_parameters()}
+    assert not np.allclose(moved[0.0]["head.weight"], moved[0.5]["head.weight"])
+    assert np.allclose(moved[0.0]["head.bias"], moved[0.5]["head.bias"])
+
+
+def test_warm_up_rises_then_cosine_falls_to_the_final_factor() -> None:
+    settings = ScheduleSettings(name="cosine", warmup_epochs=1, final_factor=0.1)
+    factors = [factor_at(step, steps_per_epoch=4, epochs=5, settings=settings) for step in range(21)]
+    assert factors[:4] == pytest.approx([0.2, 0.4, 0.6, 0.8])
+    assert factors[4] == 1.0
+    assert factors[12] == pytest.approx(0.55)
+    assert factors[20] == pytest.approx(0.1)
+
+
+def test_step_schedule_cuts_at_its_epochs() -> None:
+    settings = ScheduleSettings(name="step", warmup_epochs=0, step_epochs=(2, 3), factor=0.5)
+    assert [factor_at(step, steps_per_epoch=1, epochs=5, settings=settings) for step in range(5)] == [
+        1,
+        1,
+        0.5,
+        0.25,
+        0.25,
+    ]
+
+
+def test_plateau_cuts_after_patience_without_improvement() -> None:
+    plateau = Plateau(ScheduleSettings(name="plateau", patience=2, factor=0.1), "max")
+    factors = []
+    for value in (0.5, 0.6, 0.6, 0.55, 0.7, 0.1, 0.1):
+        plateau.update(value)
+        factors.append(plateau.factor)
+    assert factors == pytest.approx([1, 1, 1, 0.1, 0.1, 0.1, 0.01])
+
+
+def test_frozen_stages_stand_still_until_their_epoch() -> None:
+    network = network_of()
+    freeze = FreezeSettings(until_epoch=(9, 2))
+    settings = TrainingSettings(freeze=freeze)
+    tuner = FineTuner(network, build_optimizer(network, settings.optimizer), settings)
+    before = {name: value.numpy().copy() for name, value in network.state_dict().items()}
+    freeze_stages(network, freeze, 0)
+    batch = batch_of(4)
+    tuner.train_batch(batch[:2], batch[2:])
+    moved = {
+        stage_of(name, network.stages)
+        for name, value in network.state_dict().items()
+        if not np.array_equal(value.numpy(), before[name])
+    }
+    assert moved == {None, 2, 3, 4}
+    tuner.epoch = 2
+    freeze_stages(network, freeze, 2)
+    set_train_mode(network, freeze, 2)
+    tuner.train_batch(batch[:2], batch[2:])
+    stem = {name for name in before if stage_of(name, network.stages) == 0}
+    assert all(np.array_equal(network.state_dict()[name].numpy(), before[name]) for name in stem)
+
+
+def test_stage_factor_slows_a_stage() -> None:
+    moved = {}
+    for factors in ((), (0.0,)):
+        network = network_of()
+        start = {name: value.numpy().copy() for name, value in network.named_parameters()}
+        settings = TrainingSettings(optimizer=OptimizerSettings(name="momentum", weight_decay=0.0))
+        tuner = FineTuner(network, build_optimizer(network, settings.optimizer, stage_lr_factors=factors), settings)
+        batch = batch_of(4)
+        tuner.train_batch(batch[:2], batch[2:])
+        stem = [name for name in network.learnable if stage_of(name, network.stages) == 0]
+        moved[factors] = max(
+            np.abs(dict(network.named_parameters())[name].numpy() - start[name]).max() for name in stem
+        )
+    assert moved[()] > 0
+    assert moved[(0.0,)] == 0
+
+
+def test_average_is_the_exponential_one_and_is_put_back() -> None:
+    network = network_of()
+    settings = TrainingSettings(ema_decay=0.15)
+    tuner = FineTuner(network, build_optimizer(network, settings.optimizer), settings)
+    name = "head.weight"
+    expected = network.state_dict()[name].numpy().copy()
+    batch = batch_of(4)
+    for step in (1, 2, 3):
+        tuner.train_batch(batch[:2], batch[2:])
+        decay = min(0.15, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * network.state_dict()[name].numpy()
+    own = network.state_dict()[name].numpy().copy()
+    with tuner.average.applied():
+        assert network.state_dict()[name].numpy() == pytest.approx(expected, rel=1e-4, abs=1e-6)
+    assert np.array_equal(network.state_dict()[name].numpy(), own)
+
+
+def test_breast_network_judges_one_film_as_itself_and_ignores_the_order() -> None:
+    network = network_of(task="breast")
+    network.eval()
+    image, _, *_ = batch_of(3, views=2)
+    both = paddle.to_tensor(np.ones((3, 2), bool))
+    one = paddle.to_tensor(np.array([[True, False]] * 3))
+    twice = paddle.stack([image[:, 0], image[:, 0]], axis=1)
+    garbage = paddle.stack([image[:, 0], image[:, 0] * 0 + 1e3], axis=1)
+    with paddle.no_grad():
+        assert network(twice, both).numpy() == pytest.approx(network(garbage, one).numpy(), abs=1e-5)
+        assert network(image, both).numpy() == pytest.approx(network(image[:, [1, 0]], both).numpy(), abs=1e-5)
+
+
+def test_unknown_monitor_is_an_error() -> None:
+    with pytest.raises(
+        TrainingError, match="'validation/acu' is not measured; expected one of train/auc, validation/auc"
+    ):
+        monitored({"train/auc": 1, "validation/auc": 1, "loss": 0}, "validation/acu")
+
+
+@pytest.mark.parametrize(
+    ("mode", "values", "best"), [("max", [0.5, 0.7, 0.6, 0.6], 1), ("min", [0.5, 0.7, 0.4, 0.6, 0.6], 2)]
+)
+def test_early_stopping_follows_its_mode(mode: str, values: list[float], best: int) -> None:
+    monitor = "validation/auc" if mode == "max" else "validation/loss"
+    settings = TrainingSettings(early_stopping={"monitor": monitor, "mode": mode, "patience": 2})
+    stopping = EarlyStopping(settings.early_stopping)
+    network = network_of()
+    stopping.set_model(FineTuner(network, build_optimizer(network, settings.optimizer), settings))
+    stopped = []
+    for epoch, value in enumerate(values):
+        stopping.model.epoch = epoch
+        stopping.on_epoch_end(epoch, {monitor: value})
+        stopped.append(stopping.model.stop_training)
+    assert stopping.best_epoch == best
+    assert stopped == [False] * (best + 2) + [True]
+
+
+def test_checkpoint_with_a_flipped_byte_names_the_file(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "last", {"network": {"w": np.arange(6, dtype=np.float32)}}, {"epoch": 1})
+    file = tmp_path / "last" / "network.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(WeightsError, match=r"network\.safetensors: does not have the SHA-256"):
+        read_checkpoint(tmp_path / "last")
+
+
+def test_checkpoint_killed_between_its_renames_is_the_new_one(tmp_path: Path) -> None:
+    for epoch in (1, 2):
+        write_checkpoint(tmp_path / "last", {"network": {"w": np.full(2, epoch, np.float32)}}, {"epoch": epoch})
+    (tmp_path / "last").rename(tmp_path / ".last.new")
+    (tmp_path / ".last.previous" / "network.safetensors").write_bytes(b"")
+    assert read_checkpoint(tmp_path / "last").state == {"epoch": 2}
+    assert last_good(tmp_path / "last").state == {"epoch": 2}
+    (tmp_path / ".last.new" / "hashes.json").unlink()  # as it is before it is whole
+    with pytest.raises(
+        WeightsError, match=r"and of the one before it: .*network\.safetensors: does not have the SHA-256"
+    ):
+        last_good(tmp_path / "last")
+
+
+def test_checkpoint_killed_between_its_renames_is_the_one_before(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "last", {"network": {"w": np.zeros(2, np.float32)}}, {"epoch": 1})
+    (tmp_path / "last").rename(tmp_path / ".last.previous")
+    assert read_checkpoint(tmp_path / "last").state == {"epoch": 1}
+
+
+def test_run_writes_what_the_contract_says_and_scores_a_file_alike(tmp_path: Path) -> None:
+    write_films(tmp_path)
+    settings = tiny_settings(tmp_path, training__epochs=6, training__early_stopping={"patience": 6})
+    result = fit(settings, "tiny")
+    run = result.folder
+    names = {path.name for path in run.iterdir()}
+    assert {
+        "config.yaml",
+        "split.csv",
+        "environment.json",
+        "log.jsonl",
+        "decision.json",
+        "scores_validation.csv",
+        "scores_test.csv",
+    } <= names
+    log = [json.loads(line) for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [line["epoch"] for line in log] == [1, 2, 3, 4, 5, 6]
+    assert {"train/auc", "validation/recall", "gap/auc", "validation/specificity_at_operating_point"} <= set(log[0])
+    assert result.judged.judgement.levels["lesion"].n == 8
+    assert any(curves_folder(run.parents[1], run).iterdir())
+
+    loaded = load_run(run)
+    scores = (run / "scores_test.csv").read_text(encoding="utf-8").splitlines()
+    header, first = scores[0].split(","), scores[1].split(",")
+    row = dict(zip(header, first, strict=True))
+    line = next(
+        line
+        for line in (tmp_path / "manifest.csv").read_text(encoding="utf-8").splitlines()
+        if f",{row['case_id']}," in line
+    ).split(",")
+    box = tuple(float(value) for value in line[-4:])
+    assert predict_file(loaded, tmp_path / line[0], box=box) == pytest.approx(float(row["score"]), abs=1e-6)
+
+
+@pytest.mark.parametrize(("task", "cases"), [("image", 8), ("breast", 4)])
+def test_films_and_breasts_go_the_same_way(tmp_path: Path, task: str, cases: int) -> None:
+    write_films(tmp_path)
+    settings = tiny_settings(
+        tmp_path, data__task=task, data__image_size=[48, 40], training__epochs=1, training__sampler="class_balanced"
+    )
+    result = fit(settings, task)
+    assert next(iter(result.judged.judgement.levels)) == task
+    assert result.judged.judgement.levels[task].n == cases
+    assert result.judged.judgement.levels["patient"].n == 4
+    score = predict_file(load_run(result.folder), tmp_path / "00_CC.png")
+    assert 0 <= score <= 1
+
+
+def test_resumed_run_ends_where_an_unbroken_one_ends(tmp_path: Path) -> None:
+    write_films(tmp_path, patients=16)
+    logs = {}
+    for name, first in (("whole", 3), ("broken", 2)):
+        schedule = {"name": "constant", "warmup_epochs": 0}
+        run = fit(tiny_settings(tmp_path, training__epochs=first, training__schedule=schedule), name).folder
+        if first < 3:
+            fit(tiny_settings(tmp_path, training__epochs=3, training__schedule=schedule), name, resume=run)
+        logs[name] = [json.loads(line) for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [line["epoch"] for line in logs["broken"]] == [1, 2, 3]
+    assert logs["broken"][2]["step"] == logs["whole"][2]["step"]
+    assert logs["broken"][2]["validation/loss"] == pytest.approx(logs["whole"][2]["validation/loss"], rel=1e-3)
+
+
+def test_clock_tells_waiting_from_steps() -> None:
+    clock = WaitClock()
+    clock.on_epoch_begin(0)
+    for step in range(3):
+        time.sleep(0.01)
+        clock.on_train_batch_begin(step)
+        time.sleep(0.03)
+        clock.on_train_batch_end(step)
+    time.sleep(0.2)  # scoring
+    assert 0.12 <= clock.seconds < 0.2
+    assert 0.15 < clock.share < 0.4
+    assert clock.advice() == f", {clock.share:.0%} of it waiting for images: raise training.workers"
+
+
+def test_log_tells_how_long_an_epoch_trained_and_waited(tmp_path: Path) -> None:
+    write_films(tmp_path)
+    run = fit(tiny_settings(tmp_path), "tiny").folder
+    for line in map(json.loads, (run / "log.jsonl").read_text(encoding="utf-8").splitlines()):
+        assert line["time_training_s"] > 0
+        assert 0 < line["time_waiting_share"] < 1
+
+
+def test_loss_that_is_no_number_stops_and_names_the_cases(tmp_path: Path) -> None:
+    write_films(tmp_path)
+    settings = tiny_settings(
+        tmp_path, training__optimizer={"name": "momentum", "learning_rate": 1e38}, training__epochs=5
+    )
+    with pytest.raises(TrainingError, match=r"loss is (nan|inf) at epoch \d, step \d, on the cases L\d\d(CC|MLO), "):
+        fit(settings, "tiny")
