@@ -1,4 +1,4 @@
-"""The error tree: everything a user can cause ends in one of these, and each is told in one line."""
+"""Defines the errors that a user can cause; a command reports each in one line."""
 
 import signal
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ class SettingsError(MammoError):
 
 
 class DataMissingError(MammoError):
-    """Data that the settings name is not there; the message says where to get it and where to put it."""
+    """Data that the settings name is missing; the message says where to get it and where to put it."""
 
 
 class CaseError(MammoError):
@@ -24,15 +24,15 @@ class CaseError(MammoError):
 
 
 class SplitError(MammoError):
-    """A split leaks patients, or has a part from which nothing can be learnt or measured."""
+    """A split leaks patients, or one of its parts is too small to learn from or to measure."""
 
 
 class ImageError(MammoError):
-    """A file is no image that can be read, or its content contradicts its header."""
+    """A file cannot be read as an image, or its content contradicts its header."""
 
 
 class MaskError(ImageError):
-    """A lesion's mask cannot be laid onto its film; such lesions are listed exclusions, not a broken file."""
+    """A lesion's mask does not fit its film; such lesions are listed exclusions, not a broken file."""
 
 
 class StoreError(MammoError):
@@ -40,7 +40,7 @@ class StoreError(MammoError):
 
 
 class LoaderError(MammoError):
-    """The processes that load images have ended before their time."""
+    """A process that loads images ended too early."""
 
 
 class WeightsError(MammoError):
@@ -52,15 +52,15 @@ class ScoreError(MammoError):
 
 
 class TrainingError(MammoError):
-    """Training cannot start or go on."""
+    """Training cannot start or continue."""
 
 
 class InUseError(MammoError):
-    """Another process is at work on the same run, store or download."""
+    """Another process works on the same run, store or download."""
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal asked the command to end; it does so with exit code 128 + `number`, and tells `advice`."""
+    """A signal asked the command to end. Its exit code is 128 + `number`; `advice` says how to go on."""
 
     def __init__(self, number: int, advice: str = "") -> None:
         super().__init__(number)
@@ -73,7 +73,7 @@ class Stopped(KeyboardInterrupt):
 
 @contextmanager
 def plain_stops() -> Iterator[None]:
-    """Give a stop that Python has wrapped as itself: up to 3.11 a class in the making, as imports make them, wraps what is raised in it."""
+    """Unwrap a stop: up to Python 3.11, an error raised while a class is created is wrapped in a RuntimeError."""
     try:
         yield
     except RuntimeError as error:
@@ -83,28 +83,28 @@ def plain_stops() -> Iterator[None]:
 
 
 def in_one_line(what: str, faults: Sequence[str]) -> str:
-    """Join the faults of one file to the single line that a user reads.
+    """Join the errors of one file to the single line that a user reads.
 
     Args:
-        what: The file, or the thing that has the faults.
-        faults: At least one fault, each a short sentence.
+        what: The file, or whatever has the errors.
+        faults: At least one error, each a short sentence.
 
     Returns:
-        `what: fault`, or `what: 3 faults: (1) …; (2) …; (3) …`; past twelve, the rest is counted.
+        `what: error`, or `what: 3 errors: (1) …; (2) …; (3) …`; after twelve, the rest is counted.
     """
     if len(faults) == 1:
         return f"{what}: {faults[0]}"
     shown = [f"({number}) {fault}" for number, fault in enumerate(faults[:MOST_FAULTS_SHOWN], 1)]
     more = len(faults) - MOST_FAULTS_SHOWN
     tail = f"; and {more} more" if more > 0 else ""
-    return f"{what}: {len(faults)} faults: " + "; ".join(shown) + tail
+    return f"{what}: {len(faults)} errors: " + "; ".join(shown) + tail
 
 
 def first_line(error: Exception) -> str:
-    """A library's error in a few words: its first line, or its kind where it says nothing."""
+    """Return the first line of a library's error, or its type where it has no message."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def few_of(names: Sequence[str], most: int = 6) -> str:
-    """The first few of some names, and how many more there are."""
+    """Return the first few of some names, and how many more there are."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -1,4 +1,4 @@
-"""What must hold when a process dies or two meet: files that are old or new but never half, and locks that die with their holder."""
+"""Writes whole files even when the process is killed, locks files between processes, and walks folders."""
 
 import contextlib
 import json
@@ -17,22 +17,22 @@ from mammo.errors import InUseError
 
 logger = logging.getLogger(__name__)
 MOST_JSON_BYTES = 64 << 20
-GRACE_S = 2.0  # a killed holder's children notice within half a second, and let go too
+GRACE_S = 2.0  # the child processes of a killed one notice within half a second, and release the lock
 
 
 @contextmanager
 def written_beside(path: Path, *, durable: bool = True) -> Iterator[Path]:
-    """Give a name beside the path, to be written in the block; it takes the path's place when the block ends well.
+    """Give a temporary path beside `path` to write to; it replaces `path` when the block ends without an error.
 
-    Whoever opens the path finds the old file whole or the new one, after a power cut too: the bytes are on the disk before
-    the name is. Two processes may do this at once; the later one's file stays. What a failed block wrote is removed.
+    A reader always finds either the old file or the new one, both whole, also after a power cut: the bytes are on the
+    disk before the name changes. If two processes do this at once, the later file stays. A failed block leaves nothing.
 
     Args:
         path: The file.
-        durable: Wait until it is on the disk, which a power cut then finds whole; without, only other processes do.
+        durable: Wait until the bytes are on the disk. Without it, a power cut may leave a damaged file.
 
     Raises:
-        OSError: As the system says it, with the path as its file name.
+        OSError: The system's error, with `path` as its file name.
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -57,11 +57,11 @@ def write_text(path: Path, text: str) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON file that holds a table, as all of a run's do.
+    """Read a JSON file that holds an object, as all JSON files of a run do.
 
     Raises:
         OSError: It cannot be read.
-        ValueError: It is none, in words; also one of lists in lists without end, or longer than any run's.
+        ValueError: It is not such a file, is nested too deep or is longer than 64 MiB.
     """
     with path.open("rb") as file:
         content = file.read(MOST_JSON_BYTES + 1)
@@ -95,13 +95,13 @@ def flush_folder(folder: Path) -> None:
 def walk_files(
     path: Path, *, follow: bool = True, unreadable: list[OSError] | None = None, loops: list[Path] | None = None
 ) -> Iterator[Path]:
-    """Give a file, or all files below a folder, sorted; hidden ones are skipped.
+    """Yield a file, or all files below a folder in sorted order, without hidden ones.
 
     Args:
         path: A file or a folder.
-        follow: Follow links to folders; else they are given as if they were files.
-        unreadable: Takes the folders that cannot be read, each an OSError with its name; None raises the first.
-        loops: Takes links that lead back to a folder that was or is being walked, which are not followed again.
+        follow: Follow links to folders; otherwise yield them like files.
+        unreadable: Collects the errors of folders that cannot be read; None raises the first.
+        loops: Collects links to folders that were already walked, which are not followed again.
 
     Raises:
         OSError: A folder cannot be read.
@@ -128,7 +128,7 @@ def walk_files(
 
 
 def _is_new(folder: Path, seen: set[tuple[int, int]]) -> bool:
-    """Note a folder by device and inode; whether it was not noted before."""
+    """Add a folder to `seen` by device and inode; return whether it was new."""
     try:
         status = folder.stat()
     except OSError:
@@ -147,14 +147,14 @@ class Lock:
         self._path, self._doing, self._place = path, doing, _place(path)
 
     def check(self) -> None:
-        """Hold that the file is still the one that was locked: removed or moved, it keeps nobody out.
+        """Check that the lock file was not removed or moved: it would no longer stop another process.
 
         Raises:
-            InUseError: It is not.
+            InUseError: It was.
         """
         if _place(self._path) != self._place:
             raise InUseError(
-                f"{self._doing}, but its lock {self._path} was removed or moved under way, and another process may write there: "
+                f"{self._doing}, but its lock {self._path} was removed or moved, and another process may write there: "
                 "stopped before anything is mixed; what was saved is whole"
             )
 
@@ -169,16 +169,16 @@ def _place(path: Path) -> tuple[int, int] | None:
 
 @contextmanager
 def locked(path: Path, *, doing: str, wait: bool = False, named: bool = True) -> Iterator[Lock]:
-    """Hold a lock file while the block runs; the system lets go of it when the process ends, however it ends.
+    """Lock a file while the block runs; the system releases it when the process ends, however it ends.
 
     Args:
-        path: The lock file; it stays there afterwards, empty. Its folder must exist.
-        doing: What is kept to one process, such as `output/a/1: this run is being written`.
-        wait: Wait for the other process (and say so) instead of raising.
-        named: Note this process and machine beside the lock, for the other's message; a killed process leaves the note.
+        path: The lock file. It stays afterwards, empty. Its folder must exist.
+        doing: What only one process may do, such as `output/a/1: this run is being written`.
+        wait: Wait for the other process, with a message, instead of raising.
+        named: Write this process and machine beside the lock, for the other's message; after a kill it stays there.
 
     Raises:
-        InUseError: Another process holds it; its number and machine are named.
+        InUseError: Another process has the lock; its number and machine are named.
         OSError: The lock file cannot be made.
     """
     lock = filelock.FileLock(path)
@@ -192,7 +192,7 @@ def locked(path: Path, *, doing: str, wait: bool = False, named: bool = True) ->
         logger.info("%s; waiting for it", held)
         lock.acquire()
     try:
-        with contextlib.suppress(OSError):  # only for the other's message
+        with contextlib.suppress(OSError):  # only for the message of others
             about = {
                 "process": os.getpid(),
                 "machine": socket.gethostname(),
@@ -208,7 +208,7 @@ def locked(path: Path, *, doing: str, wait: bool = False, named: bool = True) ->
 
 
 def held_by(path: Path) -> str:
-    """Who holds a lock file, as its note says, or ` by another process`; "" where nobody does."""
+    """Return who has locked a file, such as ` (process 12 on HOST, since …)`, or "" where nobody has."""
     if not path.is_file():
         return ""
     lock = filelock.FileLock(path)

@@ -1,4 +1,4 @@
-"""Progress on anything over two seconds: a bar on a terminal, plain lines elsewhere; and tables that fit 80 columns."""
+"""Shows progress (a bar on a terminal, plain lines elsewhere) and prints tables that fit 80 columns."""
 
 import sys
 import time
@@ -14,13 +14,13 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 def track(items: Iterable[Item], total: int, what: str, *, beside: bool = False) -> Iterator[Item]:
-    """Pass the items through and show how far they are.
+    """Yield the items and show how many are done.
 
     Args:
-        items: What is worked through.
+        items: The work.
         total: How many there are.
         what: The words before the bar.
-        beside: Show it on stderr, where stdout is for results.
+        beside: Show it on stderr, because stdout is for results.
     """
     stream = sys.stderr if beside else sys.stdout
     return _with_bar(items, total, what, stream) if stream.isatty() else _with_lines(items, total, what, stream)
@@ -44,7 +44,7 @@ def _with_lines(items: Iterable[Item], total: int, what: str, stream: TextIO) ->
 
 
 def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table: first column left, the others right, numbers as they come."""
+    """Print a table: the first column aligned left, the others right."""
     table = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
     for number, name in enumerate(header):
         table.add_column(name, justify="left" if number == 0 else "right", overflow="fold")
@@ -54,8 +54,8 @@ def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[objec
 
 
 class _Console(Console):
-    """Leaves a closed pipe to the command; rich's own ends the process with code 1."""
+    """Raises on a closed pipe, which the command handles; rich itself would end the process with code 1."""
 
     def on_broken_pipe(self) -> None:
-        """Let the error through."""
+        """Raise the error."""
         raise BrokenPipeError

@@ -1,4 +1,4 @@
-"""Run folders: `output/<config>/<time>/` is made here, `output/latest` points at the newest, and runs are found again."""
+"""Makes run folders `output/<config>/<time>/`, points `output/latest` at the newest, and finds runs again."""
 
 import hashlib
 import json
@@ -40,14 +40,14 @@ def make_run_folder(output: Path, config_name: str) -> Path:
 
 
 def point_latest_at(output: Path, folder: Path) -> None:
-    """Make a run the one that commands take when none is named: replace `output/latest` in one step, so that a reader never finds none."""
+    """Make a run the default of all commands: replace the link `output/latest` in one step."""
     beside = output / f".latest-{secrets.token_hex(4)}"
     beside.symlink_to(folder.relative_to(output), target_is_directory=True)
     beside.replace(output / "latest")
 
 
 def read_hash(folder: Path, name: str) -> str:
-    """Read a hash of what a run was made with: `split_sha256` or `data_sha256`.
+    """Read the hash of a run's split or data: `split_sha256` or `data_sha256`.
 
     Raises:
         DataMissingError: The run's `environment.json` is missing or damaged.
@@ -56,14 +56,13 @@ def read_hash(folder: Path, name: str) -> str:
     try:
         return str(read_json(path)[name])
     except (OSError, ValueError, KeyError) as error:
-        raise DataMissingError(
-            f"{path}: is missing or damaged ({error}), so the run's data are not known; use another run"
-        ) from error
+        what = f"{path}: is missing or damaged ({error}), so the run's data are not known"
+        raise DataMissingError(f"{what}; use another run") from error
 
 
 @contextmanager
 def writing(folder: Path) -> Iterator[Lock]:
-    """Keep a run folder to this process while the block runs.
+    """Let only this process write to a run folder while the block runs.
 
     Raises:
         InUseError: Another process trains or judges that run.
@@ -73,14 +72,14 @@ def writing(folder: Path) -> Iterator[Lock]:
 
 
 def holder_of(folder: Path) -> str:
-    """By whom a run folder is being written, such as ` (process 12 on HOST, since …)`; "" where by nobody."""
+    """Return who writes to a run folder, such as ` (process 12 on HOST, since …)`, or ""."""
     return held_by(folder / LOCK_FILE)
 
 
 def curves_folder(output: Path, run: Path) -> Path:
-    """Where VisualDL's files of a run lie: `output/visualdl/<config>/<time>`, or in a run folder that lies elsewhere.
+    """Return the folder of a run's VisualDL files: `output/visualdl/<config>/<time>`, or in a run folder elsewhere.
 
-    Not in the run folder, because VisualDL follows links, and would show the newest run a second time as `latest`.
+    They are not in the run folder, because VisualDL follows links and would show the newest run again as `latest`.
     """
     for root in (output, *run.parents[1:3]):
         if run.resolve().is_relative_to(root.resolve()):
@@ -91,7 +90,7 @@ def curves_folder(output: Path, run: Path) -> Path:
 
 
 def network_sha256(folder: Path) -> str:
-    """The hash of a run's best network, as its checkpoint states it; empty where there is none."""
+    """Return the hash of a run's best network, as its checkpoint states it, or "" where there is none."""
     try:
         return str(read_json(folder / "checkpoints" / "best" / "hashes.json")["network.safetensors"])
     except (OSError, ValueError, KeyError):
@@ -99,7 +98,7 @@ def network_sha256(folder: Path) -> str:
 
 
 def run_fingerprint(run: Path) -> dict[str, str]:
-    """Hashes of a run's weights and scores, and its log without times: two runs with the same fingerprint ended in the same state.
+    """Return hashes of a run's weights and scores, and its log without times: equal for runs that ended the same.
 
     Raises:
         FileNotFoundError: The run has not ended.
@@ -125,26 +124,20 @@ def find_run(output: Path, run: Path | None = None) -> Path:
     """
     if run is not None:
         if not (run / CONFIG_FILE).is_file():
-            raise DataMissingError(
-                f"{run}: is no run folder (it has no {CONFIG_FILE}); expected one such as output/quickstart/<time>"
-            )
+            expected = "expected one such as output/quickstart/<time>"
+            raise DataMissingError(f"{run}: is not a run folder (it has no {CONFIG_FILE}); {expected}")
         return run.resolve()
     latest = output / "latest"
     if (latest / CONFIG_FILE).is_file():
         return latest.resolve()
-    runs = sorted(
-        (file for file in output.glob(f"*/*/{CONFIG_FILE}") if is_trained(file.parent)),
-        key=lambda file: file.parent.name,
-    )
+    runs = [file.parent for file in output.glob(f"*/*/{CONFIG_FILE}") if is_trained(file.parent)]
     if not runs:
-        raise DataMissingError(
-            f"{output}: holds no run yet; train one: python tools/train.py -c configs/quickstart.yaml"
-        )
-    return runs[-1].parent.resolve()
+        raise DataMissingError(f"{output}: has no run yet; train one: mammo train -c quickstart")
+    return max(runs, key=lambda folder: (folder.name, folder)).resolve()
 
 
 def refuse_doubles(runs: Sequence[Path]) -> None:
-    """Hold that no run is named twice.
+    """Check that each run is named once.
 
     Raises:
         SettingsError: Naming it.
@@ -157,41 +150,39 @@ def refuse_doubles(runs: Sequence[Path]) -> None:
 
 
 def is_trained(folder: Path) -> bool:
-    """Whether training has taken place there: judgements kept elsewhere, and ensembles, have no checkpoints of their own."""
+    """Return whether a network was trained there; judgements in other folders and ensembles have no checkpoints."""
     return (folder / "checkpoints").is_dir() or (fold_folder(folder, 0) / "checkpoints").is_dir()
 
 
 def check_out(out: Path, run: Path | None = None) -> Path:
-    """Hold that a judgement kept in a folder overwrites no other run.
+    """Check that a judgement written to a folder replaces no other run.
 
     Args:
         out: The folder.
-        run: The run itself, whose own judgement may be replaced.
+        run: The judged run, whose own judgement may be replaced.
 
     Raises:
-        SettingsError: It is another run, or no folder.
+        SettingsError: It is another run, or a file.
     """
     if out.exists() and not out.is_dir():
-        raise SettingsError(f"--out {out}: is a file; expected a folder, or a name that is free")
+        raise SettingsError(f"--out {out}: is a file; expected a folder, or an unused name")
     if is_trained(out) and (run is None or out.resolve() != run.resolve()):
-        raise SettingsError(
-            f"--out {out}: is a run of its own, whose results would be overwritten; name another folder"
-        )
+        raise SettingsError(f"--out {out}: is another run, whose results would be replaced; name another folder")
     return out
 
 
 def mark_cross_validation(folder: Path, folds: int) -> None:
-    """Note in a run folder that it holds a run per fold."""
+    """Note in a run folder that it has a run for each fold."""
     write_text(folder / FOLDS_FILE, json.dumps({"folds": folds}))
 
 
 def is_cross_validation(folder: Path) -> bool:
-    """Whether a run folder holds a run per fold."""
+    """Return whether a run folder has a run for each fold."""
     return (folder / FOLDS_FILE).is_file()
 
 
 def read_folds(folder: Path) -> int:
-    """How many folds a cross-validation has.
+    """Return how many folds a cross-validation has.
 
     Raises:
         DataMissingError: The note is missing or damaged.
@@ -206,5 +197,5 @@ def read_folds(folder: Path) -> int:
 
 
 def fold_folder(folder: Path, fold: int) -> Path:
-    """Where a fold's run lies."""
+    """Return the folder of a fold's run."""
     return folder / f"fold_{fold}"

@@ -1,8 +1,7 @@
-"""What must happen before paddle loads: import order, threads, the BLAS path, device and seed; and what memory this took.
+"""Loads paddle in the order that works, with threads and BLAS path set before; chooses the device and seeds.
 
-Importing this module sets the process environment (the one module that does more than define when it is imported:
-paddle and its BLAS read these variables once, when they load). Nothing heavy is imported before
-`from mammo.runtime import paddle` asks for it.
+Importing this module sets environment variables: paddle and its BLAS read them once, when they load. It is the one
+module that does more than define when it is imported. paddle itself is imported by `from mammo.runtime import paddle`.
 """
 
 import contextlib
@@ -23,14 +22,14 @@ import numpy as np
 
 from mammo.errors import TrainingError
 
-# Whatever unpacks by zlib before paddle: paddlepaddle 2.6.2 gives out its own zlib's functions to libraries that load after
-# it, so that Python's zlib, which scikit-learn and albumentations load, ends in a segmentation fault (measured on Python 3.11).
+# Libraries that use zlib load before paddle: paddlepaddle 2.6.2 exports its own zlib's functions to libraries that load
+# later, and Python's zlib, which scikit-learn and albumentations use, then crashes (measured on Python 3.11).
 IMPORTED_BEFORE_PADDLE = ("zlib", "cv2", "albumentations")
-PLAIN_VARIABLE = "MAMMO_PLAIN_PADDLE"  # set to 1, the environment stays as it is: the benchmark's yardstick
+PLAIN_VARIABLE = "MAMMO_PLAIN_PADDLE"  # 1: the environment stays as it is, for the benchmark
 
 
 def available_cores() -> int:
-    """Count the cores this process may use: its affinity mask, cut by the cgroup's quota (v2 and v1)."""
+    """Count the cores this process may use: its affinity mask, limited by the cgroup's quota (v2 and v1)."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _cgroup_quota()
     return max(1, min(cores, math.ceil(quota)) if quota else cores)
@@ -51,7 +50,7 @@ def _cgroup_quota() -> float | None:
 
 
 def peak_memory_mb() -> float:
-    """The most memory that this process had, in MB; not that of the one that started it, which Linux counts into `ru_maxrss`."""
+    """Return the most memory that this process had, in MB; `ru_maxrss` would include the process that started it."""
     try:
         lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -62,10 +61,10 @@ def peak_memory_mb() -> float:
 
 
 def amd_blas_path() -> str | None:
-    """Name the code path that paddle's bundled MKL (of 2019) should take on an AMD processor; None on others.
+    """Return the code path that paddle's bundled MKL (of 2019) should take on an AMD processor; None on others.
 
-    Left alone it takes a slow one there. 5 is its AVX2 path, 7 its AVX-512 path. Measured, ResNet50_vd training at 224 px,
-    batch 8, two cores of a Zen 5 EPYC, images/s: 1.45 as paddle comes, 5.3 with 5, 7.0 with 7.
+    By default it takes a slow one there. 5 is its AVX2 path, 7 its AVX-512 path. Measured with ResNet50_vd training at
+    224 px, batch 8, two cores of a Zen 5 EPYC, images/s: 1.45 by default, 5.3 with 5, 7.0 with 7.
     """
     try:
         processor = Path("/proc/cpuinfo").read_text(encoding="utf-8")
@@ -77,22 +76,20 @@ def amd_blas_path() -> str | None:
 
 
 def configure_environment() -> None:
-    """Set thread counts and the BLAS path for libraries still to be loaded; the user's own variables win.
+    """Set thread counts and the BLAS path for libraries that load later; variables that the user set stay.
 
     paddle itself sets OMP_NUM_THREADS=1 on import.
     """
     if os.environ.get(PLAIN_VARIABLE) == "1":
         return
-    together = int(
-        os.environ.get("PADDLE_LOCAL_SIZE", "1")
-    )  # processes that paddle.distributed.launch started on this machine
+    together = int(os.environ.get("PADDLE_LOCAL_SIZE", "1"))  # processes of paddle.distributed.launch on this machine
     if together > 1 and os.environ.get("OMP_NUM_THREADS") == "1":
-        del os.environ["OMP_NUM_THREADS"]  # as the launcher's own paddle has set it
+        del os.environ["OMP_NUM_THREADS"]  # set by the launcher's own paddle
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, available_cores() // together)))
     path = amd_blas_path()
     if path:
         os.environ.setdefault("MKL_DEBUG_CPU_TYPE", path)
-    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import would look for a newer release online
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import would search online for a newer release
 
 
 configure_environment()
@@ -103,7 +100,7 @@ def __getattr__(name: str) -> Any:
     if name != "paddle":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     said = io.StringIO()
-    # paddle's import warns of ccache, of deprecated parts of its own, and of the thread count that this module sets.
+    # paddle's import warns about ccache, its own deprecated parts, and the thread count that this module sets.
     with warnings.catch_warnings(), contextlib.redirect_stderr(said), _signals_held():
         warnings.simplefilter("ignore")
         for module in IMPORTED_BEFORE_PADDLE:
@@ -117,9 +114,9 @@ def __getattr__(name: str) -> Any:
 
 @contextlib.contextmanager
 def _signals_held() -> Iterator[None]:
-    """Let SIGINT and SIGTERM wait while paddle is imported, which cannot be cut off, and take back the handler that it replaces.
+    """Delay SIGINT and SIGTERM while paddle is imported, and restore the handlers, which paddle replaces.
 
-    Its own would end the process with a traceback of C++; from when paddle sets it until its import ends, SIGTERM still does.
+    paddle's own handler ends the process with a C++ traceback; it is active until the import ends.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -142,21 +139,20 @@ def select_device(wanted: str = "auto") -> str:
     """Set paddle's device.
 
     Args:
-        wanted: `auto` (the GPU where this paddle has one), `cpu` or `gpu`.
+        wanted: `auto` (the GPU where paddle finds one), `cpu` or `gpu`.
 
     Returns:
-        The device in paddle's words, such as `cpu` or `gpu:0`.
+        The device as paddle names it, such as `cpu` or `gpu:0`.
 
     Raises:
-        TrainingError: `gpu` was asked for and this paddle has none.
+        TrainingError: `gpu` was asked for and paddle finds none.
     """
     from mammo.runtime import paddle
 
     has_gpu = paddle.device.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
     if wanted == "gpu" and not has_gpu:
-        raise TrainingError(
-            "device: gpu was asked for, but this paddle finds none; install paddlepaddle-gpu for your CUDA or set device=cpu"
-        )
+        advice = "install paddlepaddle-gpu for your CUDA or set device=cpu"
+        raise TrainingError(f"device: gpu was asked for, but this paddle finds none; {advice}")
     shared_out = os.environ.get("FLAGS_selected_gpus", "0")  # noqa: SIM112 (paddle.distributed.launch names it so)
     own = f"gpu:{shared_out.split(',')[0]}"
     paddle.device.set_device(own if has_gpu and wanted != "cpu" else "cpu")
@@ -164,29 +160,30 @@ def select_device(wanted: str = "auto") -> str:
 
 
 def thread_count() -> int:
-    """How many threads paddle computes on, as the environment says."""
+    """Return how many threads paddle uses, as the environment says."""
     return int(os.environ.get("OMP_NUM_THREADS", "1"))
 
 
 def restore_threads() -> None:
-    """Give paddle its threads back: Paddle Inference leaves it one (measured, 2.6.2 and 3.3.1), and sums then differ in their last bits."""
+    """Restore paddle's threads: Paddle Inference leaves one (measured, 2.6.2 and 3.3.1), and sums then differ."""
     from mammo.runtime import paddle
 
     paddle.base.core.set_num_threads(thread_count())
 
 
 def describe() -> str:
-    """Tell device, threads and BLAS path in one line."""
+    """Return device, threads, BLAS path and versions on one line."""
     from mammo.runtime import paddle
 
     fast = os.environ.get("MKL_DEBUG_CPU_TYPE")
-    blas = f"MKL (MKL_DEBUG_CPU_TYPE={fast})" if fast else "MKL (as it comes)"
+    blas = f"MKL (MKL_DEBUG_CPU_TYPE={fast})" if fast else "MKL (default)"
     threads = os.environ.get("OMP_NUM_THREADS", "?")
-    return f"device {paddle.get_device()}, {threads} threads, BLAS {blas}, paddle {paddle.__version__}, numpy {np.__version__}"
+    versions = f"paddle {paddle.__version__}, numpy {np.__version__}"
+    return f"device {paddle.get_device()}, {threads} threads, BLAS {blas}, {versions}"
 
 
 def seed_everything(seed: int) -> None:
-    """Seed Python, NumPy and paddle: once at the start of each epoch, so that a resumed run draws what it would have drawn."""
+    """Seed Python, NumPy and paddle; done at the start of each epoch, so that a resumed run draws the same numbers."""
     from mammo.runtime import paddle
 
     random.seed(seed)
@@ -195,5 +192,5 @@ def seed_everything(seed: int) -> None:
 
 
 def derived_seed(*parts: int) -> int:
-    """Mix whole numbers such as (seed, epoch, index) to one 32-bit seed, the same on every machine."""
+    """Mix whole numbers such as (seed, epoch, index) into one 32-bit seed, the same on every machine."""
     return int(np.random.SeedSequence(parts).generate_state(1)[0])

@@ -1,4 +1,4 @@
-"""A CSV file in, a frame of text cells out; what is wrong with the file as such is told here, for every kind of table."""
+"""Reads a CSV file and returns a frame of text cells; reports what is wrong with the file itself."""
 
 import csv
 import os
@@ -20,21 +20,21 @@ MOST_BYTES = 4 << 30  # ten million cases take about one
 MOST_ROWS, MOST_CELLS = 20_000_000, 300_000_000
 LONGEST_ROW = 4 << 20
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-SEPARATOR_LINE = re.compile(r"^\"?sep=([,;\t|])\"?\r?\n", re.IGNORECASE)  # for Excel alone, which obeys and hides it
+SEPARATOR_LINE = re.compile(r"^\"?sep=([,;\t|])\"?\r?\n", re.IGNORECASE)  # written for Excel, which does not show it
 LONGEST_SEPARATOR_LINE = 16
 OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs"}
 
 
 def read_table(path: Path, expected: str, *, error: type[MammoError]) -> pd.DataFrame:
-    """Read a CSV as text cells, empty where there is nothing. A byte order mark and Windows line ends are fine.
+    """Read a CSV as text cells. A byte order mark and Windows line ends are accepted.
 
-    What spreadsheets leave behind is skipped: a first line `sep=,`, rows of empty cells, columns without a name and without content.
-    The line that each row begins on is kept in `attrs`, for messages: a cell may span several lines.
+    What spreadsheets leave behind is skipped: a first line `sep=,`, empty rows, columns without name and content.
+    `attrs` keeps the line on which each row begins, for messages: a cell may span several lines.
 
     Args:
         path: The file.
-        expected: What it should be, for the messages, such as `a CSV with the columns image, patient_id`.
-        error: What is raised for a file that is there but no such table.
+        expected: What it should be, for messages, such as `a CSV with the columns image, patient_id`.
+        error: The error to raise where the file is not such a table.
 
     Raises:
         DataMissingError: There is no such file.
@@ -49,13 +49,11 @@ def read_table(path: Path, expected: str, *, error: type[MammoError]) -> pd.Data
             raise error(
                 f'{path}: is UTF-16 text (Excel\'s "Unicode text"); save it as CSV UTF-8, with commas'
             ) from fault
-        raise error(
-            f"{path}: is not UTF-8 text ({fault.reason} at byte {fault.start}); save it as CSV UTF-8"
-        ) from fault
+        what = f"{fault.reason} at byte {fault.start}"
+        raise error(f"{path}: is not UTF-8 text ({what}); save it as CSV UTF-8") from fault
     except UnicodeEncodeError as fault:
-        raise error(
-            f"{path}: has a name that this system's encoding lacks; use a UTF-8 locale, such as LC_ALL=C.UTF-8"
-        ) from fault
+        advice = "use a UTF-8 locale, such as LC_ALL=C.UTF-8"
+        raise error(f"{path}: has a name that this system's encoding lacks; {advice}") from fault
     except csv.Error as fault:
         raise error(f"{path}: cannot be read as CSV ({fault}); is a quote not closed? Expected {expected}") from fault
     except OSError as fault:
@@ -68,13 +66,13 @@ def read_table(path: Path, expected: str, *, error: type[MammoError]) -> pd.Data
 
 
 def line_of(frame: pd.DataFrame | pd.Series, row: int) -> int:
-    """The line of a file that a row of its table begins on; of tables from elsewhere, as if each row were one line."""
+    """Return the line of the file on which a row begins; in other tables, each row counts as one line."""
     known = frame.attrs.get(LINES)
     return known.lines[row] if known else row + 2
 
 
 class _Lines:
-    """Line numbers as pandas may keep them: it copies `attrs` deeply with every column it takes."""
+    """Line numbers that are not copied: pandas deep-copies `attrs` with every column."""
 
     def __init__(self, lines: list[int]) -> None:
         self.lines = lines
@@ -84,10 +82,10 @@ class _Lines:
 
 
 def to_numbers(column: pd.Series) -> pd.Series:
-    """Read cells as decimal numbers, float64; NaN where a cell is none, or is too large.
+    """Read cells as decimal numbers, float64 [n]; NaN where a cell is not a finite number.
 
-    Each is the float nearest to its digits: pandas before 3 reads two in five otherwise (by 1e-12 at most, measured), and a score
-    that was a threshold is then below it.
+    Each is the float nearest to its digits. pandas before 3 reads two in five differently (by 1e-12 at most, measured),
+    and a score equal to a threshold then falls below it.
     """
     if pd.api.types.is_numeric_dtype(column.dtype):
         numbers = column.astype(float)
@@ -102,13 +100,13 @@ def to_numbers(column: pd.Series) -> pd.Series:
 def row_faults(
     bad: pd.Series, rule: str, values: pd.Series, lines: pd.DataFrame | pd.Series | None = None
 ) -> list[str]:
-    """Tell what breaks a rule: a line per row, of which only the first are worded, since no more are shown.
+    """Describe each row that breaks a rule; only the first have words, because no more are shown.
 
     Args:
-        bad: Bool, one per row.
+        bad: Bool [n], one per row.
         rule: In words, such as `label must be 0 or 1`.
-        values: What stands there.
-        lines: What knows the rows' lines; `values` where it is not given.
+        values: The cells.
+        lines: The table with the rows' line numbers; `values` by default.
     """
     rows = np.flatnonzero(bad.to_numpy(bool))
     known = values if lines is None else lines
@@ -119,7 +117,7 @@ def row_faults(
 
 
 def in_brief(value: object) -> str:
-    """A cell as Python would write it, in one line and short."""
+    """Return a cell as Python writes it, on one line and short."""
     return _brief.repr(value)
 
 
@@ -128,9 +126,9 @@ _brief.maxstring = _brief.maxother = 100
 
 
 def _read_rows(path: Path, error: type[MammoError]) -> tuple[list[str], list[list[str]], list[int]]:
-    """The header's names, the rows, each as long as the header, and the line that each begins on.
+    """Return the header's names, the rows, each as long as the header, and the line on which each begins.
 
-    Not by pandas, which loses a comma where line ends are mixed and fills up or cuts rows of another length in silence.
+    pandas is not used: it loses a comma where line ends are mixed, and pads or cuts rows of another length silently.
     """
     with path.open(encoding="utf-8-sig", newline="") as file:
         if (size := os.fstat(file.fileno()).st_size) > MOST_BYTES:
@@ -151,31 +149,27 @@ def _read_rows(path: Path, error: type[MammoError]) -> tuple[list[str], list[lis
         for row in _each(reader, text):
             while len(row) > len(names) and not row[-1].strip():
                 row.pop()
+            at = f"{path}: line {reader.line_num + skipped}"
             if len(row) > len(names):
-                raise error(
-                    f"{path}: line {reader.line_num + skipped}: a row has more cells than the header, {len(row)} instead of {len(names)}"
-                )
+                raise error(f"{at}: a row has more cells than the header, {len(row)} instead of {len(names)}")
             if any("\0" in cell for cell in row):
-                raise error(
-                    f"{path}: line {reader.line_num + skipped}: a cell holds a NUL character; is it UTF-16? Save it as CSV UTF-8"
-                )
+                raise error(f"{at}: a cell holds a NUL character; is it UTF-16? Save it as CSV UTF-8")
             if _is_row(row):
                 rows.append(row)
                 lines.append(begins)
-                if len(rows) > most:
-                    raise error(
-                        f"{path}: has more than {most} rows of {len(names)} columns; expected a table that fits in memory"
-                    )
+            if len(rows) > most:
+                size = f"more than {most} rows of {len(names)} columns"
+                raise error(f"{path}: has {size}; expected a table that fits in memory")
             begins = reader.line_num + 1 + skipped
     for row in rows:
-        row += [""] * (len(names) - len(row))  # only now: two bytes may stand for a row of two thousand cells
+        row += [""] * (len(names) - len(row))  # only now: two bytes may be a row of two thousand cells
     return _without_nameless(named_columns, rows, lines, path, error)
 
 
 def _without_nameless(
     names: list[str], rows: list[list[str]], lines: list[int], path: Path, error: type[MammoError]
 ) -> tuple[list[str], list[list[str]], list[int]]:
-    """Leave out columns that have neither name nor content, as spreadsheets write them for columns that were cleared."""
+    """Remove columns without name and content, which spreadsheets write for cleared columns."""
     nameless = [number for number, name in enumerate(names) if not name]
     if not nameless or nameless == [0] == list(range(len(names))):
         return names, rows, lines
@@ -190,7 +184,7 @@ def _without_nameless(
 
 
 class _Rows:
-    """The lines of a text for csv.reader, which keeps a row in memory, however long it or one of its lines is."""
+    """Yields lines to csv.reader and limits the length of a row, which csv.reader keeps in memory."""
 
     def __init__(self, file: TextIO) -> None:
         self.file, self.left = file, LONGEST_ROW
@@ -215,7 +209,7 @@ def _each(reader: Iterator[list[str]], text: _Rows) -> Iterator[list[str]]:
 
 
 def _is_row(row: list[str]) -> bool:
-    """Whether any of its cells holds more than blanks; a quoted empty cell alone in its line counts too."""
+    """Return whether a cell is more than blanks; one quoted empty cell alone on its line counts too."""
     return row == [""] or any(cell.strip(" \t") for cell in row)
 
 

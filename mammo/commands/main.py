@@ -11,7 +11,7 @@ from mammo import __version__
 
 VERBS = {
     "configs": "list the settings files that come with mammo, or copy one",
-    "audit": "check a data set's split: who is in which part, and which patients leak",
+    "audit": "check a split: who is in which part, which patients leak",
     "prepare": "decode and crop all films once; draw a contact sheet of them",
     "train": "fine-tune a network, or one for each fold of a cross-validation",
     "eval": "judge a run, an ensemble, another data set or any score table",
@@ -48,7 +48,7 @@ def overview() -> str:
     rows = [f"  {verb:<12}{what}" for verb, what in VERBS.items()]
     usage = "usage: mammo VERB [OPTIONS]"
     about = "Mammogram classification with PaddlePaddle. Research only, not a medical device."
-    example = "start:  mammo train -c quickstart      then:  mammo eval      options:  mammo VERB --help"
+    example = "Start: mammo train -c quickstart. Then: mammo eval. Options: mammo VERB --help."
     return "\n".join([usage, "", about, "", *rows, "", example])
 
 

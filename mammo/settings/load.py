@@ -1,4 +1,4 @@
-"""YAML text and `-o key.path=value` overrides in, checked `Settings` out; all faults of a file in one message."""
+"""Reads YAML and `-o key.path=value` overrides and returns checked `Settings`; all errors are reported together."""
 
 import difflib
 import re
@@ -14,26 +14,24 @@ from pydantic import BaseModel, ValidationError
 from mammo.errors import MOST_FAULTS_SHOWN, SettingsError, in_one_line
 from mammo.settings.schema import Settings
 
-MOST_BYTES = 100_000  # the longest settings that came here have 3,000
-MOST_ALIASES = 20  # a few lines of aliases of aliases stand for billions of values
+MOST_BYTES = 100_000  # the longest shipped settings have 3,000
+MOST_ALIASES = 20  # a few lines of nested aliases can mean billions of values
 LONGEST_SHOWN = 100
-LONGEST_NUMBER = (
-    100  # signs; Python words none of more than 4,300 digits (sys.set_int_max_str_digits), so no message could
-)
-SURROGATES = re.compile("[\ud800-\udfff]")  # as which Python hands on the bytes of a path in another encoding (PEP 383)
-# PyYAML lets these through where a value contradicts its form: 2024-13-45, 0x_, !!bool 3, a thousand brackets.
+LONGEST_NUMBER = 100  # characters; Python prints no number of more than 4,300 digits, so no message could show it
+SURROGATES = re.compile("[\ud800-\udfff]")  # stand for bytes of another encoding (PEP 383)
+# What PyYAML raises for values such as 2024-13-45, 0x_, !!bool 3 or a thousand brackets.
 NOT_YAML = (yaml.YAMLError, ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
 def load_settings(path: Path | None, overrides: Sequence[str] = ()) -> Settings:
-    """Read a settings file, lay the overrides over it, and check the whole.
+    """Read a settings file, apply the overrides, and check the result.
 
     Args:
         path: A YAML file, or None for the defaults.
-        overrides: `key.path=value` each; the value is YAML and may hold `=`.
+        overrides: `key.path=value` each; the value is YAML and may contain `=`.
 
     Raises:
-        SettingsError: The file is not there or no YAML mapping, or any key or value is wrong (all are named).
+        SettingsError: The file is missing or not a YAML mapping, or keys or values are wrong (all are named).
     """
     values = _read_yaml(path) if path else {}
     faults: list[str] = []
@@ -46,26 +44,24 @@ def load_settings(path: Path | None, overrides: Sequence[str] = ()) -> Settings:
 
 
 def check_settings(values: dict[str, Any], where: str) -> Settings:
-    """Turn nested plain values to `Settings`; `where` names their source in the error."""
+    """Return nested plain values as `Settings`; `where` names their source in the error."""
     try:
         settings = Settings.model_validate(values)
     except ValidationError as error:
         faults = error.errors()
-        told = [_explain(fault) for fault in faults[:MOST_FAULTS_SHOWN]]
-        raise SettingsError(in_one_line(where, told + [""] * (len(faults) - len(told)))) from None
+        shown = [_explain(fault) for fault in faults[:MOST_FAULTS_SHOWN]]
+        raise SettingsError(in_one_line(where, shown + [""] * (len(faults) - len(shown)))) from None
     for key, value in _texts(settings):
         if "\0" in value:
-            raise SettingsError(f"{where}: {key}: holds a NUL character, which no name or path has")
+            raise SettingsError(f"{where}: {key}: contains a NUL character, which no name or path has")
         if SURROGATES.search(value):
-            raise SettingsError(
-                f"{where}: {key}: {_shown(value)} is no text in this system's encoding; run the command from within that folder and "
-                "leave it out of the path, or rename it"
-            )
+            what = f"{where}: {key}: {_shown(value)} is not text in this system's encoding"
+            raise SettingsError(f"{what}; rename it, or run the command in that folder and leave it out of the path")
     return settings
 
 
 def _texts(group: BaseModel, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """The texts and paths of settings, by key."""
+    """Yield the texts and paths of settings with their keys."""
     for name, value in group:
         if isinstance(value, BaseModel):
             yield from _texts(value, f"{prefix}{name}.")
@@ -74,17 +70,17 @@ def _texts(group: BaseModel, prefix: str = "") -> Iterator[tuple[str, str]]:
 
 
 def dump_settings(settings: Settings) -> str:
-    """Write settings as the YAML text that `load_settings` reads back to the same settings."""
+    """Return settings as YAML text, which `load_settings` reads back to the same settings."""
     return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
 class _OneOfEach(yaml.SafeLoader):
-    """YAML's safe loader, but a key that stands twice in one mapping is a fault: YAML would keep the last in silence."""
+    """YAML's safe loader, but a duplicated key is an error: YAML would keep the last one silently."""
 
     aliases = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        """Count aliases."""
+        """Limit the number of aliases."""
         if self.check_event(yaml.AliasEvent):
             self.aliases += 1
             if self.aliases > MOST_ALIASES:
@@ -94,20 +90,20 @@ class _OneOfEach(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Build a mapping with unique keys."""
+        """Refuse duplicated keys."""
         keys = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
         repeated = sorted(key for key, times in keys.items() if times > 1)
         if repeated:
             raise yaml.constructor.ConstructorError(
-                None, None, f"key {', '.join(repeated)} stands there twice", node.start_mark
+                None, None, f"key {', '.join(repeated)} is duplicated", node.start_mark
             )
         return super().construct_mapping(node, deep)
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
-        """Build a whole number that can be told."""
+        """Refuse numbers that are too long to print."""
         if isinstance(node, yaml.ScalarNode) and len(node.value) > LONGEST_NUMBER:
-            told = f"a number of {len(node.value)} signs, {_shown(node.value)}; expected at most {LONGEST_NUMBER}"
-            raise yaml.constructor.ConstructorError(None, None, told, node.start_mark)
+            what = f"a number of {len(node.value)} characters, {_shown(node.value)}; expected at most {LONGEST_NUMBER}"
+            raise yaml.constructor.ConstructorError(None, None, what, node.start_mark)
         return super().construct_yaml_int(node)
 
 
@@ -121,7 +117,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         text = content.decode("utf-8-sig")
     except FileNotFoundError:
         raise SettingsError(
-            f"{path}: there is no such settings file; those that come with mammo are in configs/"
+            f"{path}: there is no such settings file; mammo configs lists those that come with mammo"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: cannot be read as a settings file: {error}; expected YAML in UTF-8") from error
@@ -179,7 +175,7 @@ def _explain(fault: Any) -> str:
 
 
 def _shown(text: str) -> str:
-    """Text of a user's, short and in one line."""
+    """Return a user's text, short and on one line."""
     short = text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + "…"
     return short if short.isprintable() else repr(short)
 
@@ -216,12 +212,12 @@ def _keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 
 def differences(was: Mapping[str, Any], now: Mapping[str, Any], *, but: Collection[str] = ()) -> list[str]:
-    """Tell which settings differ, each as `key.path was 1, is now 2`.
+    """Return which settings differ, each as `key.path was 1, is now 2`.
 
     Args:
-        was: Plain values, in tables within tables.
-        now: The same.
-        but: Keys, with their path, that may differ.
+        was: Nested plain values.
+        now: The same, later.
+        but: Full keys that may differ.
     """
     before, after = dict(_flat(was)), dict(_flat(now))
     differing = [key for key in after | before if before.get(key) != after.get(key) and key not in but]

@@ -1,4 +1,4 @@
-"""The settings: every key, its type, range and default, in one place; YAML files state differences only."""
+"""Defines every setting with its type, range and default; YAML files state differences only."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -30,17 +30,19 @@ class PhantomSettings(Strict):
 
 
 class DataSettings(Strict):
-    """Which films, which cases of them, which part each belongs to, and how pixels reach the network.
+    """Which films and cases, which part each belongs to, and how pixels are prepared.
 
-    With `folds` above 0, split holdout gives fold number `fold` (from 0) of so many as the test part, and takes validation
-    out of the other patients. With `untrusted`, films from strangers are decoded in a process of their own with limits; that
-    changes no pixels and is no part of the store's key. `root` may be an archive (.zip, .tar, .tar.gz, …): it is unpacked below
-    the store, once. `cluster` is the address of a Ray or Dask cluster that prepares films; the pixels are the same.
+    `kind` names a reader of `mammo.prepare.readers.READERS`. With `folds` above 0, split holdout makes fold number
+    `fold` (from 0) the test part, and takes validation from the other patients. With `untrusted`, films are decoded in
+    a process of their own with limits; the pixels are the same, and the store is shared. `root` may be an archive
+    (.zip, .tar, .tar.gz, …), which is unpacked below the store, once. `cluster` is the address of a Ray or Dask cluster
+    that prepares films; the pixels are the same.
 
-    `raw_films: accept` takes DICOM FOR PROCESSING, raw detector values, which no viewer shows and networks do not expect.
-    `bad_images: exclude` lists films that cannot be read as exclusions and goes on. `doubtful: refuse` treats a film on which the breast
-    or the lesion's box is implausible like one that cannot be read; `warn` counts and lists them. `same_patients: differ` says that
-    patient ids that look like one person's in two spellings (`audit` lists them) are of different people.
+    `raw_films: accept` takes DICOM FOR PROCESSING: raw detector values, which viewers do not show and networks do not
+    expect. `bad_images: exclude` lists films that cannot be read as exclusions and goes on. `doubtful: refuse` treats a
+    film with an implausible breast or lesion box like one that cannot be read; `warn` counts and lists it.
+    `same_patients: differ` says that patient ids that look like two spellings of one (`mammo audit` lists them) are of
+    different people.
     """
 
     kind: str = "phantom"
@@ -116,10 +118,10 @@ class AugmentationStep(Strict):
 
 
 class ModelSettings(Strict):
-    """The network: which backbone, from which weights, and the head on it.
+    """The network: its backbone, the backbone's starting weights, and its head.
 
-    `pretrained` is `ssld` (downloaded once), `none`, or the path of a .pdparams or .safetensors file, or of an archive (.zip, .tar,
-    .tar.gz, …) that holds one; `pretrained_sha256` is the hash that this file, or archive, must have.
+    `pretrained` is `ssld` (downloaded once), `none`, or the path of a .pdparams or .safetensors file, or of an archive
+    (.zip, .tar, .tar.gz, …) with one inside; `pretrained_sha256` is the hash that this file, or archive, must have.
     """
 
     backbone: str = "ResNet50_vd"
@@ -131,7 +133,7 @@ class ModelSettings(Strict):
 
 
 class OptimizerSettings(Strict):
-    """`weight_decay` is coupled L2 (paddle.regularizer.L2Decay) for adam and momentum, decoupled for adamw; never on norms and biases."""
+    """The optimizer. `weight_decay` is L2 for adam and momentum, decoupled for adamw; norms and biases have none."""
 
     name: Literal["adam", "adamw", "momentum"] = "adamw"
     learning_rate: Positive = 3e-4
@@ -141,7 +143,7 @@ class OptimizerSettings(Strict):
 
 
 class ScheduleSettings(Strict):
-    """The learning rate over time, per step: linear warm-up, then cosine, steps or plateau."""
+    """The learning rate over time: linear warm-up, then cosine, steps or plateau."""
 
     name: Literal["constant", "cosine", "step", "plateau"] = "cosine"
     warmup_epochs: NotNegative = 1.0
@@ -174,7 +176,7 @@ class FreezeSettings(Strict):
 
 
 class SmallerSettings(Strict):
-    """Before `until_epoch` (from 0) training images have `factor` times the height and width of `data.image_size`."""
+    """Before epoch `until_epoch` (from 0), training images have `factor` times the configured size."""
 
     factor: Annotated[float, Field(ge=0.25, lt=1)]
     until_epoch: PositiveInt
@@ -206,9 +208,9 @@ class EarlyStoppingSettings(Strict):
 
 
 class CheckpointSettings(Strict):
-    """When `checkpoints/last` is saved within an epoch: every so many steps, and when so many minutes have passed; 0 is never.
+    """When `checkpoints/last` is saved within an epoch: after so many steps, and after so many minutes; 0 is never.
 
-    It is saved after each epoch in any case. Neither changes what is learnt.
+    It is always saved after each epoch. Neither setting changes what is learnt.
     """
 
     every_steps: Annotated[int, Field(ge=0)] = 0
@@ -216,7 +218,7 @@ class CheckpointSettings(Strict):
 
 
 class TrainingSettings(Strict):
-    """The training loop. `smaller` lets first epochs learn from smaller images; what is scored has the full size always."""
+    """The training loop. With `smaller`, the first epochs learn from smaller images; scoring uses the full size."""
 
     epochs: PositiveInt = 30
     batch_size: PositiveInt = 16
@@ -246,19 +248,19 @@ class TrainingSettings(Strict):
 
 
 class TestTimeSettings(Strict):
-    """Test-time augmentation: a case's logit is the mean over its flips, and over windows moved by `shift_px` to each side."""
+    """Test-time augmentation: a case's logit is the mean over flips, and over crops moved by `shift_px` each way."""
 
-    __test__ = False  # pytest takes classes of this name for its own
+    __test__ = False  # pytest would collect a class of this name
 
     flips: Literal["none", "horizontal", "both"] = "none"
     shift_px: Annotated[int, Field(ge=0, le=64)] = 0
 
 
 class EvaluationSettings(Strict):
-    """The judgement. A rule is `recall>=R`, `specificity>=S`, `youden` or a fixed threshold in 0-1.
+    """The judgement. A rule is `recall>=R`, `specificity>=S`, `youden` or a fixed threshold in 0–1.
 
-    Results are quoted at `operating_point`, and `also_report` beside it; all are chosen on validation, as `calibration` is.
-    `prevalence` is that of a screened population, for what 1,000 people would see.
+    Results are reported at `operating_point` and at those of `also_report`; all are chosen on validation, as
+    `calibration` is. `prevalence` is the share of cancers in screening, for the expected results among 1,000 people.
     """
 
     operating_point: Rule = "recall>=0.90"
@@ -288,12 +290,11 @@ class Settings(Strict):
     def _shift_fits(self) -> "Settings":
         shift, shorter = self.evaluation.test_time.shift_px, min(self.data.image_size)
         if 2 * shift > shorter:
-            raise ValueError(
-                f"evaluation.test_time.shift_px must be at most half of data.image_size's shorter side, {shorter} px, got {shift}"
-            )
+            limit = f"half of data.image_size's shorter side, {shorter} px"
+            raise ValueError(f"evaluation.test_time.shift_px must be at most {limit}, got {shift}")
         return self
 
     @property
     def store_folder(self) -> Path:
-        """Where prepared images lie: `data.store`, or `store` below the output folder."""
+        """The folder of prepared images: `data.store`, or `store` below the output folder."""
         return self.data.store or self.output / "store"

@@ -1,4 +1,4 @@
-"""What settings are made of: ranges, names, the rule of an operating point, and groups that take no unknown key."""
+"""Defines the types of settings: ranges, names, the rule of an operating point, and groups without unknown keys."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,7 +16,7 @@ CalibrationMethod = Literal["temperature", "isotonic", "none"]
 
 
 def _at_home(value: object) -> object:
-    """`~` at a path's start as the home folder; nothing else is changed."""
+    """Replace `~` at the start of a path by the home folder."""
     if not isinstance(value, str | Path) or not str(value).startswith("~"):
         return value
     try:
@@ -30,7 +30,7 @@ HomePath = Annotated[str, BeforeValidator(_at_home)]
 
 
 class Strict(BaseModel):
-    """A group of settings: unknown keys are faults, values cannot be changed after checking."""
+    """A group of settings: unknown keys are errors, values cannot be changed after checking."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
 

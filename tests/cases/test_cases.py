@@ -133,7 +133,7 @@ def test_missing_columns_are_named_together(tmp_path: Path) -> None:
     path = write_manifest(tmp_path, ["a.png,1"], head="image,patientid\n")
     with pytest.raises(
         CaseError,
-        match=r"2 faults.*column patient_id is missing.*patientid.*one of the columns pathology, label, image_label",
+        match=r"2 errors.*column patient_id is missing.*patientid.*one of the columns pathology, label, image_label",
     ):
         read_manifest(path)
 

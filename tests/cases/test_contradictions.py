@@ -89,7 +89,7 @@ def test_second_film_of_a_view_is_counted_and_its_label_kept(tmp_path: Path) -> 
     ("parts", "words"),
     [
         ({"train": [0, 1, 0, 1, 0, 1], "validation": [0, 1]}, "part test is empty; expected cases of both classes"),
-        ({"test": [0, 1, 0, 1]}, "2 faults: .*part train is empty.*part validation is empty"),
+        ({"test": [0, 1, 0, 1]}, "2 errors: .*part train is empty.*part validation is empty"),
         (
             {"train": [0] * 8, "validation": [0, 1], "test": [0, 1]},
             r"part train has one class only \(8 cases, all benign\); expected both",
@@ -134,7 +134,7 @@ def test_one_patient_written_in_two_unicode_forms_is_one(tmp_path: Path) -> None
 def test_more_faults_than_are_shown_are_counted(tmp_path: Path) -> None:
     rows = [f"{n}.png,P{n},maybe" for n in range(5000)]
     with pytest.raises(
-        CaseError, match=r"5000 faults: .*line 13: label must be 0 or 1, got 'maybe'; and 4988 more$"
+        CaseError, match=r"5000 errors: .*line 13: label must be 0 or 1, got 'maybe'; and 4988 more$"
     ) as caught:
         read_manifest(write_manifest(tmp_path, rows, "image,patient_id,label\n"))
     assert len(str(caught.value)) < 1000

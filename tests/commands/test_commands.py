@@ -107,7 +107,7 @@ def test_summary_of_one_run_is_its_report(trained: tuple[Path, str]) -> None:
     metrics = json.loads((folder / "output" / "latest" / "report" / "metrics.json").read_text(encoding="utf-8"))
     line = next(line for line in done.stdout.splitlines() if line.startswith("test AUC"))
     assert f"{metrics['levels']['lesion']['auc']['value']:.3f}" in line
-    assert_refused(call("eval", "--summary", "output", folder=folder), "output: is no run folder")
+    assert_refused(call("eval", "--summary", "output", folder=folder), "output: is not a run folder")
 
 
 def test_predict_gives_the_score_of_the_table(trained: tuple[Path, str]) -> None:
@@ -149,8 +149,8 @@ def test_resume_goes_on_with_the_newest_run(trained: tuple[Path, str]) -> None:
     [
         ("decision.json", '{"threshold": "high"}', "is no decision file"),
         ("environment.json", "{}", "the run's data are not known"),
-        ("checkpoints/best/hashes.json", "[]", "it is damaged: tools/train.py --resume"),
-        ("checkpoints/best/hashes.json", "{}", "it is damaged: tools/train.py --resume"),
+        ("checkpoints/best/hashes.json", "[]", "it is damaged: mammo train --resume"),
+        ("checkpoints/best/hashes.json", "{}", "it is damaged: mammo train --resume"),
         ("config.yaml", "training: [", "is not YAML"),
     ],
 )
@@ -269,7 +269,7 @@ def test_print_config_is_the_config(fresh: Path) -> None:
         (["-o", "evaluation.operating_point=0.3>=5"], "expected recall>=R"),
         (["-o", "training.stage_lr_factors=[1, 1, 1, 1, 1, 1]"], "has 5 stages, got 6 values"),
         (["-o", "output=/proc/nothing"], "/proc/nothing"),
-        (["--resume"], "holds no run yet"),
+        (["--resume"], "has no run yet"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(fresh: Path, arguments: list[str], words: str) -> None:

@@ -71,7 +71,7 @@ def test_list_has_every_run(two_seeds: tuple[Path, list[Path]]) -> None:
     done = call("compare", "--list", folder=folder)
     assert done.returncode == 0, done.stderr
     assert all(run.name[:10] in done.stdout for run in runs)
-    assert_refused(call("compare", "--list", "--output", "nothing", folder=folder), "nothing: holds no run yet")
+    assert_refused(call("compare", "--list", "--output", "nothing", folder=folder), "nothing: has no run yet")
 
 
 def test_ensemble_is_kept_and_compared_as_a_run(two_seeds: tuple[Path, list[Path]]) -> None:
@@ -100,12 +100,12 @@ def test_nothing_of_another_run_is_overwritten(two_seeds: tuple[Path, list[Path]
     folder, runs = two_seeds
     before = {path: path.read_bytes() for path in (*runs[1].glob("*.*"), *(runs[1] / "report").iterdir())}
     own = ("--run", runs[1])
-    assert_refused(call("eval", "--run", runs[0], "--out", runs[1], folder=folder), "is a run of its own")
+    assert_refused(call("eval", "--run", runs[0], "--out", runs[1], folder=folder), "is another run")
     assert_refused(
         call("eval", *own, "-o", "evaluation.operating_point=youden", "--out", runs[1], folder=folder),
-        "is a run of its own",
+        "is another run",
     )
-    assert_refused(call("eval", "--ensemble", *runs, "--out", runs[1], folder=folder), "is a run of its own")
+    assert_refused(call("eval", "--ensemble", *runs, "--out", runs[1], folder=folder), "is another run")
     done = call("eval", "--scores", runs[1] / "scores_validation.csv", folder=folder)
     assert done.returncode == 0, done.stderr
     assert (runs[1] / "scores_validation" / "report" / "metrics.json").is_file()
@@ -146,10 +146,11 @@ def test_damaged_decision_is_one_line(
 
 DEEP = "[" * 100_000
 ODD_REPORTS = [
-    DEEP, "[]", "3", '{"levels": ', '{"task": "lesion", "levels": 3}', '{"task": ["a"], "levels": {}}', '{"levels": {"lesion": []}}',
-    '{"task": "lesion", "levels": {"lesion": {"auc": 3}}}', '{"task": "lesion", "levels": {"lesion": {"auc": {"value": [1]}}}}',
-    '{"task": "lesion", "levels": {"lesion": {"auc": {"value": 1' + "0" * 400 + "}}}}", '{"task": "lesion", "levels": {"lesion": "auc"}}',
-    '{"n": ' + "9" * 5000 + "}", "\ufeff{}", "",
+    DEEP, "[]", "3", '{"levels": ', '{"task": "lesion", "levels": 3}', '{"task": ["a"], "levels": {}}',
+    '{"levels": {"lesion": []}}', '{"task": "lesion", "levels": {"lesion": {"auc": 3}}}',
+    '{"task": "lesion", "levels": {"lesion": {"auc": {"value": [1]}}}}',
+    '{"task": "lesion", "levels": {"lesion": {"auc": {"value": 1' + "0" * 400 + "}}}}",
+    '{"task": "lesion", "levels": {"lesion": "auc"}}', '{"n": ' + "9" * 5000 + "}", "\ufeff{}", "",
 ]  # fmt: skip
 
 
@@ -296,7 +297,7 @@ def test_every_fault_of_a_score_table_is_one_line_and_exit_2(tmp_path: Path) -> 
     frame.loc[4, "label"] = 1 - frame.loc[3, "label"]
     frame.to_csv(tmp_path / "bad.csv", index=False)
     done = call("eval", "--scores", "bad.csv", folder=tmp_path)
-    assert_refused(done, "bad.csv: 4 faults")
+    assert_refused(done, "bad.csv: 4 errors")
     for words in (
         "line 2: score must be a probability in 0-1",
         "line 3: score",

@@ -1,4 +1,4 @@
-"""The commands in odd places: folders and films with any name, other locales and encodings, Windows' files, a clock set back."""
+"""The commands in odd places: any names of folders and files, other locales, Windows' files, a clock set back."""
 
 import json
 import os

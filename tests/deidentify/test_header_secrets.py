@@ -205,6 +205,6 @@ def test_damaged_films_end_a_command_without_a_secret(
 ) -> None:
     folder = tmp_path_factory.mktemp("damaged")
     done = in_folder(folder, tool, "-c", write_config(folder, films, task, data__bad_images="refuse"))
-    refused(done, "images: 3 faults: ", *(f"{name}.dcm: " for name in DAMAGED))
+    refused(done, "images: 3 errors: ", *(f"{name}.dcm: " for name in DAMAGED))
     assert said_secrets(done) == set()
     assert secrets_below(folder) == {}

@@ -293,7 +293,7 @@ def test_subgroups_are_counted_marked_and_named() -> None:
 def test_every_fault_of_a_score_table_is_named() -> None:
     rows = [("a", "P1", "B", "i", 0, 1.2), ("a", "P1", "B", "i", 2, float("nan"))]
     with pytest.raises(
-        ScoreError, match=r"4 faults.*line 2: score.*1\.2.*line 3: score.*line 3: label.*line 3: case_id.*another label"
+        ScoreError, match=r"4 errors.*line 2: score.*1\.2.*line 3: score.*line 3: label.*line 3: case_id.*another label"
     ):
         check_scores(table(rows), "scores.csv")
 

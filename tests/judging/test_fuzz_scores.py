@@ -108,7 +108,7 @@ def test_good_score_tables_are_judged(tmp_path: Path) -> None:
         (["c1,P1,B1,I1,1,0.9", "c1,P1,B1,I1,0,0.9"], "line 3: case_id stands there a second time, with another label"),
         (
             ["c1,P1,B1,I1,1,1.5", "c2,P1,B1,I2,2,nan"],
-            "3 faults: .*line 2: score must be .*line 3: score must be .*line 3: label must be 0 or 1",
+            "3 errors: .*line 2: score must be .*line 3: score must be .*line 3: label must be 0 or 1",
         ),
         ([], "it has no row"),
     ],

@@ -263,7 +263,7 @@ def test_no_secret_of_a_header_comes_out(tmp_path: Path, untrusted: bool, worker
     prepared, listed = (int(word) for word in re.findall(r"^(\d+) of (\d+)$", out, re.MULTILINE)[0])
     assert listed == count
     assert 4 <= prepared < count
-    assert f"mammo: error: images: {count - prepared} faults: " in said
+    assert f"mammo: error: images: {count - prepared} errors: " in said
     assert "DEBUG" in said
     if not untrusted and workers == 1:  # the readers did want to talk, in this very process
         assert "a remark by pydicom, its text withheld" in said

@@ -1,4 +1,4 @@
-"""Settings of any kind end as settings that survive printing, or as one line; never as anything else, and soon."""
+"""Any settings end as checked settings that survive printing, or as one error line, within seconds."""
 
 import math
 import os
@@ -40,11 +40,12 @@ WORDS = sorted(
         if isinstance(word, str)
     }
 )
-# What stands in files of the careless and the hostile: other types, ranges, digits and signs.
+# Careless and hostile values: other types, ranges, digits and characters.
 ODD = [
-    None, True, False, 0, 1, -1, 2**31, 2**64, 10**30, 0.0, -0.0, 0.5, 1e-320, 1e308, math.nan, math.inf, -math.inf, "", " ", "nan", "inf",
-    "1e999", "1_000", "0x1f", "١٢", "½", "三", "recall>=0.9", "recall>=nan", "youden>=1", ">=", "validation/auc", "a\nb", "a\0b", "\ud800",
-    "乳腺/X 光", "~", "../../etc", "C:\\films", [], {}, [1], [1, 2], [[1, 2], [3, 4]], {"name": "gamma"}, [{"name": "affine"}], b"\xff",
+    None, True, False, 0, 1, -1, 2**31, 2**64, 10**30, 0.0, -0.0, 0.5, 1e-320, 1e308, math.nan, math.inf, -math.inf, "",
+    " ", "nan", "inf", "1e999", "1_000", "0x1f", "١٢", "½", "三", "recall>=0.9", "recall>=nan", "youden>=1", ">=",
+    "validation/auc", "a\nb", "a\0b", "\ud800", "乳腺/X 光", "~", "../../etc", "C:\\films", [], {}, [1], [1, 2],
+    [[1, 2], [3, 4]], {"name": "gamma"}, [{"name": "affine"}], b"\xff",
 ]  # fmt: skip
 values_of_any_kind = st.sampled_from(ODD) | st.sampled_from(WORDS) | st.integers() | st.floats() | st.text(max_size=12)
 nested = st.recursive(
@@ -128,10 +129,11 @@ def test_good_overrides_are_among_those_tried(tmp_path: Path) -> None:
 
 # Pieces of YAML, put together at random: indicators, anchors, tags, quotes, line ends.
 PIECES = [
-    "training", "epochs", "data", "seed", "output", ": ", ":", "\n", "\n  ", "\n    ", "\r\n", "- ", "[", "]", "{", "}", ",", "&a ",
-    "*a", "<<: *a", "!!int ", "!!float ", "!!binary ", "!!timestamp ", "!!set ", "!!omap ", "!!pairs ", "!!python/name:os.system ",
-    "!x ", "? ", "|", ">", "'", '"', "#", "%YAML 1.1\n", "---\n", "...\n", "\t", "0x", "0b", "1:99", "2024-13-45", "2024-01-01",
-    ".inf", ".nan", "~", "=", "\\x00", "\ufeff", "乳", "\u2028", "\x85", "1e9", "9" * 5000, "null", "yes",
+    "training", "epochs", "data", "seed", "output", ": ", ":", "\n", "\n  ", "\n    ", "\r\n", "- ", "[", "]", "{", "}",
+    ",", "&a ", "*a", "<<: *a", "!!int ", "!!float ", "!!binary ", "!!timestamp ", "!!set ", "!!omap ", "!!pairs ",
+    "!!python/name:os.system ", "!x ", "? ", "|", ">", "'", '"', "#", "%YAML 1.1\n", "---\n", "...\n", "\t", "0x", "0b",
+    "1:99", "2024-13-45", "2024-01-01", ".inf", ".nan", "~", "=", "\\x00", "\ufeff", "乳", "\u2028", "\x85", "1e9",
+    "9" * 5000, "null", "yes",
 ]  # fmt: skip
 
 
@@ -171,11 +173,11 @@ BOMBS = {
     "a merge of itself": ("data: &a\n  <<: *a\n  x: 1\n", "unknown key data.x"),
     "a list in itself": ("augmentation: &a [*a]\n", "augmentation"),
     "a table in itself": ("training: &a {epochs: *a}\n", "training.epochs"),
-    "ten thousand keys": ("".join(f"k{n}: 1\n" for n in range(10_000)), "10000 faults: .* and 9988 more"),
+    "ten thousand keys": ("".join(f"k{n}: 1\n" for n in range(10_000)), "10000 errors: .* and 9988 more"),
     "one long line": ("output: " + "x" * 200_000, "is longer than 100000 bytes"),
     "a number of 9,000 digits": (
         "seed: " + "9" * 9000,
-        "is not YAML: a number of 9000 signs, 9{100}…; expected at most 100",
+        "is not YAML: a number of 9000 characters, 9{100}…; expected at most 100",
     ),
     "a date that is none": ("output: 2024-13-45", "is not YAML: month must be in 1"),
     "a tag of Python's": (
@@ -185,9 +187,9 @@ BOMBS = {
     "utf-16": ("seed: 1\n".encode("utf-16"), "cannot be read as a settings file: .*expected YAML in UTF-8"),
     "nothing but zeros": (bytes(1000), "is not YAML: unacceptable character"),
     "a key over two lines": ('"a\\nb": 1\n', r"unknown key 'a\\nb'"),
-    "a path with a NUL": ('output: "a\\0b"\n', "output: holds a NUL character"),
+    "a path with a NUL": ('output: "a\\0b"\n', "output: contains a NUL character"),
     "half a character": ('output: "\\ud800"\n', r"output: '\\ud800' is no text in this system's encoding"),
-    "two keys alike in a list": ("augmentation: [{name: gamma, p: 1, p: 0}]", "key p stands there twice"),
+    "two keys alike in a list": ("augmentation: [{name: gamma, p: 1, p: 0}]", "key p is duplicated"),
 }
 
 
@@ -254,7 +256,7 @@ HUGE = {
 )
 def test_a_number_too_long_to_be_told_is_one_line(form: str, key: str) -> None:
     with pytest.raises(
-        SettingsError, match=rf"settings: -o {key}=.*: the value is not YAML: a number of \d+ signs"
+        SettingsError, match=rf"settings: -o {key}=.*: the value is not YAML: a number of \d+ characters"
     ) as caught:
         load_settings(None, [f"{key}={HUGE[form]}"])
     assert "\n" not in str(caught.value)
@@ -264,5 +266,5 @@ def test_a_number_too_long_to_be_told_is_one_line(form: str, key: str) -> None:
 @pytest.mark.parametrize(
     ("text", "number"), [("1180591620717411303424", 2**70), ("0x" + "f" * 98, 16**98 - 1), ("1:30:00", 5400)]
 )
-def test_numbers_up_to_a_hundred_signs_are_read(text: str, number: int) -> None:
+def test_numbers_up_to_a_hundred_characters_are_read(text: str, number: int) -> None:
     assert load_settings(None, [f"data.split_seed={text}"]).data.split_seed == number
