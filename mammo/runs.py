@@ -3,6 +3,7 @@
 import hashlib
 import json
 import secrets
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -199,3 +200,9 @@ def read_folds(folder: Path) -> int:
 def fold_folder(folder: Path, fold: int) -> Path:
     """Return the folder of a fold's run."""
     return folder / f"fold_{fold}"
+
+
+def command_line() -> list[str]:
+    """Return the command of this process as a user can type it again: `mammo VERB …` or `python tools/VERB.py …`."""
+    program, *options = sys.argv
+    return ["python", *sys.argv] if program.endswith(".py") and "__main__" not in program else ["mammo", *options]

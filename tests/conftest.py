@@ -1,4 +1,4 @@
-"""What several test modules begin with, in which order they run, and which of them one stack is enough for."""
+"""Fixtures of several test modules, the order of modules, and which of them run on one stack only."""
 
 import os
 from pathlib import Path
@@ -12,18 +12,20 @@ from tests.tiny import write_films
 
 # The longest modules begin first, so that no process works on alone at the end (measured, the longest first).
 LONGEST = (
-    "test_resume.py", "test_odd_places.py", "test_faults.py", "test_run_damage.py", "test_distributed.py", "test_cluster.py",
-    "test_export.py", "test_judging_commands.py", "test_header_secrets.py", "test_folds.py", "test_store_workers.py", "test_commands.py",
-    "test_fuzz_dicom.py", "test_twins_score.py", "test_training.py", "test_phantom.py", "test_bench.py",
+    "test_resume.py", "test_odd_places.py", "test_faults.py", "test_run_damage.py", "test_distributed.py",
+    "test_cluster.py", "test_export.py", "test_judging_commands.py", "test_header_secrets.py", "test_folds.py",
+    "test_store_workers.py", "test_commands.py", "test_fuzz_dicom.py", "test_twins_score.py", "test_training.py",
+    "test_phantom.py", "test_bench.py",
 )  # fmt: skip
-# What these hold depends on neither paddle nor NumPy's version: tables, settings, archives, downloads, copies without names, the sandbox,
-# reports, the structure of the code. `-m "not one_stack"` leaves them out.
+# These depend on neither paddle nor NumPy's version: tables, settings, archives, downloads, copies without names, the
+# sandbox, reports, the structure of the code. `-m "not one_stack"` leaves them out.
 ONE_STACK = (
-    "test_unpack.py", "test_damaged_archives.py", "test_cases.py", "test_contradictions.py", "test_identity.py", "test_words.py",
-    "test_fuzz_tables.py", "test_fuzz_scores.py", "test_fuzz_settings.py", "test_settings.py", "test_floors.py", "test_untrusted.py",
-    "test_download.py", "test_download_replaced.py", "test_deidentify.py", "test_deidentify_command.py", "test_sandbox.py",
-    "test_hostile_process.py", "test_page.py", "test_checklist.py", "test_model_card.py", "test_header_secrets.py", "test_store_sources.py",
-    "test_judging_commands.py", "test_bench.py",
+    "test_unpack.py", "test_damaged_archives.py", "test_cases.py", "test_contradictions.py", "test_identity.py",
+    "test_words.py", "test_fuzz_tables.py", "test_fuzz_scores.py", "test_fuzz_settings.py", "test_settings.py",
+    "test_floors.py", "test_untrusted.py", "test_download.py", "test_download_replaced.py", "test_deidentify.py",
+    "test_deidentify_command.py", "test_sandbox.py", "test_hostile_process.py", "test_page.py", "test_checklist.py",
+    "test_model_card.py", "test_header_secrets.py", "test_store_sources.py", "test_judging_commands.py",
+    "test_bench.py",
 )  # fmt: skip
 
 

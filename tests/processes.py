@@ -1,4 +1,4 @@
-"""The commands as processes of their own, to be killed, starved and refused; and what a run must have in common with another."""
+"""Starts the commands as processes of their own, to be killed, limited and refused."""
 
 import os
 import shutil
@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 LONGEST_S = 240
 GRACE_S = 20
 QUICK = {"resamples": 100}
-# All that draws, changes or remembers: augmentation, mixup, dropout, accumulation, averaging, smaller images first, a schedule
-# that looks at results.
+# Everything random or with a state: augmentation, mixup, dropout, accumulation, averaging, smaller images first, a schedule
+# that depends on results.
 LIVELY = {
     "model__backbone": "vision:mobilenet_v3_small",
     "training__epochs": 3,

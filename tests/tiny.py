@@ -1,4 +1,4 @@
-"""A tiny data set of real PNG files, in seconds: bright discs (benign) and bright crosses (malignant) on a gray breast."""
+"""Writes a tiny data set of real PNG files: bright discs (benign) and bright crosses (malignant) on a gray breast."""
 
 from pathlib import Path
 

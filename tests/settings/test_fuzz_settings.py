@@ -188,7 +188,7 @@ BOMBS = {
     "nothing but zeros": (bytes(1000), "is not YAML: unacceptable character"),
     "a key over two lines": ('"a\\nb": 1\n', r"unknown key 'a\\nb'"),
     "a path with a NUL": ('output: "a\\0b"\n', "output: contains a NUL character"),
-    "half a character": ('output: "\\ud800"\n', r"output: '\\ud800' is no text in this system's encoding"),
+    "half a character": ('output: "\\ud800"\n', r"output: '\\ud800' is not text in this system's encoding"),
     "two keys alike in a list": ("augmentation: [{name: gamma, p: 1, p: 0}]", "key p is duplicated"),
 }
 
@@ -234,7 +234,7 @@ def test_a_folder_named_in_another_encoding_is_told_how_to_be_used(tmp_path: Pat
     named = "data.root=" + os.fsdecode("片/乳腺".encode("gbk"))
     with pytest.raises(
         SettingsError,
-        match=r"data\.root: '.*\\udc\w\w.*' is no text in this system's encoding; run the command from within",
+        match=r"data\.root: '.*\\udc\w\w.*' is not text in this system's encoding; rename it, or run the command in",
     ):
         load_settings(None, [named])
 
