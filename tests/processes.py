@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 LONGEST_S = 240
 GRACE_S = 20
 QUICK = {"resamples": 100}
-# Everything random or with a state: augmentation, mixup, dropout, accumulation, averaging, smaller images first, a schedule
-# that depends on results.
+# Everything random or with a state: augmentation, mixup, dropout, accumulation, averaging, smaller images first, and a
+# schedule that depends on results.
 LIVELY = {
     "model__backbone": "vision:mobilenet_v3_small",
     "training__epochs": 3,
