@@ -1,4 +1,4 @@
-"""Resampling patients: each resample's metric is that of its repeated rows, and what an interval does where there is none."""
+"""Resampling patients: each resample's metric is that of its repeated rows, and where there is no interval."""
 
 import numpy as np
 import pytest

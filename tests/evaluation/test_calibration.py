@@ -17,7 +17,7 @@ from tests.evaluation.tables import as_cases, both_classes, cases_of_patients
 
 GENERATOR = np.random.default_rng(8)
 LABELS = (GENERATOR.random(400) < 0.5).astype(int)
-LOGITS = 3 * (GENERATOR.normal(size=400) + LABELS - 0.5)  # three times too sure
+LOGITS = 3 * (GENERATOR.normal(size=400) + LABELS - 0.5)  # three times too confident
 
 
 def test_temperature_is_the_one_of_least_cross_entropy() -> None:
@@ -28,7 +28,7 @@ def test_temperature_is_the_one_of_least_cross_entropy() -> None:
     assert cross_entropy(LABELS, LOGITS / fitted.temperature) < cross_entropy(LABELS, LOGITS)
 
 
-def test_temperature_stays_finite_where_scores_part_the_classes() -> None:
+def test_temperature_stays_finite_with_complete_separation() -> None:
     assert fit_calibrator(
         np.array([0, 0, 1, 1]), np.array([-2.0, -1, 1, 2]), "temperature"
     ).temperature == pytest.approx(0.05, rel=1e-3)
@@ -98,7 +98,7 @@ def test_slope_equals_statsmodels_or_says_why_not(rows: list[tuple[int, int, int
     separable = low.min() >= high.max() or high.min() >= low.max()
     if separable or len(np.unique(cases.scores)) == 1:
         assert measured.value is None
-        assert measured.undefined == "the scores part the classes, or are all equal"
+        assert measured.undefined == "complete separation, or all scores are equal"
         return
     fitted = statsmodels.api.GLM(
         cases.labels, statsmodels.api.add_constant(cases.log_odds), family=statsmodels.api.families.Binomial()

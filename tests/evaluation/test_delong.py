@@ -1,4 +1,4 @@
-"""DeLong's variance: against published examples, another library, and what has no answer."""
+"""DeLong's variance: against published examples, another library, and where it is undefined."""
 
 import confidenceinterval
 import numpy as np
