@@ -20,7 +20,7 @@ ISOTONIC_EDGE = 1e-3
 
 @dataclass(frozen=True)
 class Calibrator:
-    """How a logit becomes a probability: `temperature` divides it; `isotonic` interpolates `probabilities` at `logits`."""
+    """How a logit becomes a probability: `temperature` divides it; `isotonic` interpolates `probabilities`."""
 
     method: CalibrationMethod = "none"
     temperature: float = 1.0
@@ -76,7 +76,7 @@ def fit_calibrator(labels: np.ndarray, logits: np.ndarray, method: CalibrationMe
         )
         if min(abs(found.x - low), abs(found.x - high)) < 1e-3:
             logger.warning(
-                "the temperature is at its bound, %.2f: complete separation of validation's classes, or a reversed ranking",
+                "the temperature is at its bound, %.2f: complete separation on validation, or a reversed ranking",
                 np.exp(found.x),
             )
         return Calibrator("temperature", float(np.exp(found.x)))
@@ -88,7 +88,7 @@ def fit_calibrator(labels: np.ndarray, logits: np.ndarray, method: CalibrationMe
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """Cases whose scores lie in one of the equally wide bins: how many, how many of them malignant, and their mean score."""
+    """Cases with scores in one of the equally wide bins: how many, how many are malignant, and their mean score."""
 
     low: float
     high: float

@@ -20,7 +20,7 @@ class Cases:
         labels: int [n], 0 or 1.
         scores: float64 [n], 0-1.
         patient: The cluster of each case, int [n], from 0 to `patients` - 1.
-        thresholds: float64 [points, n], a row per operating point; a case at or above its threshold is called malignant.
+        thresholds: float64 [points, n], a row per operating point; at or above it, a case is called malignant.
     """
 
     labels: np.ndarray

@@ -44,7 +44,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A system and the first, at one level, each at its own main operating point (its rule, and threshold if there is one)."""
+    """A system and the first, at one level, each at its own main operating point: its rule, and threshold if any."""
 
     first: str
     second: str
@@ -147,8 +147,8 @@ def delong_test(
         patient: The cluster of each case, int [n] from 0.
 
     Returns:
-        z of the second AUC minus the first, and two-sided p; None where there is no variance to test against: one class,
-        or two systems that rank alike.
+        z of the second AUC minus the first, and two-sided p; None where there is no variance to test against: with one
+        class, or two systems that rank alike.
     """
     found = auc_covariance(labels, np.stack([first, second]), patient)
     variance = found.covariance[0, 0] + found.covariance[1, 1] - 2 * found.covariance[0, 1]
@@ -161,8 +161,8 @@ def delong_test(
 def mcnemar_test(first: np.ndarray, second: np.ndarray, patient: np.ndarray) -> tuple[float | None, float | None]:
     """Test that two systems are right equally often on the same cases, several of a patient.
 
-    Obuchowski 1998 (Statistics in Medicine 17:1495), in the form of Yang et al. 2010: (K-1)/K (Σd)² / Σd² over K patients,
-    where d is how many more of a patient's cases the second gets right.
+    Obuchowski 1998 (Statistics in Medicine 17:1495), in the form of Yang et al. 2010: (K-1)/K (Σd)² / Σd² over K
+    patients, where d is how many more of a patient's cases the second gets right.
 
     Args:
         first: Whether the first is right, bool [n].

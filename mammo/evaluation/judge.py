@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class How:
-    """How intervals are made (`resamples` of the patients, drawn with `seed`), and the `prevalence` of a screened population."""
+    """Of intervals, the number of `resamples` and their `seed`; and the `prevalence` of a screened population."""
 
     resamples: int = RESAMPLES
     seed: int = 0
@@ -36,7 +36,7 @@ class How:
 
     @staticmethod
     def of(settings: EvaluationSettings) -> "How":
-        """As settings say."""
+        """From settings."""
         return How(settings.resamples, settings.resamples_seed, settings.prevalence)
 
 

@@ -1,4 +1,4 @@
-"""Chooses thresholds on validation scores, and makes, writes and reads the decision: how a logit becomes a score and a call."""
+"""Chooses thresholds on validation scores, and makes the decision: how a logit becomes a score, and a score a call."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass

@@ -16,8 +16,9 @@ HIGHEST_FOLD = 9_999
 
 
 def read_scores(path: Path) -> pd.DataFrame:
-    """Read a score table: `case_id, patient_id, breast_id, image_id, label` (0 or 1), `score` (probability of malignancy).
+    """Read a score table.
 
+    Its columns are `case_id, patient_id, breast_id, image_id, label` (0 or 1) and `score` (probability of malignancy).
     `logit` (log-odds before calibration), `fold`, `split, model_id` and subgroup columns are optional and kept.
 
     Raises:
@@ -105,7 +106,7 @@ def check_same_cases(tables: Sequence[pd.DataFrame], names: Sequence[str]) -> li
 
 
 def mean_logits(tables: Sequence[pd.DataFrame], names: Sequence[str]) -> pd.DataFrame:
-    """Average several systems' logits case by case; the scores stay those of the first table, until a decision makes new ones.
+    """Average several systems' logits case by case; the scores are those of the first table until a decision is made.
 
     Raises:
         ScoreError: A table has no logits, or the cases, labels or patients differ.

@@ -57,8 +57,8 @@ def load_run(folder: Path, *, settings: Settings | None = None) -> LoadedRun:
     _check_settings(folder, settings, form.preprocess, checkpoint.state)
     if scored_network != network_sha256(folder):
         raise DataMissingError(
-            f"{folder / DECISION_FILE}: was made with another network than checkpoints/best, which training has changed "
-            f"since; go on with mammo train --resume {folder}"
+            f"{folder / DECISION_FILE}: was made with another network than checkpoints/best, which has changed since; "
+            f"go on with mammo train --resume {folder}"
         )
     network, _ = build_network(settings.model, task=settings.data.task)
     set_network(network, checkpoint.tensors["network"], checkpoint.folder)

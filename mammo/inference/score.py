@@ -69,7 +69,7 @@ def score_logits(network: MammogramNet, loader: Batches, *, what: str = "") -> t
         what: Words for the progress display; none shows nothing.
 
     Returns:
-        Row numbers int64 [n] and logits float64 [n]: the log-odds of malignancy, not finite where the network is damaged.
+        Row numbers int64 [n] and logits float64 [n]: the log-odds of malignancy, not finite for a damaged network.
     """
     was_training = network.training
     network.eval()

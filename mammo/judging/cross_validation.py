@@ -31,7 +31,7 @@ class OverFolds:
 
 
 def judge_folds(folder: Path) -> Judged:
-    """Judge each fold's test part, and all of them pooled, and write `scores_out_of_fold.csv` and `report/metrics.json`.
+    """Judge each fold's test part and all of them pooled; write `scores_out_of_fold.csv` and `report/metrics.json`.
 
     In the pooled scores each case is scored once, by the network that was trained without its patient, and called at
     that fold's threshold.
@@ -105,7 +105,8 @@ def _check_folds(folder: Path, parts: list[Path], tables: list[pd.DataFrame], de
     rules = {tuple(point.rule for point in decision.points) for decision in decisions.values()}
     if len(rules) > 1:
         raise ScoreError(
-            f"{folder}: the folds have different operating points: {rules}; judge them again with mammo eval --run {folder}"
+            f"{folder}: the folds have different operating points: {rules}; "
+            f"judge them again with mammo eval --run {folder}"
         )
 
 

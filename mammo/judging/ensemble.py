@@ -113,7 +113,7 @@ def _mean(members: list[Path], file: str) -> pd.DataFrame:
 
 
 def _score_manifest(members: list[Path], manifest: Path) -> tuple[pd.DataFrame, PreparedSplit]:
-    """Score another data set, with films prepared as in each member's training; the first member's films are returned too."""
+    """Score films prepared as in each member's training; also returns the first member's films."""
     tables, films = [], []
     for member in members:
         loaded = load_run(member)

@@ -26,7 +26,7 @@ class Judged:
         prepared: The films; None where there are none.
         excluded: Cases that were left out (case, patient_id, reason).
         warned: Cases that were judged with a warning (case, patient_id, reason).
-        known_patients: Patients of another data set whom the run trained or chose on: on them it is not tested independently.
+        known_patients: Patients of another data set whom the run trained or chose on; they are no independent test.
         folds: The judgements of a cross-validation's folds.
     """
 

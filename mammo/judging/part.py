@@ -66,7 +66,7 @@ def decide_on(
 def judge_logits(
     scores: pd.DataFrame, settings: Settings, folder: Path, *, decision: Decision
 ) -> tuple[Judgement, pd.DataFrame]:
-    """Calibrate and judge logits, write `scores_test.csv` and `report/metrics.json`, and return judgement and scores."""
+    """Calibrate and judge logits, and write `scores_test.csv` and `report/metrics.json`."""
     scores = scores.assign(score=decision.calibrator.apply(scores["logit"].to_numpy(float)))
     write_scores(scores, folder / "scores_test.csv")
     judgement = judge(scores, decision, how=How.of(settings.evaluation))

@@ -45,7 +45,7 @@ def read_exclusions(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def check_scored(folder: Path, scores: pd.DataFrame, *, split: pd.DataFrame | None = None) -> None:
-    """Check that a run's score table has exactly the cases of its test part; `split` is its list of cases, if already read.
+    """Check that a run's score table has exactly the cases of its test part; `split` is its list of cases.
 
     Raises:
         ScoreError: The table has other cases.
@@ -86,7 +86,7 @@ def find_known_patients(folders: list[Path], cases: pd.DataFrame) -> tuple[tuple
 
 
 def copy_run_files(folder: Path, out: Path, settings: Settings, *, names: tuple[str, ...] = RUN_FILES) -> None:
-    """Make a folder that can be listed, judged and compared as a run: settings, split, exclusions, log and environment."""
+    """Write settings, and copy lists of cases, log and environment, to a folder that can then be used as a run."""
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / CONFIG_FILE, dump_settings(settings))
     for name in names:

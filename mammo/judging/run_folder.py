@@ -36,8 +36,9 @@ def judge_run_folder(
         folder: The run.
         output: The folder of all runs, where an ensemble is written.
         manifest: Another data set; None for the run's own test part, or parts.
-        out: Where scores and `report/` go; by default the run folder, or `<run>/<its folder>_<its name>` for a manifest.
-        overrides: Of `evaluation.…`: thresholds and calibration are then chosen again, on validation, and written to `out`.
+        out: Where scores and `report/` go; by default the run folder, or for a manifest `<run>/<its folder>_<its name>`
+            in it.
+        overrides: Of `evaluation.…`; thresholds and calibration are then chosen again on validation, and kept in `out`.
 
     Raises:
         SplitError: The run's cases, parts or films have changed.

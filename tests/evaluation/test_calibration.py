@@ -1,4 +1,4 @@
-"""From logit to probability: temperature and isotonic fits, slope, intercept, ECE and reliability, against other libraries."""
+"""From logit to probability: fits, slope, intercept, ECE and reliability, against other libraries."""
 
 import numpy as np
 import pytest
@@ -73,7 +73,8 @@ def test_slope_and_intercept_of_ct_ratings() -> None:
 
 def test_ece_of_ct_ratings_by_hand() -> None:
     labels, ratings = rated(CT_NORMAL, CT_ABNORMAL)
-    # Ratings of a sixth, a third, … lie in bins of their own: |3 - 36/6| + |2 - 8/3| + |2 - 8/2| + |11 - 44/3| + |33 - 175/6| of 109.
+    # Ratings of a sixth, a third, … lie in bins of their own:
+    # |3 - 36/6| + |2 - 8/3| + |2 - 8/2| + |11 - 44/3| + |33 - 175/6| of 109.
     by_hand = (abs(3 - 6) + abs(2 - 8 / 3) + abs(2 - 4) + abs(11 - 44 / 3) + abs(33 - 175 / 6)) / 109
     assert expected_calibration_error(labels, ratings / 6) == pytest.approx(by_hand)
 

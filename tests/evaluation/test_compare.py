@@ -109,7 +109,8 @@ def test_other_cases_labels_and_patients_are_refused_together() -> None:
     systems = [System(name, table, decision()) for name, table in (("A", frame), ("B", fewer), ("C", relabelled))]
     with pytest.raises(
         ScoreError,
-        match=r"A and the others.*2 faults.*B: judged on other cases: 1 of the first are missing.*C: label differs in 20",
+        match=r"A and the others.*2 faults.*B: judged on other cases: 1 of the first are missing.*"
+        r"C: label differs in 20",
     ):
         compare(systems)
 

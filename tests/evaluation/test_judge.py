@@ -66,7 +66,7 @@ def test_threshold_for_recall_is_the_highest_that_reaches_it() -> None:
 
 
 def test_threshold_for_specificity_is_the_lowest_that_reaches_it() -> None:
-    # Benign scores are 0.1, 0.3, 0.4, 0.8: three of four lie below 0.6, and below everything up to 0.8; 0.6 is the first seen.
+    # Benign scores are 0.1, 0.3, 0.4, 0.8: three of four lie below 0.6, the lowest such score.
     assert choose_threshold(LABELS, SCORES, "specificity>=0.75") == 0.6
 
 

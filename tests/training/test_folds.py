@@ -129,14 +129,13 @@ def test_folds_of_damaged_or_other_cases_are_refused(crossed: tuple[Path, Judged
         match=r"fold_1/scores_test.csv: has 13 cases that are not the 16 of the run's test part; judge it again: mammo eval",
     ):
         judge_folds(copy)
-    split = pd.read_csv(copy / "fold_2" / "split.csv")
-    split = split.iloc[1:]
+    table.to_csv(copy / "fold_1" / "scores_test.csv", index=False)
+    split = pd.read_csv(copy / "fold_2" / "split.csv").iloc[1:]
     split.to_csv(copy / "fold_2" / "split.csv", index=False)
     with pytest.raises(DataMissingError, match=r"fold_2/split.csv: is not as this run wrote it"):
         judge_folds(copy)
     environment = read_json(copy / "fold_2" / "environment.json") | {"split_sha256": split_sha256(split)}
     write_json(copy / "fold_2" / "environment.json", environment)
-    table.to_csv(copy / "fold_1" / "scores_test.csv", index=False)
     with pytest.raises(ScoreError, match=r"fold_2: was made from another data set than the first fold"):
         judge_folds(copy)
 
