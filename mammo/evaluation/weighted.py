@@ -61,8 +61,8 @@ class Calibration:
 
     Slope and its own intercept are fitted together (Cox 1958); `calibration_intercept` is fitted with a slope of 1,
     calibration in the large (Van Calster et al. 2019, BMC Medicine 17:230). Newton's method starts from the
-    coefficients of the whole set, where the first step is a matrix product; its error is squared at each step, so one or
-    two more are enough.
+    coefficients of the whole set, where the first step is a matrix product; its error is squared at each step, so one
+    or two more are enough.
     """
 
     def __init__(self, cases: Cases) -> None:
