@@ -138,6 +138,9 @@ def judge(scores: pd.DataFrame, decisions: Decisions, *, how: How | None = None)
         scores: A checked score table.
         decisions: Made on other cases; for scores of several folds, one for each number of the column `fold`.
         how: Of intervals and prevalence.
+
+    Raises:
+        ScoreError: No patient has a known label.
     """
     how = how or How()
     decision = one_decision(decisions)
@@ -145,6 +148,8 @@ def judge(scores: pd.DataFrame, decisions: Decisions, *, how: How | None = None)
     if len(scores) > MANY:
         logger.info("judging %d cases with %d resamples; this takes a while", len(scores), how.resamples)
     frames = {level: gather_level(scores, level, task=task, how=decision.level_score) for level in levels_of(task)}
+    if frames["patient"].empty:
+        raise ScoreError("no patient has a known label: each has benign cases and what is malignant or unknown")
     thresholds = dict.fromkeys((task, "patient"), _sweep_thresholds(frames[task]["score"].to_numpy()))
     levels: dict[str, LevelResult] = {}
     swept: dict[str, tuple[PointResult, ...]] = {}

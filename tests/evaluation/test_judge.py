@@ -104,6 +104,15 @@ def test_levels_take_the_maximum_of_their_cases() -> None:
     assert levels["patient"].ranking["auc"].value == 1.0
 
 
+def test_a_level_without_a_known_label_is_left_out_and_patients_without_one_are_refused() -> None:
+    frame = drawn_table(20, 10).assign(label=0, unsettled="breast")
+    frame.loc[0, "unsettled"] = ""
+    frame.loc[0, "patient_id"] = "P"
+    assert list(judge(frame, decision(), how=QUICK).levels) == ["lesion", "image", "patient"]
+    with pytest.raises(ScoreError, match="no patient has a known label"):
+        judge(frame.iloc[1:], decision(), how=QUICK)
+
+
 def test_noisy_or_is_one_minus_the_product() -> None:
     rows = [("a", "P1", "P1_L", "i1", 0, 0.2), ("b", "P1", "P1_L", "i2", 1, 0.5)]
     gathered = gather_level(table(rows), "patient", task="lesion", how="noisy_or")
