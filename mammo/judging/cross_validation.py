@@ -65,7 +65,7 @@ def judge_folds(folder: Path) -> Judged:
 
 def over_folds(folds: Sequence[Judgement], level: str) -> dict[str, OverFolds]:
     """Mean and standard deviation over folds of every metric of a level, at the main operating point."""
-    levels = [fold.levels[level] for fold in folds]
+    levels = [fold.levels[level] for fold in folds if level in fold.levels]
     metrics = [one.ranking | one.main.metrics for one in levels]
     found = {}
     for name in metrics[0]:

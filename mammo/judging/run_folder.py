@@ -36,8 +36,7 @@ def judge_run_folder(
         folder: The run.
         output: The folder of all runs, where an ensemble is written.
         manifest: Another data set; None for the run's own test part, or parts.
-        out: Where scores and `report/` go; by default the run folder, or for a manifest `<run>/<its folder>_<its name>`
-            in it.
+        out: Where scores and `report/` go; by default the run folder, or a folder in it with the manifest's name.
         overrides: Of `evaluation.…`; thresholds and calibration are then chosen again on validation, and kept in `out`.
 
     Raises:
