@@ -56,6 +56,11 @@ def write_text(path: Path, text: str) -> None:
         beside.write_text(text, encoding="utf-8")
 
 
+def write_json(path: Path, values: object) -> None:
+    """Write plain values as JSON, as `written_beside` does."""
+    write_text(path, json.dumps(values, indent=1))
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON file that holds an object, as all JSON files of a run do.
 

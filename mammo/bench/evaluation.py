@@ -11,9 +11,8 @@ from mammo.bench.measure import Finding, Ratio, Series, seconds
 from mammo.bench.processes import last_line_of
 from mammo.evaluation.bootstrap import RESAMPLES, resample
 from mammo.evaluation.calibration import Calibrator
-from mammo.evaluation.cases import Cases
+from mammo.evaluation.cases import Cases, levels_of
 from mammo.evaluation.judge import How, judge
-from mammo.evaluation.levels import levels_of
 from mammo.evaluation.metrics import measure_ranking
 from mammo.evaluation.operating_point import Decision, Point
 

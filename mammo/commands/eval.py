@@ -48,13 +48,13 @@ def main(arguments: argparse.Namespace) -> None:
         arguments.run = arguments.ensemble[0] if arguments.ensemble else arguments.run
         folder, _ = use_device_of_run(arguments)
         from mammo.judging.ensemble import judge_ensemble
-        from mammo.judging.run_folder import judge_any
+        from mammo.judging.run_folder import judge_run_folder
 
         where = {"output": arguments.output, "manifest": arguments.data, "out": arguments.out}
         if arguments.ensemble:
             judged = judge_ensemble(arguments.ensemble, **where)
         else:
-            judged = judge_any(folder, **where, overrides=arguments.override)
+            judged = judge_run_folder(folder, **where, overrides=arguments.override)
     show_judged(judged)
     from mammo.report.write import write_report
 

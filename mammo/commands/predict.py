@@ -77,7 +77,7 @@ def predict_with_run(arguments: argparse.Namespace) -> None:
         raise SettingsError("expected at least one film, got none; see mammo predict --help")
     if arguments.box and len(arguments.paths) > 1:
         raise SettingsError(f"{ONE_BOX.format(len(arguments.paths))}; give each film a command of its own")
-    loaded = load_run(folder)
+    loaded = load_run(folder, settings=settings)
     if words_of(settings.data.kind).generated:
         print(PHANTOM)
     counts: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""Validation logits and labels in, a map from logit to probability out; and how well scores keep what they promise."""
+"""Maps logits to probabilities, and measures how well scores are calibrated."""
 
 import logging
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ from mammo.settings.types import CalibrationMethod
 
 logger = logging.getLogger(__name__)
 TEMPERATURES = (0.05, 20.0)
-# Isotonic regression gives 0 and 1 at its ends; a probability is kept this far from both, and a thousandth of it falls to
-# the logit's own order, so that cases of one step can still be ranked.
+# Isotonic regression gives 0 and 1 at its ends. A probability is kept this far from both, and a thousandth of it comes
+# from the logit itself, so that cases of one step can still be ranked.
 ISOTONIC_EDGE = 1e-3
 
 
 @dataclass(frozen=True)
 class Calibrator:
-    """How a logit becomes a probability: `temperature` divides it; `isotonic` looks it up between `logits` and `probabilities`."""
+    """How a logit becomes a probability: `temperature` divides it; `isotonic` interpolates `probabilities`."""
 
     method: CalibrationMethod = "none"
     temperature: float = 1.0
@@ -28,7 +28,7 @@ class Calibrator:
     probabilities: tuple[float, ...] = ()
 
     def apply(self, logit: np.ndarray | np.float64) -> np.ndarray:
-        """Probability of malignancy, 0-1, float64; never falls where the logit rises."""
+        """Probability of malignancy of logits [n], 0-1, float64 [n]; it never falls where the logit rises."""
         plain = to_probability(np.asarray(logit, float) / self.temperature)
         if self.method != "isotonic":
             return plain
@@ -37,13 +37,13 @@ class Calibrator:
 
 
 def log_odds(both: np.ndarray) -> np.ndarray:
-    """Logits [N, 2] of benign and malignant in, log-odds of malignancy float64 [N] out."""
+    """Log-odds of malignancy, float64 [N], from logits [N, 2] of benign and malignant."""
     both = np.asarray(both, np.float64)
     return np.asarray(both[:, 1] - both[:, 0])
 
 
 def to_probability(logit: np.ndarray) -> np.ndarray:
-    """The logistic function."""
+    """The logistic function of log-odds [n]: probabilities, 0-1."""
     return 1.0 / (1.0 + np.exp(-np.clip(logit, -500, 500)))
 
 
@@ -51,8 +51,8 @@ def fit_calibrator(labels: np.ndarray, logits: np.ndarray, method: CalibrationMe
     """Fit on validation.
 
     Args:
-        labels: 0 or 1.
-        logits: Log-odds of malignancy, finite.
+        labels: 0 or 1, [n].
+        logits: Log-odds of malignancy, finite, float [n].
         method: `temperature` (Guo et al. 2017: the one that minimises cross-entropy, 0.05 to 20), `isotonic` or `none`.
 
     Raises:
@@ -76,7 +76,7 @@ def fit_calibrator(labels: np.ndarray, logits: np.ndarray, method: CalibrationMe
         )
         if min(abs(found.x - low), abs(found.x - high)) < 1e-3:
             logger.warning(
-                "the temperature is at its bound, %.2f: validation's logits part the classes, or rank them the wrong way",
+                "the temperature is at its bound, %.2f: complete separation on validation, or a reversed ranking",
                 np.exp(found.x),
             )
         return Calibrator("temperature", float(np.exp(found.x)))
@@ -88,7 +88,7 @@ def fit_calibrator(labels: np.ndarray, logits: np.ndarray, method: CalibrationMe
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """Cases whose scores lie in one of the equally wide bins: how many, how many of them malignant, and their mean score."""
+    """Cases with scores in one of the equally wide bins: how many, how many are malignant, and their mean score."""
 
     low: float
     high: float
@@ -98,41 +98,36 @@ class ReliabilityBin:
 
 
 def reliability(labels: np.ndarray, scores: np.ndarray) -> tuple[ReliabilityBin, ...]:
-    """Sort scores into bins; empty ones are left out."""
+    """Sort scores 0-1, float [n], of labels 0 or 1, [n], into bins; empty ones are left out."""
     bins = ece_bin(scores)
-    counts, malignant, total = (
-        np.bincount(bins, weights=by, minlength=ECE_BINS) for by in (np.ones(len(bins)), labels, scores)
-    )
-    return tuple(
-        ReliabilityBin(
-            number / ECE_BINS,
-            (number + 1) / ECE_BINS,
-            int(counts[number]),
-            int(malignant[number]),
-            total[number] / counts[number],
-        )
-        for number in np.flatnonzero(counts)
-    )
+    counts = np.bincount(bins, minlength=ECE_BINS)
+    malignant = np.bincount(bins, weights=labels, minlength=ECE_BINS)
+    total = np.bincount(bins, weights=scores, minlength=ECE_BINS)
+    found = []
+    for number in np.flatnonzero(counts):
+        low, high = number / ECE_BINS, (number + 1) / ECE_BINS
+        mean_score = total[number] / counts[number]
+        found.append(ReliabilityBin(low, high, int(counts[number]), int(malignant[number]), mean_score))
+    return tuple(found)
 
 
 def measure_calibration(cases: Cases) -> dict[str, Metric]:
     """Calibration slope, and intercept at slope 1 (0 is right; above it, scores are too low), of one set of cases."""
-    if len(np.unique(cases.labels)) < 2:
-        return dict.fromkeys(
-            ("calibration_slope", "calibration_intercept"), Metric(None, "one class only" if len(cases) else "no cases")
-        )
     certain = int(((cases.scores == 0) | (cases.scores == 1)).sum())
-    if certain:
+    if not len(cases):
+        reason = "no cases"
+    elif len(np.unique(cases.labels)) < 2:
+        reason = "one class only"
+    elif certain:
         reason = f"{certain} scores are exactly 0 or 1, which have no log-odds"
-        return dict.fromkeys(("calibration_slope", "calibration_intercept"), Metric(None, reason))
-    fitted = CalibrationFit(cases)
-    found = {"calibration_slope": fitted.slope[1], "calibration_intercept": fitted.intercept[0]}
-    return {
-        name: Metric(None, _NO_FIT[name]) if np.isnan(value) else Metric(float(value)) for name, value in found.items()
-    }
+    else:
+        fitted = CalibrationFit(cases)
+        return {
+            "calibration_slope": _metric_or(fitted.slope[1], "complete separation, or all scores are equal"),
+            "calibration_intercept": _metric_or(fitted.intercept[0], "the fit did not converge"),
+        }
+    return dict.fromkeys(("calibration_slope", "calibration_intercept"), Metric(None, reason))
 
 
-_NO_FIT = {
-    "calibration_slope": "the scores part the classes, or are all equal",
-    "calibration_intercept": "the scores are too far from any answer",
-}
+def _metric_or(value: float, reason: str) -> Metric:
+    return Metric(None, reason) if np.isnan(value) else Metric(float(value))

@@ -1,4 +1,4 @@
-"""Two systems' score tables of the same cases in, every metric's difference with interval and test out."""
+"""Compares systems on the same cases: every metric's difference, with interval and test."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -7,12 +7,11 @@ import numpy as np
 import pandas as pd
 from scipy.special import chdtrc, ndtr
 
-from mammo.evaluation.bootstrap import Resamples, resample, with_interval
+from mammo.evaluation.bootstrap import resample, with_interval
 from mammo.evaluation.calibration import measure_calibration
-from mammo.evaluation.cases import Cases
+from mammo.evaluation.cases import Cases, gather_level
 from mammo.evaluation.delong import SMALLEST_VARIANCE, auc_covariance
 from mammo.evaluation.judge import Decisions, How, case_thresholds, one_decision
-from mammo.evaluation.levels import gather_level
 from mammo.evaluation.metrics import Metric, count_confusion, measure_at, measure_ranking
 from mammo.evaluation.scores import check_same_cases
 
@@ -28,7 +27,10 @@ class System:
 
 @dataclass(frozen=True)
 class Difference:
-    """A metric of both, and the second's minus the first's; `test` says what `p` is of, `p_holm` is it among all pairs."""
+    """A metric of both systems, and the second's minus the first's.
+
+    `p` is of the test that `test` names; `p_holm` is adjusted for the number of pairs.
+    """
 
     metric: str
     first: Metric
@@ -42,7 +44,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A system beside the first, at one level, each at its own main operating point (rule, and threshold where there is one)."""
+    """A system and the first, at one level, each at its own main operating point: its rule, and threshold if any."""
 
     first: str
     second: str
@@ -57,19 +59,19 @@ class Comparison:
 
     def as_json(self) -> dict[str, object]:
         """The plain form."""
-        plain = [
-            asdict(one) | {name: getattr(one, name).as_json() for name in ("first", "second", "difference")}
+        differences = [
+            vars(one) | {name: getattr(one, name).as_json() for name in ("first", "second", "difference")}
             for one in self.differences
         ]
-        return {name: value for name, value in asdict(self).items() if name != "differences"} | {"differences": plain}
+        return vars(self) | {"how": asdict(self.how), "differences": differences}
 
 
 def compare(systems: Sequence[System], *, level: str = "", how: How | None = None) -> tuple[Comparison, ...]:
     """Compare the others with the first.
 
     Args:
-        systems: At least two; their tables need not have the same order.
-        level: Where to compare; the first one's task, where it is not given.
+        systems: At least two; their tables may have different orders.
+        level: Where to compare; by default the task of the first.
         how: Of intervals; the same patients are drawn for all.
 
     Raises:
@@ -78,80 +80,75 @@ def compare(systems: Sequence[System], *, level: str = "", how: How | None = Non
     tables = check_same_cases([system.scores for system in systems], [system.name for system in systems])
     level = level or one_decision(systems[0].decisions).task
     how = how or How()
-    sides = [_Side.of(replace(system, scores=table), level, how) for system, table in zip(systems, tables, strict=True)]
-    pairs = [_compare_pair(sides[0], side, level, how) for side in sides[1:]]
-    return tuple(_with_holm(pairs))
+    sides = [_Side(replace(system, scores=table), level, how) for system, table in zip(systems, tables, strict=True)]
+    return _with_holm([_compare_pair(sides[0], side, level, how) for side in sides[1:]])
 
 
-@dataclass(frozen=True)
 class _Side:
-    name: str
-    rule: str
-    cases: Cases
-    metrics: dict[str, Metric]
-    resamples: dict[str, np.ndarray]
+    """A system measured at a level, and its resamples."""
 
-    @staticmethod
-    def of(system: System, level: str, how: How) -> "_Side":
+    def __init__(self, system: System, level: str, how: How) -> None:
         decision = one_decision(system.decisions)
         frame = gather_level(system.scores, level, task=decision.task, how=decision.level_score)
-        cases = Cases.of(frame, case_thresholds(frame, system.decisions, level)[:1])
-        counted = count_confusion(cases.labels, cases.scores, cases.thresholds[0])
-        metrics = measure_ranking(cases.labels, cases.scores) | measure_calibration(cases) | measure_at(counted)
-        drawn: Resamples = resample(cases, resamples=how.resamples, seed=how.seed)
-        return _Side(system.name, decision.rule, cases, metrics, drawn.ranking | drawn.points[0])
+        self.name, self.rule = system.name, decision.rule
+        self.cases = cases = Cases.of(frame, case_thresholds(frame, system.decisions, level)[:1])
+        confusion = count_confusion(cases.labels, cases.scores, cases.thresholds[0])
+        ranking = measure_ranking(cases.labels, cases.scores) | measure_calibration(cases)
+        self.metrics = ranking | measure_at(confusion)
+        drawn = resample(cases, resamples=how.resamples, seed=how.seed)
+        self.resamples = drawn.ranking | drawn.points[0]
 
 
 def _compare_pair(first: _Side, second: _Side, level: str, how: How) -> Comparison:
-    tests = _tests(first.cases, second.cases)
+    tests = _test_pair(first.cases, second.cases)
     differences = []
     for name, metric in first.metrics.items():
         other = second.metrics[name]
         if metric.value is None or other.value is None:
-            gap = Metric(None, metric.undefined or other.undefined)
+            difference = Metric(None, metric.undefined or other.undefined)
         else:
-            gap = with_interval(Metric(other.value - metric.value), second.resamples[name] - first.resamples[name])
-        test, statistic, p = tests.get(name, ("", None, None))
-        differences.append(Difference(name, metric, other, gap, test, statistic, p))
+            resamples = second.resamples[name] - first.resamples[name]
+            difference = with_interval(Metric(other.value - metric.value), resamples)
+        differences.append(Difference(name, metric, other, difference, *tests.get(name, ())))
     cases = first.cases
     return Comparison(
-        first.name,
-        second.name,
-        (first.rule, second.rule),
-        (_shared_threshold(first.cases), _shared_threshold(second.cases)),
-        how,
-        level,
-        len(cases),
-        int(cases.malignant.sum()),
-        cases.patients,
-        tuple(differences),
+        first=first.name,
+        second=second.name,
+        rules=(first.rule, second.rule),
+        thresholds=(cases.shared_threshold(0), second.cases.shared_threshold(0)),
+        how=how,
+        level=level,
+        n=len(cases),
+        n_positive=int(cases.malignant.sum()),
+        n_patients=cases.patients,
+        differences=tuple(differences),
     )
 
 
-def _shared_threshold(cases: Cases) -> float | None:
-    """The one that all cases are called at; None where each fold has its own."""
-    thresholds = cases.thresholds[0]
-    return float(thresholds[0]) if np.ptp(thresholds) == 0 else None
-
-
-def _tests(first: Cases, second: Cases) -> dict[str, tuple[str, float | None, float | None]]:
+def _test_pair(first: Cases, second: Cases) -> dict[str, tuple[str, float | None, float | None]]:
+    """Name, statistic and p of the test of each metric that has one."""
     found = {"auc": ("DeLong, clustered", *delong_test(first.labels, first.scores, second.scores, first.patient))}
-    right = [cases.called(0) == cases.malignant for cases in (first, second)]
-    for name, rows in (
-        ("recall", first.malignant),
-        ("specificity", ~first.malignant),
-        ("accuracy", np.ones(len(first), bool)),
-    ):
-        found[name] = ("McNemar, clustered", *mcnemar_test(right[0][rows], right[1][rows], first.patient[rows]))
+    right, other_right = (cases.called(0) == cases.malignant for cases in (first, second))
+    everyone = np.ones(len(first), bool)
+    for name, rows in (("recall", first.malignant), ("specificity", ~first.malignant), ("accuracy", everyone)):
+        found[name] = ("McNemar, clustered", *mcnemar_test(right[rows], other_right[rows], first.patient[rows]))
     return found
 
 
 def delong_test(
     labels: np.ndarray, first: np.ndarray, second: np.ndarray, patient: np.ndarray
 ) -> tuple[float | None, float | None]:
-    """Test that two AUCs of the same cases are equal (Obuchowski 1997): z of the second minus the first, and two-sided p.
+    """Test that two AUCs of the same cases are equal (Obuchowski 1997).
 
-    None where there is no variance to test against: one class, or two systems that rank alike.
+    Args:
+        labels: 0 or 1, int [n].
+        first: Scores of the first system, float64 [n].
+        second: Scores of the second.
+        patient: The cluster of each case, int [n] from 0.
+
+    Returns:
+        z of the second AUC minus the first, and two-sided p; None where there is no variance to test against: with one
+        class, or two systems that rank alike.
     """
     found = auc_covariance(labels, np.stack([first, second]), patient)
     variance = found.covariance[0, 0] + found.covariance[1, 1] - 2 * found.covariance[0, 1]
@@ -164,16 +161,16 @@ def delong_test(
 def mcnemar_test(first: np.ndarray, second: np.ndarray, patient: np.ndarray) -> tuple[float | None, float | None]:
     """Test that two systems are right equally often on the same cases, several of a patient.
 
-    Obuchowski 1998 (Statistics in Medicine 17:1495), in the form of Yang et al. 2010: (K-1)/K (Σd)² / Σd² over K patients,
-    d how many more of a patient's cases the second gets right. Chi-square of one degree of freedom, and p.
+    Obuchowski 1998 (Statistics in Medicine 17:1495), in the form of Yang et al. 2010: (K-1)/K (Σd)² / Σd² over K
+    patients, where d is how many more of a patient's cases the second gets right.
 
     Args:
         first: Whether the first is right, bool [n].
-        second: Whether the second is.
-        patient: The cluster of each case.
+        second: Whether the second is, bool [n].
+        patient: The cluster of each case, int [n] from 0.
 
     Returns:
-        None twice where the two never differ, or there is one patient only.
+        Chi-square with one degree of freedom, and p; None where the two never differ, or there is only one patient.
     """
     gained = np.bincount(patient, weights=second.astype(float) - first) if len(patient) else np.zeros(0)
     clusters, squares = len(np.unique(patient)), float((gained**2).sum())
@@ -183,23 +180,13 @@ def mcnemar_test(first: np.ndarray, second: np.ndarray, patient: np.ndarray) -> 
     return statistic, float(chdtrc(1, statistic))
 
 
-def _with_holm(pairs: list[Comparison]) -> list[Comparison]:
-    """Adjust each metric's p over the pairs (Holm 1979), since several systems are compared with the first."""
-    adjusted: dict[tuple[int, str], float] = {}
-    for name in {one.metric for pair in pairs for one in pair.differences if one.p is not None}:
-        values = [
-            (one.p, number)
-            for number, pair in enumerate(pairs)
-            for one in pair.differences
-            if one.metric == name and one.p is not None
-        ]
+def _with_holm(pairs: list[Comparison]) -> tuple[Comparison, ...]:
+    """Adjust each metric's p for the number of pairs (Holm 1979), since several systems are compared with the first."""
+    rows = [list(pair.differences) for pair in pairs]
+    for number in range(len(rows[0])):
+        p_values = {pair: p for pair, row in enumerate(rows) if (p := row[number].p) is not None}
         largest = 0.0
-        for rank, (p, number) in enumerate(sorted(values)):
-            largest = max(largest, min(1.0, (len(values) - rank) * p))
-            adjusted[number, name] = largest
-    return [
-        replace(
-            pair, differences=tuple(replace(one, p_holm=adjusted.get((number, one.metric))) for one in pair.differences)
-        )
-        for number, pair in enumerate(pairs)
-    ]
+        for rank, pair in enumerate(sorted(p_values, key=p_values.__getitem__)):
+            largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[pair]))
+            rows[pair][number] = replace(rows[pair][number], p_holm=largest)
+    return tuple(replace(one, differences=tuple(row)) for one, row in zip(pairs, rows, strict=True))

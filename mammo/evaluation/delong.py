@@ -1,7 +1,7 @@
-"""Labels, one or more systems' scores and patients in, AUCs with their covariance out: DeLong, in its form for clusters.
+"""Estimates the AUCs of one or more systems and their covariance, by DeLong's method in its form for clusters.
 
-DeLong, DeLong & Clarke-Pearson 1988 (Biometrics 44:837) for independent cases; Obuchowski 1997 (Biometrics 53:567) where
-a patient has several. With one case a patient, the second is the first.
+DeLong, DeLong & Clarke-Pearson 1988 (Biometrics 44:837) for independent cases; Obuchowski 1997 (Biometrics 53:567)
+where a patient has several. With one case per patient, the two are equal.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ SMALLEST_VARIANCE = 1e-15
 
 @dataclass(frozen=True)
 class AucCovariance:
-    """AUCs [k] and their covariance [k, k]; `undefined` says why there is none."""
+    """AUCs, float64 [k], and their covariance, float64 [k, k]; `undefined` says why there is none."""
 
     auc: np.ndarray
     covariance: np.ndarray
@@ -25,29 +25,33 @@ class AucCovariance:
 
 
 def auc_covariance(labels: np.ndarray, scores: np.ndarray, patient: np.ndarray) -> AucCovariance:
-    """Estimate.
+    """Estimate AUCs and their covariance.
 
     Args:
         labels: 0 or 1, int [n].
         scores: float64 [k, n], a row per system.
         patient: The cluster of each case, int [n] from 0.
+
+    Returns:
+        NaN with one class only; the covariance alone is NaN with fewer than two patients of a class.
     """
     malignant = labels == 1
     positives, negatives = int(malignant.sum()), int((~malignant).sum())
+    unknown = np.full((len(scores), len(scores)), np.nan)
     if not positives or not negatives:
-        return _none(len(scores), "one class only")
+        return AucCovariance(np.full(len(scores), np.nan), unknown, "one class only")
     owners = patient.max() + 1
     with_positive, with_negative = len(np.unique(patient[malignant])), len(np.unique(patient[~malignant]))
     clusters = len(np.unique(patient))
     aucs, hits, alarms = [], [], []
     for row in scores:
-        above, below = _placements(row[malignant], row[~malignant])
+        # For each positive the share of negatives below it, for each negative that of positives above; ties count half.
+        above, below = _share_below(row[malignant], row[~malignant]), 1 - _share_below(row[~malignant], row[malignant])
         auc = above.mean()
         aucs.append(auc)
         hits.append(np.bincount(patient[malignant], weights=above - auc, minlength=owners))
         alarms.append(np.bincount(patient[~malignant], weights=below - auc, minlength=owners))
     if with_positive < 2 or with_negative < 2:
-        unknown = np.full((len(scores), len(scores)), np.nan)
         return AucCovariance(np.array(aucs), unknown, "fewer than two patients with malignant, or with benign, cases")
     hit, alarm = np.stack(hits), np.stack(alarms)
     first = with_positive / (with_positive - 1) * (hit @ hit.T) / positives**2
@@ -57,7 +61,13 @@ def auc_covariance(labels: np.ndarray, scores: np.ndarray, patient: np.ndarray) 
 
 
 def auc_interval(labels: np.ndarray, scores: np.ndarray, patient: np.ndarray) -> Metric:
-    """One system's AUC with its 95 % interval, cut at 0 and 1; near them, with few cases, it is too narrow."""
+    """One system's AUC with its 95 % interval, cut at 0 and 1; near these, with few cases, it is too narrow.
+
+    Args:
+        labels: 0 or 1, int [n].
+        scores: float64 [n].
+        patient: The cluster of each case, int [n] from 0.
+    """
     found = auc_covariance(labels, scores[None], patient)
     auc, variance = float(found.auc[0]), float(found.covariance[0, 0])
     if np.isnan(auc):
@@ -68,15 +78,6 @@ def auc_interval(labels: np.ndarray, scores: np.ndarray, patient: np.ndarray) ->
     return Metric(auc, "", max(auc - half, 0.0), min(auc + half, 1.0))
 
 
-def _placements(positive: np.ndarray, negative: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each positive the share of negatives below it, for each negative that of positives above; ties count half."""
-    return _share_below(positive, negative), 1 - _share_below(negative, positive)
-
-
 def _share_below(values: np.ndarray, others: np.ndarray) -> np.ndarray:
     ordered = np.sort(others)
     return np.asarray(ordered.searchsorted(values, "left") + ordered.searchsorted(values, "right")) / (2 * len(others))
-
-
-def _none(systems: int, reason: str) -> AucCovariance:
-    return AucCovariance(np.full(systems, np.nan), np.full((systems, systems), np.nan), reason)

@@ -1,24 +1,26 @@
-"""Validation scores and rules in, thresholds out: the only place where a threshold is chosen."""
+"""Chooses thresholds on validation scores, and makes the decision: how a logit becomes a score, and a score a call."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
+import pandas as pd
 from pydantic import TypeAdapter, ValidationError
 
 from mammo.errors import ScoreError
-from mammo.evaluation.calibration import Calibrator
-from mammo.evaluation.levels import levels_of
-from mammo.settings.types import LevelScore, Task
+from mammo.evaluation.calibration import Calibrator, fit_calibrator
+from mammo.evaluation.cases import Cases, gather_level, levels_of
+from mammo.evaluation.metrics import count_confusion, measure_at
+from mammo.settings.types import CalibrationMethod, LevelScore, Task
 
-FRONT = ("rule", "threshold", "temperature")
+HALF = "0.5"
 
 
 @dataclass(frozen=True)
 class Point:
-    """An operating point: its rule, the threshold at each level, and what it reached on the part it was chosen on.
+    """An operating point: its rule, the threshold at each level, and what it reaches on the part it was chosen on.
 
-    `borrowed` are levels where that part has one class only: there the task's own threshold is taken.
+    `borrowed` are levels where that part has one class only: there the threshold of the task is used.
     """
 
     rule: str
@@ -30,9 +32,9 @@ class Point:
 
 @dataclass(frozen=True)
 class Decision:
-    """How a logit becomes a score and a score a call, and on what that was chosen; kept as `decision.json`.
+    """How a logit becomes a score and a score a call, and on what this was chosen; written as `decision.json`.
 
-    `points[0]` is the operating point that results are quoted at; the others are reported beside it. A case at or above a
+    `points[0]` is the operating point of the quoted results; the others are reported beside it. A case at or above a
     threshold is called malignant.
     """
 
@@ -56,54 +58,100 @@ class Decision:
         return self.points[0].thresholds[self.task]
 
     def as_json(self) -> dict[str, object]:
-        """The plain form, with what most readers look for in front."""
-        front = (self.rule, self.threshold, self.calibrator.temperature)
-        return dict(zip(FRONT, front, strict=True)) | asdict(self)
+        """The plain form, with what most readers look for first."""
+        first = {"rule": self.rule, "threshold": self.threshold, "temperature": self.calibrator.temperature}
+        return first | asdict(self)
 
     @staticmethod
     def of_json(values: object) -> "Decision":
-        """Read the plain form back.
+        """Read the plain form back; unknown keys are ignored.
 
         Raises:
             ValueError: It is something else.
         """
-        plain = (
-            {name: value for name, value in values.items() if name not in FRONT} if isinstance(values, dict) else values
-        )
         try:
-            decision: Decision = TypeAdapter(Decision).validate_python(plain)
+            decision: Decision = TypeAdapter(Decision).validate_python(values)
         except ValidationError as error:
-            faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
-            raise ValueError("; ".join(faults[:3])) from error
+            errors = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
+            raise ValueError("; ".join(errors[:3])) from error
         thresholds = [threshold for point in decision.points for threshold in point.thresholds.values()]
         complete = all(set(levels_of(decision.task)) <= set(point.thresholds) for point in decision.points)
-        calibrator = decision.calibrator
-        steps = len(calibrator.logits) == len(calibrator.probabilities) and (
-            calibrator.method != "isotonic" or calibrator.logits
-        )
         if not decision.points or not complete or not all(0 <= threshold <= 1 + 1e-12 for threshold in thresholds):
             raise ValueError("expected a threshold in 0-1 for every level of every operating point")
-        if not 0 < calibrator.temperature < np.inf or not steps:
+        calibrator = decision.calibrator
+        has_steps = calibrator.method != "isotonic" or len(calibrator.logits) > 0
+        same_length = len(calibrator.logits) == len(calibrator.probabilities)
+        if not 0 < calibrator.temperature < np.inf or not has_steps or not same_length:
             raise ValueError("expected a temperature above 0, and for isotonic as many logits as probabilities")
         return decision
 
 
-def fixed_decision(
-    threshold: float, *, rule: str, task: Task, levels: Sequence[str], level_score: LevelScore = "max"
-) -> Decision:
-    """A decision that no data chose, the same threshold at every level."""
-    point = Point(rule, dict.fromkeys(levels, threshold))
-    return Decision((point,), Calibrator(), task, level_score, "none", 0, 0, "")
+def half_decision(task: Task) -> Decision:
+    """A decision that no data chose: 0.5 at every level."""
+    point = Point(HALF, dict.fromkeys(levels_of(task), float(HALF)))
+    return Decision((point,), Calibrator(), task, "max", "none", 0, 0, "")
+
+
+def make_decision(
+    validation: pd.DataFrame,
+    *,
+    rules: Sequence[str],
+    task: Task,
+    level_score: LevelScore = "max",
+    calibration: CalibrationMethod = "temperature",
+    part: str = "validation",
+    split_sha256: str = "",
+) -> tuple[Decision, pd.DataFrame]:
+    """Calibrate and choose thresholds.
+
+    Args:
+        validation: A score table with `logit`; its scores are made here.
+        rules: The main rule, then those that are reported beside it.
+        task: What a case is.
+        level_score: How the scores of coarser levels are gathered.
+        calibration: `temperature`, `isotonic` or `none`.
+        part: On what the decision is made, for its readers.
+        split_sha256: The split's hash.
+
+    Returns:
+        The decision, and the table with calibrated scores.
+
+    Raises:
+        ScoreError: The part has one class only.
+    """
+    labels, logits = validation["label"].to_numpy(int), validation["logit"].to_numpy(float)
+    calibrator = fit_calibrator(labels, logits, calibration)
+    scored = validation.assign(score=calibrator.apply(logits))
+    levels = {level: Cases.of(gather_level(scored, level, task=task, how=level_score)) for level in levels_of(task)}
+    points = tuple(_choose_point(rule, levels, task) for rule in dict.fromkeys(rules))
+    return Decision(points, calibrator, task, level_score, part, len(scored), int(labels.sum()), split_sha256), scored
+
+
+def _choose_point(rule: str, levels: dict[str, Cases], task: str) -> Point:
+    """A rule's threshold at each level; a level where validation has one class only borrows that of the task."""
+    own = levels[task]
+    threshold = choose_threshold(own.labels, own.scores, rule)
+    thresholds, borrowed = {task: threshold}, []
+    for name, level in levels.items():
+        if len(np.unique(level.labels)) < 2:
+            borrowed.append(name)
+            thresholds[name] = threshold
+        elif name != task:
+            thresholds[name] = choose_threshold(level.labels, level.scores, rule)
+    measured = measure_at(count_confusion(own.labels, own.scores, threshold))
+    values = [measured[name].value for name in ("recall", "specificity")]
+    recall, specificity = (None if value is None else float(np.round(value, 6)) for value in values)
+    return Point(rule, thresholds, recall, specificity, tuple(borrowed))
 
 
 def choose_threshold(labels: np.ndarray, scores: np.ndarray, rule: str) -> float:
     """Choose a threshold.
 
     Args:
-        labels: 0 or 1.
-        scores: 0-1.
+        labels: 0 or 1, [n].
+        scores: 0-1, float [n].
         rule: `recall>=R` (the highest threshold that reaches R), `specificity>=S` (the lowest that reaches S), `youden`
-            (highest recall + specificity - 1; the lower threshold of equals), or a fixed number.
+            (the highest recall + specificity - 1; the lower threshold of equals), or a fixed number.
 
     Raises:
         ScoreError: The rule needs both classes and one is missing.
@@ -115,7 +163,12 @@ def choose_threshold(labels: np.ndarray, scores: np.ndarray, rule: str) -> float
         raise ScoreError(
             f"operating point {rule}: expected scores of both classes, got {len(labels)} cases of one class"
         )
-    thresholds, recall, specificity = sweep(labels, scores)
+    # Every threshold that changes a call, ascending; at the last nothing is called malignant.
+    values = np.unique(scores)
+    thresholds = np.append(values, np.nextafter(values[-1], np.inf))
+    positive, negative = np.sort(scores[labels == 1]), np.sort(scores[labels == 0])
+    recall = 1 - np.searchsorted(positive, thresholds, side="left") / len(positive)
+    specificity = np.searchsorted(negative, thresholds, side="left") / len(negative)
     if name == "recall":
         return float(thresholds[np.flatnonzero(recall >= float(bound) - 1e-12)[-1]])
     if name == "specificity":
@@ -123,21 +176,12 @@ def choose_threshold(labels: np.ndarray, scores: np.ndarray, rule: str) -> float
     return float(thresholds[np.argmax(np.round(recall + specificity, 12))])
 
 
-def sweep(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Every threshold that changes a call, ascending, with recall and specificity at each; the last calls nothing malignant."""
-    values = np.unique(scores)
-    thresholds = np.append(values, np.nextafter(values[-1], np.inf))
-    positive, negative = np.sort(scores[labels == 1]), np.sort(scores[labels == 0])
-    recall = 1 - np.searchsorted(positive, thresholds, side="left") / len(positive)
-    specificity = np.searchsorted(negative, thresholds, side="left") / len(negative)
-    return thresholds, recall, specificity
-
-
 def in_words(score: float, decision: Decision) -> str:
     """Say what a score means at the operating point."""
-    side, call = (
-        ("at or above", "called malignant") if score >= decision.threshold else ("below", "not called malignant")
+    threshold = decision.threshold
+    digits = 3 if f"{score:.3f}" != f"{threshold:.3f}" or score == threshold else 6
+    call, side = ("called", "at or above") if score >= threshold else ("not called", "below")
+    return (
+        f"{call} malignant: {score:.{digits}f} is {side} the threshold {threshold:.{digits}f} "
+        f"(chosen for {decision.rule} on {decision.cases} {decision.part} cases)"
     )
-    chosen = f"chosen for {decision.rule} on {decision.cases} {decision.part} cases"
-    digits = 3 if f"{score:.3f}" != f"{decision.threshold:.3f}" or score == decision.threshold else 6
-    return f"{call}: {score:.{digits}f} is {side} the threshold {decision.threshold:.{digits}f} ({chosen})"

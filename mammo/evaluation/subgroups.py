@@ -1,4 +1,4 @@
-"""A score table in, the same metrics for each kind of case out: by lesion type, density, view, and what else it says."""
+"""Judges each kind of case of a score table: by lesion type, density, view, and other columns."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from mammo.evaluation.metrics import Metric, count_confusion, measure_at, measur
 
 COLUMNS = ("lesion_type", "density", "view", "laterality", "subtlety", "assessment", "source")
 METRICS = ("auc", "recall", "specificity", "precision", "npv", "brier")
-# Fewer positives than this, and the interval is wider than any difference between groups that one would look for.
+# With fewer positives, the interval is wider than any difference between groups of interest.
 FEW_POSITIVES = 20
 WITHOUT_CALLBACK = "BENIGN_WITHOUT_CALLBACK"
 
@@ -30,41 +30,34 @@ class Subgroup:
 
     def as_json(self) -> dict[str, object]:
         """The plain form."""
-        head = {
-            "column": self.column,
-            "value": self.value,
-            "n": self.n,
-            "n_positive": self.n_positive,
-            "n_patients": self.n_patients,
-        }
-        return head | {"few": self.few} | {name: metric.as_json() for name, metric in self.metrics.items()}
+        about = {name: value for name, value in vars(self).items() if name != "metrics"}
+        return about | {name: metric.as_json() for name, metric in self.metrics.items()}
 
 
 def judge_subgroups(scores: pd.DataFrame, thresholds: np.ndarray, *, resamples: int, seed: int) -> tuple[Subgroup, ...]:
     """Judge each group at the main operating point.
 
     Args:
-        scores: A checked score table; a column that is absent, or the same everywhere, makes no group.
+        scores: A checked score table; a column that is absent, or has one value only, makes no group.
         thresholds: The main operating point's for each row, float64 [n].
-        resamples: Of the group's own patients.
+        resamples: How many, of the group's own patients.
         seed: Draws them.
     """
     found = []
     for column, value, rows in _groups(scores):
-        group = scores[rows]
-        cases = Cases.of(group, thresholds[rows][None])
-        measured = measure_ranking(cases.labels, cases.scores) | measure_at(
-            count_confusion(cases.labels, cases.scores, cases.thresholds[0])
-        )
+        cases = Cases.of(scores[rows], thresholds[rows][None])
+        confusion = count_confusion(cases.labels, cases.scores, cases.thresholds[0])
+        measured = measure_ranking(cases.labels, cases.scores) | measure_at(confusion)
         drawn = resample(cases, resamples=resamples, seed=seed, calibration=False)
-        counted = with_exact_bounds(with_intervals(measured, drawn.ranking | drawn.points[0]), cases, 0)
-        metrics = {name: counted[name] for name in METRICS}
+        bounded = with_exact_bounds(with_intervals(measured, drawn.ranking | drawn.points[0]), cases, 0)
+        metrics = {name: bounded[name] for name in METRICS}
         positives = int(cases.malignant.sum())
         found.append(Subgroup(column, value, len(cases), positives, cases.patients, positives < FEW_POSITIVES, metrics))
     return tuple(found)
 
 
 def _groups(scores: pd.DataFrame) -> list[tuple[str, str, np.ndarray]]:
+    """Column, value and rows, bool [n], of each group."""
     groups = []
     for column in COLUMNS:
         if column not in scores:
@@ -80,7 +73,7 @@ def _groups(scores: pd.DataFrame) -> list[tuple[str, str, np.ndarray]]:
 
 
 def _name(value: object) -> str:
-    """Densities and the like are whole numbers that pandas may have read as 2.0; nothing stands for unknown."""
+    """Name a value; pandas may have read densities and other whole numbers as 2.0, and an empty cell means unknown."""
     if isinstance(value, float):
         return "unknown" if np.isnan(value) else f"{value:g}"
     text = str(value).strip()

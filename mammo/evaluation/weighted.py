@@ -1,7 +1,7 @@
-"""Cases and how often each patient was drawn in, metrics of many resamples at once out: `[patients, b]` to `[b]`, NaN where undefined.
+"""Measures many resamples at once, from how often each patient was drawn: counts [patients, b] give metrics [b].
 
 A patient drawn twice counts twice with all of her cases, so a resample's metric is that of the repeated rows, without
-repeating them. Counts are whole numbers in float64, so sums of them are exact.
+repeating them. Counts are whole numbers in float64, so sums of them are exact. A metric is NaN where it is undefined.
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ from mammo.evaluation.cases import Cases
 
 NEWTON_STEPS = 40
 NEWTON_SMALLEST = 1e-3
-STEEPEST = 1e3  # a slope beyond this means that the two classes are separable: there is no maximum
+STEEPEST = 1e3  # a steeper slope means complete separation of the classes: the likelihood has no maximum
 
 
 class Ranking:
@@ -27,7 +27,11 @@ class Ranking:
         self._first_equal = np.searchsorted(scores, scores, side="left")
 
     def measure(self, counts: np.ndarray) -> dict[str, np.ndarray]:
-        """AUC (ties count half) and average precision (the step sum of scikit-learn), [b] each."""
+        """AUC (ties count half) and average precision (the step sum of scikit-learn), float64 [b] each.
+
+        Args:
+            counts: How often each patient was drawn, float64 [patients, b].
+        """
         positive = counts[self._positive_patient]
         hits, alarms = _running_sum(positive), _running_sum(counts[self._negative_patient])
         malignant, benign = hits[-1], alarms[-1]
@@ -48,16 +52,17 @@ def _running_sum(counts: np.ndarray) -> np.ndarray:
 
 
 def sum_by_patient(cases: Cases, columns: np.ndarray) -> np.ndarray:
-    """Add up columns [k, n] within patients: [k, patients]; with counts, each sum of a resample is one matrix product."""
+    """Sum columns [k, n] within patients: [k, patients]; times counts [patients, b], these are sums of resamples."""
     return np.stack([np.bincount(cases.patient, weights=column, minlength=cases.patients) for column in columns])
 
 
 class Calibration:
     """Calibration slope and intercept of resamples: logistic regression of the label on the score's log-odds.
 
-    Slope and its own intercept are fitted together (Cox 1958); `calibration_intercept` is that of the slope fixed to 1,
-    calibration in the large (Van Calster et al. 2019, BMC Medicine 17:230). Newton's method starts from the whole set's
-    answer; there the first step is a matrix product, and since its error is squared at each step, one or two more do.
+    Slope and its own intercept are fitted together (Cox 1958); `calibration_intercept` is fitted with a slope of 1,
+    calibration in the large (Van Calster et al. 2019, BMC Medicine 17:230). Newton's method starts from the
+    coefficients of the whole set, where the first step is a matrix product; its error is squared at each step, so one
+    or two more are enough.
     """
 
     def __init__(self, cases: Cases) -> None:
@@ -66,14 +71,18 @@ class Calibration:
         self.slope, self.intercept = self._fit_whole(2), self._fit_whole(1)
 
     def measure(self, counts: np.ndarray) -> dict[str, np.ndarray]:
-        """Slope, and intercept at slope 1, [b] each; NaN where the classes are separable or one is missing."""
+        """Slope, and intercept at slope 1, float64 [b] each; NaN with complete separation or one class only.
+
+        Args:
+            counts: How often each patient was drawn, float64 [patients, b].
+        """
         return {
             "calibration_slope": self._fit(counts, self.slope)[1],
             "calibration_intercept": self._fit(counts, self.intercept)[0],
         }
 
     def _fit_whole(self, size: int) -> np.ndarray:
-        """The whole set's coefficients [k]: intercept and slope, or intercept alone; NaN where there are none."""
+        """The whole set's coefficients [k]: intercept and slope, or intercept alone; NaN where there is no solution."""
         weights, coefficients = np.ones((len(self._labels), 1)), np.zeros((size, 1))
         if len(np.unique(self._labels)) < 2 or (size == 2 and self._is_separable()):
             return np.full(size, np.nan)
@@ -90,7 +99,7 @@ class Calibration:
         return np.full(size, np.nan)
 
     def _is_separable(self) -> bool:
-        """Whether a threshold parts the classes, or all scores are equal: the likelihood then has no maximum, or many."""
+        """Whether a threshold separates the classes, or all scores are equal: there is no best fit, or many."""
         positive, negative = self._odds[self._labels == 1], self._odds[self._labels == 0]
         return bool(positive.min() >= negative.max() or negative.min() >= positive.max())
 
@@ -105,15 +114,11 @@ class Calibration:
         positives, total = sum_by_patient(self._cases, np.stack([self._labels, np.ones_like(self._labels)])) @ counts
         one_class = (positives == 0) | (positives == total)
         coefficients = np.repeat(start[:, None], counts.shape[1], axis=1)
-        probability = _sigmoid(_line(coefficients[:, :1], self._odds))
-        rest = self._labels[:, None] - probability
-        sums = (
-            sum_by_patient(
-                self._cases, _moments(self._odds, rest[:, 0], (probability * (1 - probability))[:, 0], len(start))
-            )
-            @ counts
-        )
-        step = _solve(sums)
+        probability = _sigmoid(_line(coefficients[:, :1], self._odds))[:, 0]
+        rest, curvature = self._labels - probability, probability * (1 - probability)
+        powers = [self._odds**power for power in range(2 * len(start) - 1)]
+        moments = [rest * power for power in powers[: len(start)]] + [curvature * power for power in powers]
+        step = _solve(sum_by_patient(self._cases, np.stack(moments)) @ counts)
         weights: np.ndarray | None = None
         for _ in range(NEWTON_STEPS):
             step[:, one_class] = 0
@@ -145,21 +150,15 @@ def _line(coefficients: np.ndarray, odds: np.ndarray) -> np.ndarray:
 
 
 def _sigmoid(linear: np.ndarray) -> np.ndarray:
-    """In place: linear is overwritten."""
+    """The logistic function, computed in place: `linear` is overwritten."""
     np.negative(linear, out=linear)
     np.exp(np.minimum(linear, 700, out=linear), out=linear)
     linear += 1
     return np.reciprocal(linear, out=linear)
 
 
-def _moments(odds: np.ndarray, rest: np.ndarray, curvature: np.ndarray, size: int) -> np.ndarray:
-    return np.stack(
-        [rest * odds**power for power in range(size)] + [curvature * odds**power for power in range(2 * size - 1)]
-    )
-
-
 def _solve(sums: np.ndarray) -> np.ndarray:
-    """One Newton step [k, b] from gradient and curvature, no longer than 4, so that a far start cannot throw it off."""
+    """One Newton step [k, b] from gradient and curvature, at most 4 long, so that a bad start does not diverge."""
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         if len(sums) == 2:
             step = sums[:1] / sums[1:]

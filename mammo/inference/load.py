@@ -1,6 +1,5 @@
-"""A run folder in, its best network ready to score out; and one film in, its probability out."""
+"""Loads a run's best network, and scores single image files with it."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,10 @@ from mammo.images.geometry import Box
 from mammo.images.network_input import InputForm, network_input
 from mammo.images.preprocess import PreprocessSettings, check_version
 from mammo.images.readers import readers
-from mammo.inference.decision_file import DECISION_FILE, is_of_its_network, read_decision
+from mammo.inference.decision_file import DECISION_FILE, read_decision_and_network
 from mammo.model.checkpoint import read_checkpoint, set_network
 from mammo.model.network import MammogramNet, build_network, input_channels
-from mammo.runs import CONFIG_FILE, holder_of, is_trained
+from mammo.runs import CONFIG_FILE, holder_of, is_trained, network_sha256
 from mammo.runtime import paddle
 from mammo.settings.load import differences, load_settings
 from mammo.settings.schema import Settings
@@ -23,36 +22,48 @@ from mammo.settings.schema import Settings
 
 @dataclass(frozen=True)
 class LoadedRun:
-    """A run's settings, its best network in eval mode, and how its scores become calls."""
+    """A run's settings, its best network in eval mode, its decision, and the form of the network's input."""
 
     folder: Path
     settings: Settings
     network: MammogramNet
     decision: Decision
+    form: InputForm
 
 
-def load_run(folder: Path, overrides: Sequence[str] = ()) -> LoadedRun:
-    """Load a run's best network, its settings with overrides laid over them.
+def load_run(folder: Path, *, settings: Settings | None = None) -> LoadedRun:
+    """Load a run's best network.
+
+    Args:
+        folder: The run.
+        settings: The run's settings, where they are already read; overrides of `evaluation` may be in them.
 
     Raises:
-        WeightsError: It has no whole checkpoint, or one that does not fit its settings.
+        WeightsError: The run has no whole checkpoint, or one that does not fit its settings.
+        SettingsError: The run's settings were changed after training.
         DataMissingError: The run has not ended.
     """
     if not is_trained(folder):
         raise DataMissingError(f"{folder}: holds no network{_why_no_network(folder)}")
-    settings = load_settings(folder / CONFIG_FILE, overrides)
-    decision = read_decision(folder)
+    settings = settings or load_settings(folder / CONFIG_FILE)
+    form = InputForm(
+        preprocess=PreprocessSettings.from_data(settings.data),
+        channels=input_channels(settings.model),
+        views=2 if settings.data.task == "breast" else 1,
+        test_time=settings.evaluation.test_time,
+    )
+    decision, scored_network = read_decision_and_network(folder)
     checkpoint = read_checkpoint(folder / "checkpoints" / "best", groups=("network",))
-    _check_settings(folder, settings, checkpoint.state)
-    if not is_of_its_network(folder):
+    _check_settings(folder, settings, form.preprocess, checkpoint.state)
+    if scored_network != network_sha256(folder):
         raise DataMissingError(
-            f"{folder / DECISION_FILE}: was made of another network than checkpoints/best, which training has changed since; "
-            f"go on with tools/train.py --resume {folder}"
+            f"{folder / DECISION_FILE}: was made with another network than checkpoints/best, which has changed since; "
+            f"go on with mammo train --resume {folder}"
         )
     network, _ = build_network(settings.model, task=settings.data.task)
     set_network(network, checkpoint.tensors["network"], checkpoint.folder)
     network.eval()
-    return LoadedRun(folder, settings, network, decision)
+    return LoadedRun(folder, settings, network, decision, form)
 
 
 def _why_no_network(folder: Path) -> str:
@@ -63,30 +74,21 @@ def _why_no_network(folder: Path) -> str:
         return "; it is a judgement: name its run"
     if holder := holder_of(folder):
         return f" yet: it is being trained{holder}; wait for its first epoch to end"
-    return f" yet: it was stopped before its first epoch ended; go on with tools/train.py --resume {folder}"
+    return f" yet: it was stopped before its first epoch ended; go on with mammo train --resume {folder}"
 
 
-def _check_settings(folder: Path, settings: Settings, state: dict[str, Any]) -> None:
-    """Hold that films are prepared and the network is built as they were in training."""
+def _check_settings(folder: Path, settings: Settings, preprocess: PreprocessSettings, state: dict[str, Any]) -> None:
+    """Check that films are prepared and the network is built as in training."""
     try:
-        was = {"data": state["preprocess"], "model": state["config"]["model"]}
+        before = {"data": state["preprocess"], "model": state["config"]["model"]}
     except (KeyError, TypeError) as error:
         raise WeightsError(f"{folder / 'checkpoints' / 'best'}: its state lacks {error}; start a new run") from error
-    if was["data"].get("version") != PreprocessSettings.from_data(settings.data).version:
-        check_version(PreprocessSettings.model_validate(was["data"]), folder, "train it again with this version")
-    now = {
-        "data": PreprocessSettings.from_data(settings.data).model_dump(mode="json"),
-        "model": settings.model.model_dump(mode="json"),
-    }
-    if faults := differences(was, now, but=("model.pretrained", "model.pretrained_sha256")):
-        raise SettingsError(
-            in_one_line(f"{folder / CONFIG_FILE}: was changed after training", faults) + "; set it back"
-        )
-
-
-def predict_file(run: LoadedRun, path: Path, *, box: Box | None = None) -> float:
-    """Score one image file as training and evaluation do; returns the probability of malignancy, 0-1, as `predict_with_remarks`."""
-    return predict_with_remarks(run, path, box=box)[0]
+    if before["data"].get("version") != preprocess.version:
+        check_version(PreprocessSettings.model_validate(before["data"]), folder, "train it again with this version")
+    now = {"data": preprocess.model_dump(mode="json"), "model": settings.model.model_dump(mode="json")}
+    if changed := differences(before, now, but=("model.pretrained", "model.pretrained_sha256")):
+        problem = in_one_line(f"{folder / CONFIG_FILE}: was changed after training", changed)
+        raise SettingsError(f"{problem}; set it back")
 
 
 def predict_with_remarks(run: LoadedRun, path: Path, *, box: Box | None = None) -> tuple[float, tuple[str, ...]]:
@@ -98,28 +100,17 @@ def predict_with_remarks(run: LoadedRun, path: Path, *, box: Box | None = None) 
         box: The lesion's place in the file's pixels (x, y, width, height); needed by, and only for, a lesion model.
 
     Returns:
-        The probability of malignancy, 0-1, and the remarks on the film, keys of `remarks.REMARKS`.
+        The probability of malignancy, 0-1, and the warning keys of the film, which are keys of `remarks.REMARKS`.
 
     Raises:
         ImageError: The file cannot be read, or a lesion model has no box.
     """
     film = readers(untrusted=run.settings.data.untrusted).film(path)
     try:
-        shown = network_input(film, input_form(run.settings), box=box)
+        shown = network_input(film, run.form, box=box)
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from error
     with paddle.no_grad():
-        logits = log_odds(
-            run.network(paddle.to_tensor(shown.image), paddle.to_tensor(shown.present)).astype("float32").numpy()
-        )
+        output = run.network(paddle.to_tensor(shown.image), paddle.to_tensor(shown.present))
+        logits = log_odds(output.astype("float32").numpy())
     return float(run.decision.calibrator.apply(logits.mean())), tuple(dict.fromkeys(shown.remarks))
-
-
-def input_form(settings: Settings) -> InputForm:
-    """What the network of some settings wants to see."""
-    return InputForm(
-        preprocess=PreprocessSettings.from_data(settings.data),
-        channels=input_channels(settings.model),
-        views=2 if settings.data.task == "breast" else 1,
-        test_time=settings.evaluation.test_time,
-    )

@@ -1,4 +1,6 @@
-"""A network and prepared cases in, a score table out: every case once, in eval mode, from as many looks as settings say."""
+"""Scores prepared cases with a network and returns a score table."""
+
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,7 +22,12 @@ from mammo.settings.schema import Settings
 def score_part(
     settings: Settings, prepared: PreparedSplit, network: MammogramNet, *, part: str, model_id: str = ""
 ) -> pd.DataFrame:
-    """Score the cases of a part, the logit of each the mean over the looks of `evaluation.test_time`; nothing is calibrated.
+    """Score the cases of a part once each, in eval mode.
+
+    A logit is the mean over the variants of `evaluation.test_time`. Scores are not calibrated.
+
+    Returns:
+        A score table.
 
     Raises:
         SplitError: The part has no case.
@@ -29,18 +36,20 @@ def score_part(
     rows = prepared.split.rows(part)
     if not len(rows):
         raise SplitError(f"part {part} has no case to score; give one in data.split or another data set")
-    looks = variants(settings.evaluation.test_time)
+    chosen = variants(settings.evaluation.test_time)
     total = np.zeros(len(rows))
-    for number, variant in enumerate(looks, 1):
-        what = f"scoring {part}" + (f", look {number} of {len(looks)}" if len(looks) > 1 else "")
+    for number, variant in enumerate(chosen, 1):
+        what = f"scoring {part}" + (f", variant {number} of {len(chosen)}" if len(chosen) > 1 else "")
         scored, logits = score_logits(network, part_loader(settings, prepared, rows, variant=variant), what=what)
         total += logits
     bad = ~np.isfinite(total)
     if bad.any():
         raise WeightsError(
-            f"the network gives no number for {bad.sum()} of {len(bad)} cases; its weights are damaged, or training diverged"
+            f"the network gives no number for {bad.sum()} of {len(bad)} cases; "
+            "its weights are damaged, or training diverged"
         )
-    return score_table(prepared.split, scored, total / len(looks), model_id=model_id, fold=settings.data.fold)
+    about = {"fold": settings.data.fold, "model_id": model_id}
+    return _score_table(prepared.split, scored, total / len(chosen), about)
 
 
 def part_loader(settings: Settings, prepared: PreparedSplit, rows: np.ndarray, *, variant: Variant = PLAIN) -> Loader:
@@ -55,12 +64,12 @@ def score_logits(network: MammogramNet, loader: Batches, *, what: str = "") -> t
     """Score a loader's cases.
 
     Args:
-        network: Set to eval mode for this, and back.
-        loader: Of `part_loader`.
+        network: Is in eval mode during scoring only.
+        loader: From `part_loader`.
         what: Words for the progress display; none shows nothing.
 
     Returns:
-        Row numbers int64 [n] and logits float64 [n]: the log-odds of malignancy, or no number where the network is broken.
+        Row numbers int64 [n] and logits float64 [n]: the log-odds of malignancy, not finite for a damaged network.
     """
     was_training = network.training
     network.eval()
@@ -75,19 +84,10 @@ def score_logits(network: MammogramNet, loader: Batches, *, what: str = "") -> t
     return np.concatenate(rows), np.concatenate(logits)
 
 
-def score_table(
-    split: Split, rows: np.ndarray, logits: np.ndarray, *, model_id: str = "", fold: int = 0
-) -> pd.DataFrame:
-    """Lay logits, and the scores that they are without calibration, beside their cases: a score table."""
+def _score_table(split: Split, rows: np.ndarray, logits: np.ndarray, about: dict[str, Any]) -> pd.DataFrame:
+    """Put logits and uncalibrated scores beside their cases."""
     cases = split.samples.cases.iloc[rows].reset_index(drop=True)
-    frame = cases[["case_id", "patient_id", "breast_id", "image_id", "label"]].copy()
-    frame["logit"] = logits
-    frame["score"] = Calibrator().apply(logits)
-    frame["split"] = split.part[rows]
-    frame["fold"] = fold
-    frame["model_id"] = model_id
-    for column in SUBGROUPS:
-        frame[column] = cases[column]
-    frame["complete"] = cases["complete"]
-    frame["unsettled"] = cases["unsettled"]
-    return frame
+    scored = cases[["case_id", "patient_id", "breast_id", "image_id", "label"]].assign(
+        logit=logits, score=Calibrator().apply(logits), split=split.part[rows], **about
+    )
+    return pd.concat([scored, cases[[*SUBGROUPS, "complete", "unsettled"]]], axis=1)

@@ -1,17 +1,16 @@
-"""Judged runs, or anyone's score tables, in; their comparison out. No paddle needed."""
+"""Compares judged runs and score tables from outside. No paddle needed."""
 
 from pathlib import Path
 
 from mammo.errors import DataMissingError, ScoreError
 from mammo.evaluation.compare import Comparison, System, compare
-from mammo.evaluation.judge import HALF, one_decision
-from mammo.evaluation.levels import levels_of
-from mammo.evaluation.operating_point import fixed_decision
+from mammo.evaluation.judge import one_decision
+from mammo.evaluation.operating_point import half_decision
 from mammo.evaluation.scores import read_scores
-from mammo.inference.decision_file import read_decisions
+from mammo.inference.decision_file import read_decision
 from mammo.judging.cross_validation import OUT_OF_FOLD_FILE
 from mammo.judging.run_cases import check_scored
-from mammo.runs import CONFIG_FILE, is_cross_validation, refuse_doubles
+from mammo.runs import CONFIG_FILE, fold_folder, is_cross_validation, read_folds, refuse_doubles
 from mammo.settings.types import Task
 
 
@@ -22,42 +21,40 @@ def compare_paths(
 
     Args:
         paths: Run folders (their test part, or a cross-validation's pooled folds), or CSV files, called at 0.5.
-        level: Where to compare; the first one's task, where it is not given.
+        level: Where to compare; by default the task of the first.
         task: What a case of a CSV file is.
 
     Raises:
-        DataMissingError: One is not there, or not judged yet.
+        DataMissingError: A path is missing, or not judged yet.
         ScoreError: They were judged on different cases.
     """
     if len(paths) < 2:
-        raise ScoreError(f"compare: expected two runs or more, got {len(paths)}; list those there are with --list")
+        raise ScoreError(f"compare: expected two runs or more, got {len(paths)}; list the runs with --list")
     refuse_doubles(paths)
     named = list(zip(paths, _short_names(paths), strict=True))
-    systems = tuple(_from_file(path, name, task) if path.is_file() else _from_run(path, name) for path, name in named)
-    first = one_decision(systems[0].decisions)
-    if level and level not in first.points[0].thresholds:
-        raise ScoreError(
-            f"--level {level}: expected one of {', '.join(first.points[0].thresholds)}, the levels of {systems[0].name}"
-        )
+    systems = tuple(_read_system(path, name, task) for path, name in named)
+    known = list(one_decision(systems[0].decisions).points[0].thresholds)
+    if level and level not in known:
+        raise ScoreError(f"--level {level}: expected one of {', '.join(known)}, the levels of {systems[0].name}")
     return systems, compare(systems, level=level)
 
 
-def _from_run(path: Path, name: str) -> System:
+def _read_system(path: Path, name: str, task: Task) -> System:
+    if path.is_file():
+        return System(name, read_scores(path), half_decision(task))
     if not (path / CONFIG_FILE).is_file():
         raise DataMissingError(f"{path}: is neither a run folder (it has no {CONFIG_FILE}) nor a score table")
-    file = OUT_OF_FOLD_FILE if is_cross_validation(path) else "scores_test.csv"
-    scores = read_scores(path / file)
-    if not is_cross_validation(path) and (path / "split.csv").is_file():
+    if is_cross_validation(path):
+        scores = read_scores(path / OUT_OF_FOLD_FILE)
+        return System(name, scores, {fold: read_decision(fold_folder(path, fold)) for fold in range(read_folds(path))})
+    scores = read_scores(path / "scores_test.csv")
+    if (path / "split.csv").is_file():  # an ensemble has none
         check_scored(path, scores)
-    return System(name, scores, read_decisions(path))
-
-
-def _from_file(path: Path, name: str, task: Task) -> System:
-    return System(name, read_scores(path), fixed_decision(0.5, rule=HALF, task=task, levels=levels_of(task)))
+    return System(name, scores, read_decision(path))
 
 
 def _short_names(paths: list[Path]) -> list[str]:
-    """The last parts of the paths that tell them apart."""
+    """The last parts of the paths, as many as make the names differ."""
     for length in range(1, 6):
         names = ["/".join(path.resolve().parts[-length:]) for path in paths]
         if len(set(names)) == len(names):

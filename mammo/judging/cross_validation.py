@@ -1,31 +1,29 @@
-"""A cross-validation's folder in, its pooled out-of-fold scores and each fold judged, side by side, out. No paddle needed."""
+"""Judges a cross-validation: each fold, and the pooled out-of-fold scores. No paddle needed."""
 
 import statistics
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from mammo.cases.splits import SPLIT_COLUMNS
 from mammo.errors import DataMissingError, ScoreError
 from mammo.evaluation.judge import How, Judgement, judge
 from mammo.evaluation.operating_point import Decision
 from mammo.evaluation.scores import read_scores, write_scores
-from mammo.inference.decision_file import DECISION_FILE, read_decision, write_json
-from mammo.judging.judged import Judged
-from mammo.judging.run_cases import read_warnings
+from mammo.inference.decision_file import DECISION_FILE, read_decision
+from mammo.judging.judged import Judged, metrics_file, write_judgement
+from mammo.judging.run_cases import check_scored, read_exclusions, read_split
 from mammo.runs import CONFIG_FILE, fold_folder, read_folds
 from mammo.settings.load import load_settings
 from mammo.settings.schema import Settings
-from mammo.tables import read_table
 
-ANEW = "remove {part}, and tools/train.py --resume {folder} makes it anew"
 OUT_OF_FOLD_FILE = "scores_out_of_fold.csv"
 
 
 @dataclass(frozen=True)
 class OverFolds:
-    """A metric's mean and standard deviation over the folds that have it, and how many those are."""
+    """A metric's mean and standard deviation over the folds in which it has a value, and the number of those folds."""
 
     mean: float
     deviation: float
@@ -33,115 +31,88 @@ class OverFolds:
 
 
 def judge_folds(folder: Path) -> Judged:
-    """Judge each fold's test part, and all of them pooled: every case once, by the network that had not seen its patient.
+    """Judge each fold's test part and all of them pooled; write `scores_out_of_fold.csv` and `report/metrics.json`.
 
-    A case is called at its own fold's threshold. `scores_out_of_fold.csv` and `report/metrics.json` are written.
+    In the pooled scores each case is scored once, by the network that was trained without its patient, and called at
+    that fold's threshold.
 
     Raises:
         DataMissingError: A fold has not ended.
-        ScoreError: A case stands in two folds, or the folds' rules differ.
+        ScoreError: A case is in two folds, or the folds' rules differ.
     """
     settings = load_settings(folder / CONFIG_FILE)
     how = How.of(settings.evaluation)
-    decisions, tables, single, excluded, warned = {}, [], [], [], []
-    for fold in range(read_folds(folder)):
-        of_fold = fold_folder(folder, fold)
-        if not is_judged(of_fold):
-            raise DataMissingError(f"{of_fold}: this fold has not ended; go on with tools/train.py --resume {folder}")
-        decisions[fold] = read_decision(of_fold)
-        tables.append(read_scores(of_fold / "scores_test.csv").assign(fold=fold))
-        single.append(judge(tables[-1], decisions[fold], how=how))
-        excluded.append(read_table(of_fold / "excluded.csv", "the list of excluded cases", error=DataMissingError))
-        warned.append(read_warnings(of_fold))
+    parts = [fold_folder(folder, fold) for fold in range(read_folds(folder))]
+    for part in parts:
+        if not is_judged(part):
+            raise DataMissingError(f"{part}: this fold has not ended; go on with mammo train --resume {folder}")
+    decisions = {fold: read_decision(part) for fold, part in enumerate(parts)}
+    tables = [read_scores(part / "scores_test.csv").assign(fold=fold) for fold, part in enumerate(parts)]
+    _check_folds(folder, parts, tables, decisions)
+    single = tuple(judge(table, decisions[fold], how=how) for fold, table in enumerate(tables))
     pooled = pd.concat(tables, ignore_index=True)
-    _check_folds(folder, tables, decisions)
     write_scores(pooled, folder / OUT_OF_FOLD_FILE)
     judgement = judge(pooled, decisions, how=how)
-    (folder / "report").mkdir(exist_ok=True)
-    over = {level: over_folds(single, level) for level in judgement.levels}
-    write_json(
-        folder / "report" / "metrics.json",
-        judgement.as_json() | {"folds": [one.as_json() for one in single], "over_folds": _plain(over)},
-    )
-    listed, doubts = (pd.concat(one, ignore_index=True).drop_duplicates() for one in (excluded, warned))
+    means = {
+        level: {name: asdict(value) for name, value in over_folds(single, level).items()} for level in judgement.levels
+    }
+    write_judgement(judgement, folder, more={"folds": [one.as_json() for one in single], "over_folds": means})
+    lists = zip(*(read_exclusions(part) for part in parts), strict=True)
+    excluded, warned = (pd.concat(one, ignore_index=True).drop_duplicates() for one in lists)
     about = f"{folder.parent.name}, {folder.name}: {len(single)} folds pooled"
-    return Judged(
-        folder, about, judgement, pooled, folder, settings, excluded=listed, warned=doubts, folds=tuple(single)
-    )
+    return Judged(folder, about, judgement, pooled, folder, settings, excluded=excluded, warned=warned, folds=single)
 
 
-def over_folds(folds: list[Judgement] | tuple[Judgement, ...], level: str) -> dict[str, OverFolds]:
-    """Mean and spread over folds of every metric of a level, at the main operating point."""
+def over_folds(folds: Sequence[Judgement], level: str) -> dict[str, OverFolds]:
+    """Mean and standard deviation over folds of every metric of a level, at the main operating point."""
+    levels = [fold.levels[level] for fold in folds if level in fold.levels]
+    metrics = [one.ranking | one.main.metrics for one in levels]
     found = {}
-    for name in folds[0].levels[level].ranking | folds[0].levels[level].main.metrics:
-        metrics = [(one.levels[level].ranking | one.levels[level].main.metrics)[name] for one in folds]
-        values = [metric.value for metric in metrics if metric.value is not None]
+    for name in metrics[0]:
+        values = [value for of_fold in metrics if (value := of_fold[name].value) is not None]
         if values:
-            found[name] = OverFolds(
-                statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0, len(values)
-            )
+            deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+            found[name] = OverFolds(statistics.fmean(values), deviation, len(values))
     return found
-
-
-def unlike(first: Settings, second: Settings) -> str:
-    """The groups of settings that decide what is learnt and differ between two folds, by name; empty where none does."""
-    names = ("seed", "data", "augmentation", "model", "training")
-    sides = [{name: one.model_dump()[name] for name in names} for one in (first, second)]
-    for side in sides:
-        for name in ("fold", "store", "prepare_workers"):
-            side["data"].pop(name)
-        for name in ("workers", "log_histograms"):
-            side["training"].pop(name)
-    return ", ".join(name for name in names if sides[0][name] != sides[1][name])
 
 
 def is_judged(folder: Path) -> bool:
     """Whether a fold's run has ended."""
-    return (folder / DECISION_FILE).is_file() and (folder / "report" / "metrics.json").is_file()
+    return (folder / DECISION_FILE).is_file() and metrics_file(folder).is_file()
 
 
-def _check_folds(folder: Path, tables: list[pd.DataFrame], decisions: dict[int, Decision]) -> None:
-    """Hold that each fold has the cases it set aside, that all are of one data set, and that no case is missing or doubled."""
-    everyone: set[tuple[str, str]] = set()
-    for fold, table in enumerate(tables):
-        part = fold_folder(folder, fold)
-        split = _read_split(part, folder)
-        cases = set(zip(split["case_id"], split["label"], strict=True))
-        everyone = everyone or cases
-        if fold and (
-            other := unlike(load_settings(part / CONFIG_FILE), load_settings(fold_folder(folder, 0) / CONFIG_FILE))
-        ):
-            raise ScoreError(
-                f"{part}: was trained with other settings than the first fold ({other}); {ANEW.format(part=part, folder=folder)}"
-            )
-        if cases != everyone:
-            raise ScoreError(
-                f"{part}: was made of another data set than the first fold; {ANEW.format(part=part, folder=folder)}"
-            )
-        if set(split.loc[split["part"] == "test", "case_id"]) != set(table["case_id"]):
-            raise ScoreError(
-                f"{part}: its scores are not of the cases that it set aside; {ANEW.format(part=part, folder=folder)}"
-            )
+def _check_folds(folder: Path, parts: list[Path], tables: list[pd.DataFrame], decisions: dict[int, Decision]) -> None:
+    """Check that the folds have the same data, settings and rules, and that each case is in one fold."""
+    first = load_settings(parts[0] / CONFIG_FILE)
+    cases: set[tuple[str, str]] = set()
+    for part, table in zip(parts, tables, strict=True):
+        split = read_split(part)
+        labelled = set(zip(split["case_id"], split["label"], strict=True))
+        cases = cases or labelled
+        problem = ""
+        if other := _differing_settings(first, load_settings(part / CONFIG_FILE)):
+            problem = f"was trained with other settings than the first fold ({other})"
+        elif labelled != cases:
+            problem = "was made from another data set than the first fold"
+        if problem:
+            raise ScoreError(f"{part}: {problem}; remove it, and mammo train --resume {folder} makes it again")
+        check_scored(part, table, split=split)
     total = sum(len(table) for table in tables)
-    if total != len(everyone):
+    if total != len(cases):
         raise ScoreError(
-            f"{folder}: expected each of {len(everyone)} cases in one fold, got {total} scores; train the folds again"
+            f"{folder}: expected each of {len(cases)} cases in one fold, got {total} scores; train the folds again"
         )
     rules = {tuple(point.rule for point in decision.points) for decision in decisions.values()}
     if len(rules) > 1:
         raise ScoreError(
-            f"{folder}: the folds have different operating points: {rules}; judge them anew with tools/eval.py --run {folder}"
+            f"{folder}: the folds have different operating points: {rules}; "
+            f"judge them again with mammo eval --run {folder}"
         )
 
 
-def _read_split(part: Path, folder: Path) -> pd.DataFrame:
-    split = read_table(part / "split.csv", "a fold's list of cases", error=DataMissingError)
-    if missing := [name for name in SPLIT_COLUMNS if name not in split]:
-        raise DataMissingError(
-            f"{part / 'split.csv'}: has no column {', '.join(missing)}, which this run wrote; {ANEW.format(part=part, folder=folder)}"
-        )
-    return split
-
-
-def _plain(over: dict[str, dict[str, OverFolds]]) -> dict[str, object]:
-    return {level: {name: asdict(value) for name, value in metrics.items()} for level, metrics in over.items()}
+def _differing_settings(first: Settings, second: Settings) -> str:
+    """The groups of settings that decide what is learnt and that differ between two folds; empty where none differs."""
+    names = ("seed", "data", "augmentation", "model", "training")
+    ignored = {"data": {"fold", "store", "prepare_workers"}, "training": {"workers", "log_histograms"}}
+    sides = [settings.model_dump(include=set(names), exclude=ignored) for settings in (first, second)]
+    return ", ".join(name for name in names if sides[0][name] != sides[1][name])

@@ -1,20 +1,18 @@
-"""Several runs in, the judgement of their mean logit out: of seeds on their common test part, or of any on another data set."""
+"""Judges the mean logit of several runs: on their common test part, or on another data set."""
 
 from pathlib import Path
 
 import pandas as pd
 
-from mammo.errors import DataMissingError, SplitError
-from mammo.evaluation.ensemble import mean_logits
-from mammo.evaluation.scores import read_scores
-from mammo.inference.decision_file import write_json
+from mammo.errors import SplitError
+from mammo.evaluation.scores import mean_logits, read_scores
+from mammo.files import write_json
 from mammo.inference.load import load_run
 from mammo.inference.score import score_part
 from mammo.judging.cross_validation import judge_folds
 from mammo.judging.judged import Judged
-from mammo.judging.part import keep_decision, keep_judgement
-from mammo.judging.run_cases import check_scored, known_patients, read_warnings, resembling_patients
-from mammo.judging.single_run import copy_run_files, prepare_manifest
+from mammo.judging.part import decide_on, judge_logits, prepare_manifest
+from mammo.judging.run_cases import check_scored, copy_run_files, find_known_patients, read_exclusions
 from mammo.prepare.gather import PreparedSplit
 from mammo.runs import (
     CONFIG_FILE,
@@ -29,7 +27,6 @@ from mammo.runs import (
     refuse_doubles,
 )
 from mammo.settings.load import load_settings
-from mammo.tables import read_table
 
 MEMBERS_FILE = "ensemble.json"
 
@@ -37,17 +34,17 @@ MEMBERS_FILE = "ensemble.json"
 def judge_ensemble(runs: list[Path], *, output: Path, manifest: Path | None = None, out: Path | None = None) -> Judged:
     """Judge the mean of several networks' logits.
 
-    The folds of a cross-validation have no common validation part: their ensemble takes calibration and thresholds from the
-    pooled out-of-fold scores, which are single networks'. A mean is less spread, so these carry over only roughly.
+    The folds of a cross-validation have no common validation part: their ensemble takes calibration and thresholds from
+    the pooled out-of-fold scores, which are single networks'. A mean is less spread, so these fit it only roughly.
 
     Args:
         runs: At least two runs of one split, or one cross-validation, whose folds are the members.
-        output: The folder of all runs; the ensemble is kept there as a run, `ensemble/<time>`.
+        output: The folder of all runs; the ensemble is written there as a run, `ensemble/<time>`.
         manifest: Another data set; None for the members' common test part.
-        out: Where the ensemble is kept instead.
+        out: Where the ensemble is written instead.
 
     Raises:
-        SplitError: They are of different tasks or splits, or they are folds and no other data set is given.
+        SplitError: The runs have different tasks or splits, or they are folds and no other data set is given.
     """
     refuse_doubles(runs)
     members, crossed = _members(runs)
@@ -60,25 +57,25 @@ def judge_ensemble(runs: list[Path], *, output: Path, manifest: Path | None = No
     prepared: PreparedSplit | None = None
     if manifest:
         scores, prepared = _score_manifest(members, manifest)
-        excluded, warned = prepared.split.samples.excluded, prepared.split.samples.warned
-        known = known_patients(members, scores["patient_id"])
-        warned = pd.concat([warned, resembling_patients(members, prepared.split.samples.cases)], ignore_index=True)
+        samples = prepared.split.samples
+        known, resembling = find_known_patients(members, samples.cases)
+        excluded, warned = samples.excluded, samples.warn(resembling).warned
     else:
         scores = _mean(members, "scores_test.csv")
-        excluded = read_table(members[0] / "excluded.csv", "the list of excluded cases", error=DataMissingError)
-        warned = read_warnings(members[0])
+        excluded, warned = read_exclusions(members[0])
     target = out or make_run_folder(output, "ensemble")
     copy_run_files(members[0], target, settings, names=(ENVIRONMENT_FILE, "excluded.csv", "warnings.csv"))
     write_json(target / MEMBERS_FILE, {"members": [str(member) for member in members]})
     hashes = ", ".join(sorted({read_hash(member, "split_sha256") for member in members}))
-    decision = keep_decision(settings, chosen_on, hashes, target, part="out-of-fold" if crossed else "validation")
-    judgement, scores = keep_judgement(settings, scores.assign(model_id=target.name), target, decision=decision)
+    part = "out-of-fold" if crossed else "validation"
+    decision = decide_on(chosen_on, settings, target, split_sha256=hashes, part=part)
+    judgement, scores = judge_logits(scores.assign(model_id=target.name), settings, target, decision=decision)
     about = f"{manifest or 'test part'}, ensemble of {len(members)}"
     return Judged(target, about, judgement, scores, target, settings, prepared, excluded, warned, known)
 
 
 def _members(runs: list[Path]) -> tuple[list[Path], bool]:
-    """The runs, or the folds of the cross-validation that is the only one of them, and whether it is one."""
+    """The runs, or the folds of a single cross-validation, and whether they are folds."""
     folders = [find_run(run.parent, run) for run in runs]
     if len(folders) == 1 and is_cross_validation(folders[0]):
         return [fold_folder(folders[0], fold) for fold in range(read_folds(folders[0]))], True
@@ -93,15 +90,18 @@ def _check_members(members: list[Path], *, crossed: bool, manifest: Path | None)
     tasks = {load_settings(member / CONFIG_FILE).data.task for member in members}
     if len(tasks) > 1:
         raise SplitError(
-            f"{members[0]} and the others are of different tasks ({', '.join(sorted(tasks))}); name runs of one"
+            f"{members[0]} and the others have different tasks ({', '.join(sorted(tasks))}); name runs of one task"
         )
     if crossed and not manifest:
         raise SplitError(
-            f"{members[0].parent}: its folds have no common test part; judge their ensemble on another data set with --data"
+            f"{members[0].parent}: its folds have no common test part; "
+            "judge their ensemble on another data set with --data"
         )
     if not crossed and len({read_hash(member, "split_sha256") for member in members}) > 1:
-        advice = "an ensemble's threshold is chosen on the common validation part: name runs of one split, or one cross-validation with --data"
-        raise SplitError(f"{members[0]} and the others have no common test part (their splits differ); {advice}")
+        raise SplitError(
+            f"{members[0]} and the others have no common validation and test part (their splits differ); "
+            "name runs of one split, or one cross-validation with --data"
+        )
 
 
 def _mean(members: list[Path], file: str) -> pd.DataFrame:
@@ -113,7 +113,7 @@ def _mean(members: list[Path], file: str) -> pd.DataFrame:
 
 
 def _score_manifest(members: list[Path], manifest: Path) -> tuple[pd.DataFrame, PreparedSplit]:
-    """Each member sees films as its own training did; the first one's are returned for the report's pictures."""
+    """Score films prepared as in each member's training; also returns the first member's films."""
     tables, films = [], []
     for member in members:
         loaded = load_run(member)

@@ -1,4 +1,4 @@
-"""What was judged, with what, and where the report goes: what `fit`, evaluation, folds and ensembles all hand on."""
+"""What was judged and what a reader must know of it, for runs, folds, ensembles and outside scores alike."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,6 +7,7 @@ import pandas as pd
 
 from mammo.cases.table import no_exclusions
 from mammo.evaluation.judge import Judgement
+from mammo.files import write_json
 from mammo.prepare.gather import PreparedSplit
 from mammo.settings.schema import Settings
 
@@ -15,10 +16,18 @@ from mammo.settings.schema import Settings
 class Judged:
     """A judgement and what a reader must know of it.
 
-    `out` holds `report/`; `run` is the run folder whose network it was, None for scores from outside. `prepared` has the
-    films, None where none are at hand. `excluded` lists what was left out, `warned` what was taken with a doubt.
-    `known_patients` of another data set stood in the run's training or validation part: their scores are no test. `folds`
-    are those of a cross-validation, whose pooled scores `judgement` is of.
+    Attributes:
+        out: The folder of `report/`.
+        about: What was judged, in words.
+        judgement: The judgement; of a cross-validation, that of the pooled scores.
+        scores: The score table.
+        run: The run folder of the network; None for scores from outside.
+        settings: The run's settings.
+        prepared: The films; None where there are none.
+        excluded: Cases that were left out (case, patient_id, reason).
+        warned: Cases that were judged with a warning (case, patient_id, reason).
+        known_patients: Patients of another data set whom the run trained or chose on; they are no independent test.
+        folds: The judgements of a cross-validation's folds.
     """
 
     out: Path
@@ -41,4 +50,16 @@ class Judged:
     @property
     def file(self) -> Path:
         """The judgement as JSON."""
-        return self.out / "report" / "metrics.json"
+        return metrics_file(self.out)
+
+
+def metrics_file(folder: Path) -> Path:
+    """Where the judgement of a folder is kept."""
+    return folder / "report" / "metrics.json"
+
+
+def write_judgement(judgement: Judgement, folder: Path, *, more: dict[str, object] | None = None) -> None:
+    """Write a judgement, and `more` after it, as `report/metrics.json` of a folder."""
+    path = metrics_file(folder)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, judgement.as_json() | (more or {}))

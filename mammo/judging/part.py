@@ -1,42 +1,56 @@
-"""A network and a prepared split in, decision and judgement out, both kept in the run folder."""
+"""Makes and writes the decision and the judgement from the scores of a part."""
 
 from pathlib import Path
 
 import pandas as pd
 
-from mammo.evaluation.decide import make_decision
+from mammo.cases.samples import make_samples
 from mammo.evaluation.judge import How, Judgement, judge
-from mammo.evaluation.operating_point import Decision
+from mammo.evaluation.operating_point import Decision, make_decision
 from mammo.evaluation.scores import write_scores
-from mammo.inference.decision_file import write_decision, write_judgement
+from mammo.inference.decision_file import write_decision
 from mammo.inference.score import score_part
+from mammo.judging.judged import write_judgement
 from mammo.model.network import MammogramNet
-from mammo.prepare.gather import PreparedSplit
+from mammo.prepare.gather import PreparedSplit, prepare_samples
+from mammo.prepare.readers import read_lesions
 from mammo.runs import network_sha256
 from mammo.settings.schema import Settings
+
+
+def prepare_manifest(settings: Settings, manifest: Path) -> tuple[Settings, PreparedSplit]:
+    """Prepare all of another data set as a run's settings prepare films."""
+    data = settings.data.model_copy(update={"kind": "manifest", "manifest": manifest})
+    settings = settings.model_copy(update={"data": data})
+    return settings, prepare_samples(settings, make_samples(read_lesions(settings), settings.data.task))
 
 
 def decide(
     settings: Settings, prepared: PreparedSplit, network: MammogramNet, folder: Path, *, run: Path | None = None
 ) -> Decision:
-    """Score the validation part, calibrate and choose thresholds on it, and keep both, with the hash of `run`'s network."""
+    """Score the validation part, calibrate and choose thresholds on it, and write scores and decision.
+
+    The decision is written with the hash of the network of `run`, or of `folder`.
+    """
     scores = score_part(settings, prepared, network, part="validation", model_id=folder.name)
-    return keep_decision(settings, scores, prepared.split.sha256, folder, network=network_sha256(run or folder))
+    return decide_on(
+        scores, settings, folder, split_sha256=prepared.split.sha256, network=network_sha256(run or folder)
+    )
 
 
-def keep_decision(
+def decide_on(
+    scores: pd.DataFrame,
     settings: Settings,
-    validation: pd.DataFrame,
-    split_sha256: str,
     folder: Path,
     *,
+    split_sha256: str,
     part: str = "validation",
     network: str = "",
 ) -> Decision:
-    """Make a decision from the logits of validation (or of another part that judges nothing), and write it and its scores."""
+    """Make a decision from the logits of a part that judges nothing, and write it and the part's calibrated scores."""
     evaluation = settings.evaluation
     decision, scores = make_decision(
-        validation,
+        scores,
         rules=(evaluation.operating_point, *evaluation.also_report),
         task=settings.data.task,
         level_score=evaluation.level_score,
@@ -49,27 +63,12 @@ def keep_decision(
     return decision
 
 
-def judge_part(
-    settings: Settings,
-    prepared: PreparedSplit,
-    network: MammogramNet,
-    folder: Path,
-    *,
-    decision: Decision,
-    part: str = "test",
-    model_id: str = "",
+def judge_logits(
+    scores: pd.DataFrame, settings: Settings, folder: Path, *, decision: Decision
 ) -> tuple[Judgement, pd.DataFrame]:
-    """Score a part with the decision made before, judge it, write `scores_<part>.csv` and `report/metrics.json`; returns both."""
-    scores = score_part(settings, prepared, network, part=part, model_id=model_id or folder.name)
-    return keep_judgement(settings, scores, folder, decision=decision, part=part)
-
-
-def keep_judgement(
-    settings: Settings, scores: pd.DataFrame, folder: Path, *, decision: Decision, part: str = "test"
-) -> tuple[Judgement, pd.DataFrame]:
-    """Calibrate and judge logits, write the table and the judgement, and return both."""
+    """Calibrate and judge logits, and write `scores_test.csv` and `report/metrics.json`."""
     scores = scores.assign(score=decision.calibrator.apply(scores["logit"].to_numpy(float)))
-    write_scores(scores, folder / f"scores_{part}.csv")
+    write_scores(scores, folder / "scores_test.csv")
     judgement = judge(scores, decision, how=How.of(settings.evaluation))
     write_judgement(judgement, folder)
     return judgement, scores

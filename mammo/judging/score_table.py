@@ -1,26 +1,30 @@
-"""Anyone's score table in, a judgement out: at a run's threshold, or at 0.5 where no run chose one. No paddle needed."""
+"""Judges a table of scores from outside, at a run's threshold or at 0.5. No paddle needed."""
 
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from mammo.cases.table import no_exclusions
-from mammo.errors import ScoreError
+from mammo.cases.manifest import read_manifest
+from mammo.cases.samples import SUBGROUPS, SampleTable, make_samples
+from mammo.cases.table import BOX, exclusions, no_exclusions
+from mammo.errors import ScoreError, in_one_line
 from mammo.evaluation.calibration import Calibrator
-from mammo.evaluation.judge import HALF, How, judge
-from mammo.evaluation.levels import levels_of
-from mammo.evaluation.operating_point import Decision, fixed_decision
+from mammo.evaluation.judge import How, judge
+from mammo.evaluation.operating_point import Decision, half_decision
 from mammo.evaluation.scores import REQUIRED, check_scores
-from mammo.inference.decision_file import read_decision, write_judgement
-from mammo.judging.judged import Judged
-from mammo.judging.prediction_table import is_predictions, with_labels
-from mammo.judging.run_cases import known_patients
+from mammo.inference.decision_file import read_decision
+from mammo.judging.judged import Judged, write_judgement
+from mammo.judging.run_cases import find_known_patients
 from mammo.runs import CONFIG_FILE, check_out, find_run
 from mammo.settings.load import load_settings
-from mammo.settings.schema import EvaluationSettings
 from mammo.settings.types import Task
-from mammo.tables import read_table
+from mammo.tables import read_table, row_faults, to_numbers
+
+PREDICTION_COLUMNS = ("file", *BOX, "logit", "score", "called", "error")
+IDS = ["case_id", "patient_id", "breast_id", "image_id", "label"]
+NEAR_PX = 0.01  # boxes are written with all their digits, but a manifest may have more
 
 
 def judge_scores(
@@ -31,52 +35,35 @@ def judge_scores(
     out: Path | None = None,
     labels: Path | None = None,
 ) -> Judged:
-    """Judge a score table and write `report/metrics.json` below `out`, or a folder of its name beside it.
+    """Judge a score table and write `report/metrics.json` into `out`.
 
     Args:
         table: The CSV.
-        run_folder: The run whose threshold is taken.
-        task: What a case is; the run's task, or lesion, where it is not given.
-        out: Where the report goes.
-        labels: A manifest, which a table of tools/predict.py needs: it has no patients and no labels of its own.
+        run_folder: The run whose threshold is used.
+        task: What a case is; by default the run's task, or lesion.
+        out: Where the report goes; by default a folder beside the table, with its name.
+        labels: A manifest, which a table of `mammo predict` needs: it has no patients and no labels of its own.
 
     Raises:
-        ScoreError: It breaks the contract of score tables.
-        DataMissingError: The table or the run is not there.
+        ScoreError: The table breaks the contract of score tables.
+        DataMissingError: The table or the run is missing.
     """
-    check_out(out or table.with_suffix(""))
-    evaluation, folder = EvaluationSettings(), None
+    out = check_out(out or table.with_suffix(""))
     if run_folder is None:
-        task = task or "lesion"
-        decision = fixed_decision(0.5, rule=HALF, task=task, levels=levels_of(task), level_score=evaluation.level_score)
+        folder, how, decision = None, How(), half_decision(task or "lesion")
     else:
         folder = find_run(run_folder.parent, run_folder)
-        evaluation = load_settings(folder / CONFIG_FILE).evaluation
-        decision = for_task(read_decision(folder), task)
+        how = How.of(load_settings(folder / CONFIG_FILE).evaluation)
+        decision = _for_task(read_decision(folder), task)
     scores, excluded = _read(table, labels, decision.task)
-    judgement = judge(scores, decision, how=How.of(evaluation))
-    out = out or table.with_suffix("")
+    judgement = judge(scores, decision, how=how)
     write_judgement(judgement, out)
-    known = known_patients([folder], scores["patient_id"]) if folder is not None and labels is not None else ()
+    known = find_known_patients([folder], scores)[0] if folder and labels else ()
     return Judged(out, str(table), judgement, scores, excluded=excluded, known_patients=known)
 
 
-def _read(table: Path, labels: Path | None, task: Task) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The score table, and what of a table of predictions was left out."""
-    raw = read_table(table, f"a score table with the columns {', '.join(REQUIRED)}", error=ScoreError)
-    if is_predictions(raw):
-        return with_labels(raw, table, labels, task)
-    if labels is not None:
-        raise ScoreError(f"--labels {labels}: {table} is a score table with labels of its own; leave --labels out")
-    return check_scores(raw, str(table)), no_exclusions()
-
-
-def for_task(decision: Decision, task: Task | None) -> Decision:
-    """The same thresholds for outside scores, which are judged as they come, of cases of another task if they know that.
-
-    Raises:
-        ScoreError: It knows none.
-    """
+def _for_task(decision: Decision, task: Task | None) -> Decision:
+    """The same thresholds, perhaps for another task, without calibration: outside scores are judged as they are."""
     task = task or decision.task
     known = list(decision.points[0].thresholds)
     if task not in known:
@@ -84,3 +71,70 @@ def for_task(decision: Decision, task: Task | None) -> Decision:
             f"--task {task}: the run has no threshold for it, only for {', '.join(known)}; judge without --run"
         )
     return replace(decision, task=task, calibrator=Calibrator())
+
+
+def _read(table: Path, labels: Path | None, task: Task) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The checked score table, and what of a table of predictions was left out (case, patient_id, reason)."""
+    raw = read_table(table, f"a score table with the columns {', '.join(REQUIRED)}", error=ScoreError)
+    if set(PREDICTION_COLUMNS) <= set(raw) and not set(REQUIRED) <= set(raw):
+        return _join_labels(raw, table, labels, task)
+    if labels is not None:
+        raise ScoreError(f"--labels {labels}: {table} is a score table with labels of its own; leave --labels out")
+    return check_scores(raw, str(table)), no_exclusions()
+
+
+def _join_labels(table: pd.DataFrame, path: Path, labels: Path | None, task: Task) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Join predictions with the cases of a manifest; relative paths of films start at the working folder."""
+    if labels is None:
+        raise ScoreError(
+            f"{path}: is a table of mammo predict, which has no patients and no labels; "
+            "give the manifest that has them: --labels manifest.csv"
+        )
+    if task == "breast":
+        raise ScoreError(f"{path}: a prediction is of one film or lesion, not of a breast; give --task image or lesion")
+    samples = make_samples(read_manifest(labels), task)
+    score, failed = to_numbers(table["score"]), table["error"].str.strip() != ""
+    wrong = score.isna() & ~failed
+    if wrong.any():
+        errors = row_faults(wrong, "score must be a number where error is empty", table["score"], table)
+        raise ScoreError(in_one_line(str(path), errors))
+    if task == "image" and (table["x"].str.strip() != "").any():
+        raise ScoreError(f"{path}: its rows are of lesions (they have boxes), not of whole films; give --task lesion")
+    scored = table.assign(score=score, logit=to_numbers(table["logit"]))[~failed]
+    row, case = _match_cases(scored, samples, task)
+    if not len(case):
+        compared = "the film's path and the box" if task == "lesion" else "the film's path"
+        raise ScoreError(
+            f"{path}: none of its {len(table)} rows with a score matches one of the {len(samples)} cases of {labels}, "
+            f"by {compared}; is it the manifest that was predicted?"
+        )
+    first = np.unique(case, return_index=True)[1]  # a film or lesion may have been predicted twice
+    frame = samples.cases.iloc[case[first]].reset_index(drop=True)[[*IDS, "unsettled", *SUBGROUPS]]
+    numbers = scored.iloc[row[first]]
+    frame = frame.assign(score=numbers["score"].to_numpy(), logit=numbers["logit"].to_numpy())
+    without_score = samples.cases.drop(index=samples.cases.index[case])
+    without_case = scored["file"].drop(index=scored.index[row])
+    left_out = [
+        samples.excluded,
+        exclusions(without_score["case_id"], without_score["patient_id"], "case has no score among the predictions"),
+        exclusions(without_case, [""] * len(without_case), "prediction is of no case of the manifest"),
+    ]
+    return check_scores(frame, str(path)), pd.concat(left_out, ignore_index=True)
+
+
+def _match_cases(table: pd.DataFrame, samples: SampleTable, task: Task) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of a row of predictions and its case; two cases with the same film and box share a row."""
+    views = samples.views
+    by_film: dict[str, list[int]] = {}
+    for number, image in enumerate(views["image"]):
+        by_film.setdefault(str(Path(image).resolve()), []).append(number)
+    boxes, owner = views[list(BOX)].to_numpy(float), views["case"].to_numpy(int)
+    predicted = np.stack([to_numbers(table[name]).to_numpy() for name in BOX], axis=1)
+    found = [
+        (row, owner[number])
+        for row, file in enumerate(table["file"])
+        for number in by_film.get(str(Path(file).resolve()), [])
+        if task == "image" or np.allclose(boxes[number], predicted[row], rtol=0, atol=NEAR_PX)
+    ]
+    pairs = np.array(found, dtype=int).reshape(-1, 2)
+    return pairs[:, 0], pairs[:, 1]

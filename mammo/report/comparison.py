@@ -9,11 +9,11 @@ from matplotlib.figure import Figure
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from mammo.evaluation.calibration import reliability
+from mammo.evaluation.cases import gather_level
 from mammo.evaluation.compare import Comparison, System
 from mammo.evaluation.judge import one_decision
-from mammo.evaluation.levels import gather_level
 from mammo.evaluation.metrics import measure_ranking
-from mammo.inference.decision_file import write_json
+from mammo.files import write_json
 from mammo.plots.evaluation import any_letters
 
 LINES = ("-", "--", "-.", ":")

@@ -16,7 +16,7 @@ from mammo.cases.splits import PARTS
 from mammo.errors import SettingsError, WeightsError, first_line
 from mammo.evaluation.calibration import log_odds
 from mammo.files import flush_folder, read_json, write_text
-from mammo.inference.load import LoadedRun, input_form, load_run
+from mammo.inference.load import LoadedRun, load_run
 from mammo.inference.score import part_loader
 from mammo.judging.run_cases import read_split
 from mammo.model.deployed import DeployedNet
@@ -118,7 +118,7 @@ def prove(run: LoadedRun, prepared: PreparedSplit, images: int) -> Proof:
 
 def _write_programs(run: LoadedRun, folder: Path, converter: Any) -> None:
     """Write paddle's program and parameters, and the same as ONNX."""
-    form = input_form(run.settings)
+    form = run.form
     spec = [paddle.static.InputSpec([None, *form.shape], "float32", "image")]
     if form.views > 1:
         spec.append(paddle.static.InputSpec([None, form.views], "bool", "present"))
@@ -176,7 +176,7 @@ def _manifest(run: LoadedRun, folder: Path, parity: dict[str, Parity]) -> Manife
     )
     return Manifest(
         task=run.settings.data.task,
-        form=input_form(run.settings),
+        form=run.form,
         decision=run.decision.as_json(),
         origin=origin,
         results=_results(run.folder),

@@ -19,8 +19,9 @@ from mammo.cases.table import exclusion_lines, warning_lines
 from mammo.errors import LoaderError, Stopped, plain_stops
 from mammo.files import Lock, write_text, written_beside
 from mammo.images.preprocess import PreprocessSettings
+from mammo.inference.score import score_part
 from mammo.judging.judged import Judged
-from mammo.judging.part import decide, judge_part
+from mammo.judging.part import decide, judge_logits
 from mammo.model.checkpoint import Checkpoint, load_network
 from mammo.model.network import start_from_pretrained
 from mammo.prepare.early import check_places, check_writable
@@ -130,7 +131,8 @@ def fit(
 
         load_network(network, folder / "checkpoints" / "best")
         decision = decide(settings, prepared, network, folder)
-        judgement, scores = judge_part(settings, prepared, network, folder, decision=decision)
+        scores = score_part(settings, prepared, network, part="test", model_id=folder.name)
+        judgement, scores = judge_logits(scores, settings, folder, decision=decision)
     told = f"{folder.parent.name}, {folder.name}: test part"
     samples = prepared.split.samples
     judged = Judged(folder, told, judgement, scores, folder, settings, prepared, samples.excluded, samples.warned)

@@ -1,4 +1,4 @@
-"""Resampling patients: each resample's metric is that of its repeated rows, and what an interval does where there is none."""
+"""Resampling patients: each resample's metric is that of its repeated rows, and where there is no interval."""
 
 import numpy as np
 import pytest
@@ -85,8 +85,8 @@ def test_patients_with_many_like_cases_widen_the_interval() -> None:
 
 
 def test_an_interval_covers_the_truth_as_often_as_it_says() -> None:
-    # A patient's four cases have one label, a shared part of the logit (variance 0.9) and one of their own (0.1), so the logits
-    # are normal with variance 1 and means 1 apart: the AUC is Φ(1/√2) = 0.7602. 200 samples of 60 patients.
+    # A patient's four cases have one label, a shared part of the logit (variance 0.9) and one of their own (0.1), so
+    # the logits are normal with variance 1 and means 1 apart: the AUC is Φ(1/√2) = 0.7602. 200 samples of 60 patients.
     truth, covered, as_if_alone = 0.76025, 0, 0
     for seed in range(200):
         generator = np.random.default_rng(seed)

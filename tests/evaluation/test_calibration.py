@@ -1,4 +1,4 @@
-"""From logit to probability: temperature and isotonic fits, slope, intercept, ECE and reliability, against other libraries."""
+"""From logit to probability: fits, slope, intercept, ECE and reliability, against other libraries."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ from tests.evaluation.tables import as_cases, both_classes, cases_of_patients
 
 GENERATOR = np.random.default_rng(8)
 LABELS = (GENERATOR.random(400) < 0.5).astype(int)
-LOGITS = 3 * (GENERATOR.normal(size=400) + LABELS - 0.5)  # three times too sure
+LOGITS = 3 * (GENERATOR.normal(size=400) + LABELS - 0.5)  # three times too confident
 
 
 def test_temperature_is_the_one_of_least_cross_entropy() -> None:
@@ -28,7 +28,7 @@ def test_temperature_is_the_one_of_least_cross_entropy() -> None:
     assert cross_entropy(LABELS, LOGITS / fitted.temperature) < cross_entropy(LABELS, LOGITS)
 
 
-def test_temperature_stays_finite_where_scores_part_the_classes() -> None:
+def test_temperature_stays_finite_with_complete_separation() -> None:
     assert fit_calibrator(
         np.array([0, 0, 1, 1]), np.array([-2.0, -1, 1, 2]), "temperature"
     ).temperature == pytest.approx(0.05, rel=1e-3)
@@ -73,7 +73,8 @@ def test_slope_and_intercept_of_ct_ratings() -> None:
 
 def test_ece_of_ct_ratings_by_hand() -> None:
     labels, ratings = rated(CT_NORMAL, CT_ABNORMAL)
-    # Ratings of a sixth, a third, … lie in bins of their own: |3 - 36/6| + |2 - 8/3| + |2 - 8/2| + |11 - 44/3| + |33 - 175/6| of 109.
+    # Ratings of a sixth, a third, … lie in bins of their own:
+    # |3 - 36/6| + |2 - 8/3| + |2 - 8/2| + |11 - 44/3| + |33 - 175/6| of 109.
     by_hand = (abs(3 - 6) + abs(2 - 8 / 3) + abs(2 - 4) + abs(11 - 44 / 3) + abs(33 - 175 / 6)) / 109
     assert expected_calibration_error(labels, ratings / 6) == pytest.approx(by_hand)
 
@@ -98,7 +99,7 @@ def test_slope_equals_statsmodels_or_says_why_not(rows: list[tuple[int, int, int
     separable = low.min() >= high.max() or high.min() >= low.max()
     if separable or len(np.unique(cases.scores)) == 1:
         assert measured.value is None
-        assert measured.undefined == "the scores part the classes, or are all equal"
+        assert measured.undefined == "complete separation, or all scores are equal"
         return
     fitted = statsmodels.api.GLM(
         cases.labels, statsmodels.api.add_constant(cases.log_odds), family=statsmodels.api.families.Binomial()

@@ -1,4 +1,4 @@
-"""Comparison of systems on the same cases: published tests, other libraries, and what may not be compared."""
+"""Comparison of systems on the same cases: published tests, other libraries, and what cannot be compared."""
 
 import numpy as np
 import pandas as pd
@@ -11,8 +11,7 @@ from statsmodels.stats.multitest import multipletests
 from mammo.errors import ScoreError
 from mammo.evaluation.compare import System, compare, mcnemar_test
 from mammo.evaluation.judge import How, judge
-from mammo.evaluation.levels import LEVELS
-from mammo.evaluation.operating_point import fixed_decision
+from mammo.evaluation.operating_point import half_decision
 from mammo.evaluation.scores import check_scores
 from tests.evaluation.published import THYROIDS
 from tests.evaluation.tables import decision, drawn_table
@@ -110,7 +109,8 @@ def test_other_cases_labels_and_patients_are_refused_together() -> None:
     systems = [System(name, table, decision()) for name, table in (("A", frame), ("B", fewer), ("C", relabelled))]
     with pytest.raises(
         ScoreError,
-        match=r"A and the others.*2 errors.*B: judged on other cases: 1 of the first are missing.*C: label differs in 20",
+        match=r"A and the others.*2 errors.*B: judged on other cases: 1 of the first are missing.*"
+        r"C: label differs in 20",
     ):
         compare(systems)
 
@@ -125,7 +125,7 @@ def test_a_level_can_be_chosen() -> None:
     assert (pair.level, pair.n) == ("patient", 20)
 
 
-def test_other_names_of_films_and_breasts_are_of_no_account() -> None:
+def test_other_names_of_films_and_breasts_are_ignored() -> None:
     frame = drawn_table(80, 30)
     renamed = frame.assign(image_id="f" + frame["image_id"].str[::-1], breast_id="b" + frame["breast_id"].str[::-1])
     for level in ("image", "breast"):
@@ -133,12 +133,12 @@ def test_other_names_of_films_and_breasts_are_of_no_account() -> None:
         assert {one.difference.value for one in pair.differences} == {0.0}
 
 
-def test_each_systems_operating_point_is_told() -> None:
+def test_each_systems_operating_point_is_reported() -> None:
     frame = drawn_table(40, 20)
     pair = compare(
         [
             System("A", frame, decision(0.3)),
-            System("B", frame, fixed_decision(0.5, rule="0.5", task="lesion", levels=LEVELS)),
+            System("B", frame, half_decision("lesion")),
         ]
     )[0]
     assert pair.rules == ("recall>=0.90", "0.5")

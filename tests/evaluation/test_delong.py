@@ -1,4 +1,4 @@
-"""DeLong's variance: against published examples, another library, and what has no answer."""
+"""DeLong's variance: against published examples, another library, and where it is undefined."""
 
 import confidenceinterval
 import numpy as np
@@ -30,7 +30,8 @@ def test_hanley_and_mcneils_ct_ratings() -> None:
 def test_obuchowskis_arteries_several_of_a_patient() -> None:
     patient, labels, scores = ARTERIES[:, 0] - 1, ARTERIES[:, 1], ARTERIES[:, 2:].T.astype(float)
     found = auc_covariance(labels, scores, patient)
-    # Table 3's readers: areas 0.9837 and 0.9852, standard errors 0.0108 and 0.0097; difference 0.0014, its error 0.0066, p 0.8271.
+    # Table 3's readers: areas 0.9837 and 0.9852, standard errors 0.0108 and 0.0097; difference 0.0014, its error
+    # 0.0066, p 0.8271.
     assert np.round(found.auc, 4).tolist() == [0.9837, 0.9852]
     assert np.round(np.sqrt(np.diag(found.covariance)), 4).tolist() == [0.0108, 0.0097]
     difference = found.covariance[0, 0] + found.covariance[1, 1] - 2 * found.covariance[0, 1]

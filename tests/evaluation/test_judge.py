@@ -1,4 +1,4 @@
-"""Judgement: against scikit-learn, against hand calculation, and on what has no answer."""
+"""Judgement: against scikit-learn, against hand calculation, and where a metric is undefined."""
 
 import json
 from pathlib import Path
@@ -12,12 +12,10 @@ from statsmodels.stats.proportion import proportion_confint
 
 from mammo.errors import DataMissingError, ScoreError
 from mammo.evaluation.bootstrap import draw_patients
-from mammo.evaluation.cases import Cases
-from mammo.evaluation.decide import make_decision
+from mammo.evaluation.cases import Cases, gather_level
 from mammo.evaluation.judge import How, judge
-from mammo.evaluation.levels import gather_level
 from mammo.evaluation.metrics import count_confusion, cross_entropy, measure_at, measure_ranking
-from mammo.evaluation.operating_point import Decision, choose_threshold, in_words
+from mammo.evaluation.operating_point import Decision, choose_threshold, in_words, make_decision
 from mammo.evaluation.scores import check_scores, read_scores
 from mammo.evaluation.screening import per_thousand
 from mammo.evaluation.weighted import Ranking
@@ -53,7 +51,7 @@ def test_loss_equals_scikit_learns() -> None:
     assert cross_entropy(LABELS, logits) == pytest.approx(sklearn.metrics.log_loss(LABELS, 1 / (1 + np.exp(-logits))))
 
 
-def test_one_class_is_said_and_is_no_number() -> None:
+def test_one_class_is_named_as_the_reason() -> None:
     ranking = measure_ranking(np.ones(3, int), np.array([0.2, 0.5, 0.9]))
     at = measure_at(count_confusion(np.ones(3, int), np.array([0.2, 0.5, 0.9]), 0.5))
     assert (ranking["auc"].value, ranking["auc"].undefined) == (None, "one class only")
@@ -68,7 +66,7 @@ def test_threshold_for_recall_is_the_highest_that_reaches_it() -> None:
 
 
 def test_threshold_for_specificity_is_the_lowest_that_reaches_it() -> None:
-    # Benign scores are 0.1, 0.3, 0.4, 0.8: three of four lie below 0.6, and below everything up to 0.8; 0.6 is the first seen.
+    # Benign scores are 0.1, 0.3, 0.4, 0.8: three of four lie below 0.6, the lowest such score.
     assert choose_threshold(LABELS, SCORES, "specificity>=0.75") == 0.6
 
 
@@ -80,7 +78,7 @@ def test_youden_takes_the_best_sum() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(both_classes, st.floats(0, 1))
-def test_chosen_threshold_keeps_its_promise(rows: list[tuple[int, int]], bound: float) -> None:
+def test_chosen_threshold_reaches_its_bound(rows: list[tuple[int, int]], bound: float) -> None:
     labels, scores = np.array([label for label, _ in rows]), np.array([score / 20 for _, score in rows])
     for name in ("recall", "specificity"):
         threshold = choose_threshold(labels, scores, f"{name}>={bound}")
@@ -106,6 +104,15 @@ def test_levels_take_the_maximum_of_their_cases() -> None:
     assert levels["patient"].ranking["auc"].value == 1.0
 
 
+def test_a_level_without_a_known_label_is_left_out_and_patients_without_one_are_refused() -> None:
+    frame = drawn_table(20, 10).assign(label=0, unsettled="breast")
+    frame.loc[0, "unsettled"] = ""
+    frame.loc[0, "patient_id"] = "P"
+    assert list(judge(frame, decision(), how=QUICK).levels) == ["lesion", "image", "patient"]
+    with pytest.raises(ScoreError, match="no patient has a known label"):
+        judge(frame.iloc[1:], decision(), how=QUICK)
+
+
 def test_noisy_or_is_one_minus_the_product() -> None:
     rows = [("a", "P1", "P1_L", "i1", 0, 0.2), ("b", "P1", "P1_L", "i2", 1, 0.5)]
     gathered = gather_level(table(rows), "patient", task="lesion", how="noisy_or")
@@ -113,7 +120,7 @@ def test_noisy_or_is_one_minus_the_product() -> None:
     assert gather_level(table(rows), "patient", task="lesion", how="mean")["score"].tolist() == pytest.approx([0.35])
 
 
-def test_json_has_the_promised_form() -> None:
+def test_json_has_the_documented_form() -> None:
     rows = [("a", "P1", "P1_L", "i1", 0, 0.2), ("b", "P2", "P2_L", "i2", 1, 0.4)]
     plain = judge(table(rows), decision(), how=QUICK).as_json()
     lesion = plain["levels"]["lesion"]
@@ -160,7 +167,7 @@ def test_equal_scores_and_one_patient_are_judged() -> None:
     alike = judge(frame, decision(), how=QUICK).own
     assert (alike.ranking["auc"].value, alike.ranking["auc"].low) == (0.5, None)
     assert alike.ranking["auc"].no_interval == "every resample has the same value"
-    assert alike.ranking["calibration_slope"].undefined == "the scores part the classes, or are all equal"
+    assert alike.ranking["calibration_slope"].undefined == "complete separation, or all scores are equal"
     one = judge(drawn_table(30, 30).assign(patient_id="P", breast_id="P_L", image_id="P_L_CC"), decision(), how=QUICK)
     assert one.levels["patient"].ranking["auc"].undefined == "one class only"
     assert one.own.delong.no_interval.startswith("fewer than two patients")
@@ -290,7 +297,7 @@ def test_subgroups_are_counted_marked_and_named() -> None:
     assert groups[0].metrics["auc"].value == pytest.approx(expected)
 
 
-def test_every_fault_of_a_score_table_is_named() -> None:
+def test_every_error_of_a_score_table_is_named() -> None:
     rows = [("a", "P1", "B", "i", 0, 1.2), ("a", "P1", "B", "i", 2, float("nan"))]
     with pytest.raises(
         ScoreError, match=r"4 errors.*line 2: score.*1\.2.*line 3: score.*line 3: label.*line 3: case_id.*another label"
@@ -298,22 +305,22 @@ def test_every_fault_of_a_score_table_is_named() -> None:
         check_scores(table(rows), "scores.csv")
 
 
-def test_broken_logits_folds_and_owners_are_faults() -> None:
+def test_broken_logits_folds_and_owners_are_errors() -> None:
     rows = [("a", "P1", "B", "i", 0, 0.2), ("b", "P2", "B", "j", 1, 0.3), ("a", "P1", "C", "k", 0, 0.4)]
     frame = table(rows).assign(logit=[0.1, float("inf"), 0.3], fold=["0", "1.5", "x"])
     with pytest.raises(ScoreError) as caught:
         check_scores(frame, "scores.csv")
-    for fault in (
-        "line 4: case_id stands there a second time",
+    for error in (
+        "line 4: case_id is duplicated",
         "line 3: breast_id belongs to another patient above",
         "line 3: logit must be a finite number",
         "line 3: fold must be a whole number",
         "line 4: fold must be a whole number",
     ):
-        assert fault in str(caught.value)
+        assert error in str(caught.value)
 
 
-def test_empty_ids_of_a_score_table_are_faults_and_na_is_a_name(tmp_path: Path) -> None:
+def test_empty_ids_of_a_score_table_are_errors_and_na_is_a_name(tmp_path: Path) -> None:
     path = tmp_path / "scores.csv"
     path.write_text(
         "case_id,patient_id,breast_id,image_id,label,score\nNA,P1,B1,i1,0,0.2\nb,P2,,i2,1,0.3\n", encoding="utf-8"
@@ -331,7 +338,7 @@ def test_empty_ids_of_a_score_table_are_faults_and_na_is_a_name(tmp_path: Path) 
         max_size=12,
     )
 )
-def test_any_number_is_a_score_or_a_fault_and_never_a_crash(rows: list[tuple[int, float, int]]) -> None:
+def test_any_number_is_a_score_or_an_error_and_never_a_crash(rows: list[tuple[int, float, int]]) -> None:
     frame = table(
         [
             (f"c{number}", f"P{owner}", f"B{owner}", f"i{owner}", label, score)
@@ -363,6 +370,6 @@ def test_missing_columns_of_a_score_table_are_named(tmp_path: Path) -> None:
         read_scores(tmp_path / "none.csv")
 
 
-def test_operating_point_is_told_in_words() -> None:
+def test_operating_point_is_worded() -> None:
     assert in_words(0.6, decision(0.5)).startswith("called malignant: 0.600 is at or above the threshold 0.500")
     assert "chosen for recall>=0.90 on 10 validation cases" in in_words(0.4, decision(0.5))

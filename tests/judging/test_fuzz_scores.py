@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mammo.errors import DataMissingError, ScoreError, SplitError
-from mammo.evaluation.judge import HALF, How, judge
-from mammo.evaluation.levels import levels_of
-from mammo.evaluation.operating_point import fixed_decision
+from mammo.evaluation.judge import How, judge
+from mammo.evaluation.operating_point import half_decision
 from mammo.evaluation.scores import read_scores
 from tests.cases.test_fuzz_tables import BOUNDED, FORMS, as_bytes, assert_one_line, cells, rows_written, tables
 from tests.evaluation.tables import drawn_table
@@ -37,7 +36,7 @@ SCORE_REQUIRED = ("case_id", "patient_id", "breast_id", "image_id", "label", "sc
 
 
 def try_scores(path: Path, content: bytes, task: str) -> bool:
-    """Whether a score table was read, and then judged as tools/eval.py --scores judges it."""
+    """Whether a score table was read, and then judged as `mammo eval --scores` judges it."""
     path.write_bytes(content)
     try:
         scores = read_scores(path)
@@ -49,9 +48,8 @@ def try_scores(path: Path, content: bytes, task: str) -> bool:
     assert scores["score"].between(0, 1).all()
     assert scores["case_id"].is_unique
     assert "logit" not in scores or np.isfinite(scores["logit"]).all()
-    decision = fixed_decision(0.5, rule=HALF, task=task, levels=levels_of(task), level_score="max")
     try:
-        judged = judge(scores, decision, how=How(resamples=100))
+        judged = judge(scores, half_decision(task), how=How(resamples=100))
     except (ScoreError, SplitError) as error:
         assert "\n" not in str(error)
         return True
@@ -105,7 +103,7 @@ def test_good_score_tables_are_judged(tmp_path: Path) -> None:
     [
         (["c1,P1,B1,I1,1,0.9", "c2,P1,B2,I1,0,0.1"], "line 3: image_id belongs to another breast above, got 'I1'"),
         (["c1,P1,B1,I1,1,0.9", "c2,P2,B2,I1,0,0.1"], "line 3: image_id belongs to another patient above, got 'I1'"),
-        (["c1,P1,B1,I1,1,0.9", "c1,P1,B1,I1,0,0.9"], "line 3: case_id stands there a second time, with another label"),
+        (["c1,P1,B1,I1,1,0.9", "c1,P1,B1,I1,0,0.9"], "line 3: case_id is duplicated, with another label"),
         (
             ["c1,P1,B1,I1,1,1.5", "c2,P1,B1,I2,2,nan"],
             "3 errors: .*line 2: score must be .*line 3: score must be .*line 3: label must be 0 or 1",

@@ -9,9 +9,8 @@ import numpy as np
 import pandas as pd
 from markdown_it import MarkdownIt
 
-from mammo.evaluation.decide import make_decision
 from mammo.evaluation.judge import How, judge
-from mammo.evaluation.operating_point import fixed_decision
+from mammo.evaluation.operating_point import half_decision, make_decision
 from mammo.evaluation.scores import check_scores
 from mammo.report.source import ReportSource, read_run_files
 from mammo.settings.load import check_settings, dump_settings
@@ -95,7 +94,7 @@ def run_source(
 
 def outside_source(**columns: object) -> ReportSource:
     table = scores(**columns).drop(columns="logit")
-    decision = fixed_decision(0.5, rule="0.5", task="lesion", levels=["lesion", "image", "breast", "patient"])
+    decision = half_decision("lesion")
     return ReportSource(
         title="theirs.csv", judgement=judge(table, decision, how=HOW), scores=table, no_pictures="no films"
     )

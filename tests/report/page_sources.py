@@ -6,10 +6,8 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 
-from mammo.evaluation.decide import make_decision
 from mammo.evaluation.judge import How, judge
-from mammo.evaluation.levels import levels_of
-from mammo.evaluation.operating_point import fixed_decision
+from mammo.evaluation.operating_point import half_decision, make_decision
 from mammo.report.source import CasePicture, ReportSource
 
 QUICK = How(resamples=100)
@@ -89,7 +87,7 @@ def folds_source() -> ReportSource:
 def outside_source(scores: pd.DataFrame) -> ReportSource:
     """Only the required columns, no run."""
     scores = scores[["case_id", "patient_id", "breast_id", "image_id", "label", "score"]]
-    decision = fixed_decision(0.5, rule="0.5", task="lesion", levels=levels_of("lesion"))
+    decision = half_decision("lesion")
     return ReportSource(
         "outside.csv",
         judge(scores, decision, how=QUICK),

@@ -137,7 +137,7 @@ def test_predictions_are_judged_with_the_labels_of_a_manifest(
     assert call(command("predict", *asked, "--export", exports[task], "--out", out)).returncode == 0
     refused(
         call(command("eval", "--scores", out, "--task", task)),
-        "is a table of tools/predict.py",
+        "is a table of mammo predict",
         "--labels manifest.csv",
     )
     done = call(

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from mammo.images.sandbox.decode import close_door
-from mammo.inference.load import LoadedRun, load_run, predict_file
+from mammo.inference.load import LoadedRun, load_run, predict_with_remarks
+from mammo.settings.load import load_settings
 from mammo.training.fit import fit
 from tests.images.dicom_files import film_dataset, saved
 from tests.images.lossless_twins import TWINS, write_twins
@@ -56,7 +57,7 @@ def run(request: pytest.FixtureRequest, folder: Path) -> LoadedRun:
 
 def scores(run: LoadedRun, films: Path, names: Sequence[str] = READABLE) -> dict[str, float]:
     box = BOX if run.settings.data.task == "lesion" else None
-    return {name: predict_file(run, films / f"{name}.dcm", box=box) for name in names}
+    return {name: predict_with_remarks(run, films / f"{name}.dcm", box=box)[0] for name in names}
 
 
 def test_all_twins_have_one_score_and_another_lesion_has_another(run: LoadedRun, folder: Path) -> None:
@@ -81,7 +82,7 @@ def test_one_gray_value_of_a_few_pixels_is_another_score(run: LoadedRun, folder:
 def test_twins_of_strangers_have_the_score_of_friends(run: LoadedRun, folder: Path) -> None:
     friends = scores(run, folder / "twins")
     close_door()
-    strangers = load_run(run.folder, ["data.untrusted=true"])
+    strangers = load_run(run.folder, settings=load_settings(run.folder / "config.yaml", ["data.untrusted=true"]))
     assert scores(strangers, folder / "twins") == friends
     assert workers_of()  # they did come through the door
     close_door()

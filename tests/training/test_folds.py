@@ -8,15 +8,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mammo.cases.splits import split_sha256
 from mammo.errors import DataMissingError, ScoreError, SettingsError, SplitError
 from mammo.evaluation.scores import read_scores
+from mammo.files import read_json, write_json
 from mammo.images.test_time import Variant, look, variants
-from mammo.inference.load import load_run, predict_file
+from mammo.inference.load import load_run, predict_with_remarks
 from mammo.judging.comparison import compare_paths
 from mammo.judging.cross_validation import judge_folds
 from mammo.judging.ensemble import judge_ensemble
 from mammo.judging.judged import Judged
-from mammo.judging.run_folder import judge_any
+from mammo.judging.run_folder import judge_run_folder
 from mammo.runs import fold_folder, run_fingerprint
 from mammo.settings.load import load_settings
 from mammo.settings.schema import TestTimeSettings
@@ -70,16 +72,18 @@ def test_a_fold_is_the_run_that_its_settings_describe(crossed: tuple[Path, Judge
 
 def test_judging_folds_again_gives_the_same(crossed: tuple[Path, Judged]) -> None:
     _, judged = crossed
-    again = judge_any(judged.out, output=judged.out.parent)
+    again = judge_run_folder(judged.out, output=judged.out.parent)
     assert again.judgement.own == judged.judgement.own
 
 
 def test_folds_are_an_ensemble_on_other_films(crossed: tuple[Path, Judged], tmp_path: Path) -> None:
     _, judged = crossed
     other = write_films(tmp_path, patients=9)
-    ensemble = judge_any(judged.out, output=tmp_path / "output", manifest=other)
+    ensemble = judge_run_folder(judged.out, output=tmp_path / "output", manifest=other)
     tables = [
-        judge_any(fold_folder(judged.out, fold), output=tmp_path, manifest=other, out=tmp_path / f"{fold}").scores
+        judge_run_folder(
+            fold_folder(judged.out, fold), output=tmp_path, manifest=other, out=tmp_path / f"{fold}"
+        ).scores
         for fold in range(3)
     ]
     np.testing.assert_allclose(
@@ -108,7 +112,9 @@ def test_members_of_an_ensemble_see_films_as_they_were_trained(tmp_path: Path) -
         "\n".join(line if "L00XX" not in line else line.rsplit(",", 4)[0] + ",,,," for line in text.splitlines()) + "\n"
     )
     both = judge_ensemble(runs, output=tmp_path / "output", manifest=other, out=tmp_path / "both")
-    tables = [judge_any(run, output=tmp_path, manifest=other, out=tmp_path / run.parent.name).scores for run in runs]
+    tables = [
+        judge_run_folder(run, output=tmp_path, manifest=other, out=tmp_path / run.parent.name).scores for run in runs
+    ]
     np.testing.assert_allclose(both.scores["logit"], np.mean([table["logit"] for table in tables], axis=0), rtol=1e-5)
     assert list(both.excluded["case"]) == ["L00XX"]
 
@@ -120,13 +126,17 @@ def test_folds_of_damaged_or_other_cases_are_refused(crossed: tuple[Path, Judged
     table.iloc[3:].to_csv(copy / "fold_1" / "scores_test.csv", index=False)
     with pytest.raises(
         ScoreError,
-        match=r"fold_1: its scores are not of the cases that it set aside; remove .*fold_1, and tools/train.py --resume",
+        match=r"fold_1/scores_test.csv: has 13 cases that are not the 16 of the run's test part; judge it again: mammo eval",
     ):
         judge_folds(copy)
-    split = pd.read_csv(copy / "fold_2" / "split.csv")
-    split.iloc[1:].to_csv(copy / "fold_2" / "split.csv", index=False)
     table.to_csv(copy / "fold_1" / "scores_test.csv", index=False)
-    with pytest.raises(ScoreError, match=r"fold_2: was made of another data set than the first fold"):
+    split = pd.read_csv(copy / "fold_2" / "split.csv").iloc[1:]
+    split.to_csv(copy / "fold_2" / "split.csv", index=False)
+    with pytest.raises(DataMissingError, match=r"fold_2/split.csv: is not as this run wrote it"):
+        judge_folds(copy)
+    environment = read_json(copy / "fold_2" / "environment.json") | {"split_sha256": split_sha256(split)}
+    write_json(copy / "fold_2" / "environment.json", environment)
+    with pytest.raises(ScoreError, match=r"fold_2: was made from another data set than the first fold"):
         judge_folds(copy)
 
 
@@ -209,19 +219,19 @@ def test_a_data_set_that_changed_is_told_before_training(crossed: tuple[Path, Ju
     with pytest.raises(SplitError, match=r"the data set has changed since its first fold \(48 cases then, 40 now\)"):
         cross_validate(settings, "tiny", resume=copy)
     assert not (copy / "fold_2").exists()
-    with pytest.raises(DataMissingError, match=r"fold_2: this fold has not ended; go on with tools/train.py --resume"):
+    with pytest.raises(DataMissingError, match=r"fold_2: this fold has not ended; go on with mammo train --resume"):
         judge_folds(copy)
 
 
 def test_judgements_elsewhere_and_ensembles_hold_no_network(crossed: tuple[Path, Judged], tmp_path: Path) -> None:
     _, judged = crossed
-    other = judge_any(
+    other = judge_run_folder(
         judged.out, output=tmp_path, out=tmp_path / "again", overrides=["evaluation.operating_point=youden"]
     )
     with pytest.raises(DataMissingError, match="holds no network; it is a judgement: name its run"):
         load_run(fold_folder(other.out, 0))
     with pytest.raises(SettingsError, match=r"--out .*fold_0: is a run of its own, whose results would be overwritten"):
-        judge_any(
+        judge_run_folder(
             judged.out, output=tmp_path, out=fold_folder(judged.out, 0), overrides=["evaluation.operating_point=youden"]
         )
 
@@ -265,7 +275,7 @@ def test_a_file_scores_alike_with_many_looks(tmp_path: Path) -> None:
         if f",{row['case_id']}," in line
     )
     *_, x, y, width, height = line.split(",")
-    score = predict_file(
+    score, _ = predict_with_remarks(
         load_run(result.folder), tmp_path / line.split(",")[0], box=(float(x), float(y), float(width), float(height))
     )
     assert score == pytest.approx(row["score"], abs=1e-6)
@@ -279,7 +289,7 @@ def test_a_run_is_judged_anew_under_other_evaluation_settings(crossed: tuple[Pat
         "evaluation.calibration=isotonic",
         "evaluation.operating_point=youden",
     ]
-    other = judge_any(judged.out, output=tmp_path, out=tmp_path / "flips", overrides=changed)
+    other = judge_run_folder(judged.out, output=tmp_path, out=tmp_path / "flips", overrides=changed)
     assert other.judgement.decision.rule == "youden"
     assert other.judgement.decision.calibrator.method == "isotonic"
     assert not np.allclose(other.scores["logit"], judged.scores["logit"])
@@ -287,6 +297,6 @@ def test_a_run_is_judged_anew_under_other_evaluation_settings(crossed: tuple[Pat
     assert [system.name.rpartition("/")[2] for system in systems] == [judged.out.name, "flips"]
     assert pairs[0].n == 48
     with pytest.raises(SettingsError, match=r"only evaluation\.… can be changed when a run is judged, got seed=3"):
-        judge_any(judged.out, output=tmp_path, out=tmp_path / "x", overrides=["seed=3"])
+        judge_run_folder(judged.out, output=tmp_path, out=tmp_path / "x", overrides=["seed=3"])
     with pytest.raises(SettingsError, match=r"name a folder with --out"):
-        judge_any(judged.out, output=tmp_path, overrides=changed)
+        judge_run_folder(judged.out, output=tmp_path, overrides=changed)

@@ -55,7 +55,7 @@ def test_decision_of_another_network_calls_nothing(films: Path, run: Path, other
     shutil.rmtree(run / "checkpoints" / "best")
     shutil.copytree(other / "checkpoints" / "best", run / "checkpoints" / "best")
     for tool in (command("predict", films / "00_CC.png", *BOX, "--run", run), command("eval", "--run", run)):
-        refused(call(tool), "decision.json: was made of another network", f"train.py --resume {run}")
+        refused(call(tool), "decision.json: was made with another network", f"mammo train --resume {run}")
 
 
 def test_killed_after_a_new_best_the_old_decision_calls_nothing(films: Path, run: Path) -> None:
@@ -66,7 +66,7 @@ def test_killed_after_a_new_best_the_old_decision_calls_nothing(films: Path, run
         ended(process)
         refused(
             call(command("predict", films / "00_CC.png", *BOX, "--run", run)),
-            "decision.json: was made of another network",
+            "decision.json: was made with another network",
         )
         assert call(more(run, 2)).returncode == 0
     assert call(command("predict", films / "00_CC.png", *BOX, "--run", run)).returncode == 0

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mammo.errors import TrainingError, WeightsError
-from mammo.inference.load import load_run, predict_file
+from mammo.inference.load import load_run, predict_with_remarks
 from mammo.model.checkpoint import last_good, read_checkpoint, write_checkpoint
 from mammo.model.network import build_network
 from mammo.runs import curves_folder
@@ -326,7 +326,7 @@ def test_run_writes_what_the_contract_says_and_scores_a_file_alike(tmp_path: Pat
         if f",{row['case_id']}," in line
     ).split(",")
     box = tuple(float(value) for value in line[-4:])
-    assert predict_file(loaded, tmp_path / line[0], box=box) == pytest.approx(float(row["score"]), abs=1e-6)
+    assert predict_with_remarks(loaded, tmp_path / line[0], box=box)[0] == pytest.approx(float(row["score"]), abs=1e-6)
 
 
 @pytest.mark.parametrize(("task", "cases"), [("image", 8), ("breast", 4)])
@@ -339,7 +339,7 @@ def test_films_and_breasts_go_the_same_way(tmp_path: Path, task: str, cases: int
     assert next(iter(result.judged.judgement.levels)) == task
     assert result.judged.judgement.levels[task].n == cases
     assert result.judged.judgement.levels["patient"].n == 4
-    score = predict_file(load_run(result.folder), tmp_path / "00_CC.png")
+    score, _ = predict_with_remarks(load_run(result.folder), tmp_path / "00_CC.png")
     assert 0 <= score <= 1
 
 
