@@ -122,6 +122,9 @@ def read_settings(arguments: argparse.Namespace) -> Settings:
 
 def _print_or_return(settings: Settings, arguments: argparse.Namespace) -> Settings:
     if arguments.print_config:
+        from mammo.training.assemble import check_names
+
+        check_names(settings.training)
         print(dump_settings(settings), end="")
         sys.exit(0)
     return settings
