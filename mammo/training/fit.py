@@ -17,7 +17,7 @@ from mammo.cases.audit import audit_split
 from mammo.cases.splits import Split, check_trainable
 from mammo.cases.table import exclusion_lines, warning_lines
 from mammo.errors import LoaderError, Stopped, plain_stops
-from mammo.files import Lock, write_text, written_beside
+from mammo.files import write_text, written_beside
 from mammo.judging.judged import Judged
 from mammo.judging.part import decide, judge_part
 from mammo.model.checkpoint import Checkpoint, load_network
@@ -28,14 +28,13 @@ from mammo.progress import print_table
 from mammo.runs import CONFIG_FILE, ENVIRONMENT_FILE, make_run_folder, point_latest_at, writing
 from mammo.runtime import describe
 from mammo.settings.load import dump_settings
-from mammo.settings.schema import Settings
+from mammo.settings.schema import Settings, TrainingSettings
 from mammo.training.assemble import Loaders, make_loaders, make_network, make_tuner
 from mammo.training.callbacks import RunCallbacks
 from mammo.training.checkpointing import Checkpointer
 from mammo.training.distributed import World
-from mammo.training.epoch_metrics import EarlyStopping
-from mammo.training.resuming import mend_best, open_run, refuse_other_data
-from mammo.training.run_state import put_back
+from mammo.training.resuming import open_run, refuse_other_data, repair_best
+from mammo.training.run_state import restore_run
 from mammo.training.signals import StopSignals
 from mammo.training.trainer import FineTuner
 
@@ -86,10 +85,10 @@ def fit(
             "machine": describe(),
         }
         lock = stack.enter_context(writing(resume)) if resume and world.is_first else None
-        begun = _open_in_turn(resume, settings, about, world) if resume else None
+        checkpoint = _open_in_turn(resume, settings, about, world) if resume else None
         # Network and weights before films: what is wrong with them is known in seconds.
         network, backbone = make_network(settings, world)
-        if not begun:
+        if not checkpoint:
             report = start_from_pretrained(backbone, settings.model)
             logger.info("weights: %s", report.summary() if report else "none, random start")
         tuner = make_tuner(settings, network, world)
@@ -101,32 +100,35 @@ def fit(
             folder = into(prepared) if into else make_run_folder(settings.output, name)
             lock = stack.enter_context(writing(folder))
         folder = Path(world.from_first(str(folder)))
-        stack.enter_context(saying_how_to_go_on(folder))
+        stack.enter_context(naming_resume_command(folder))
         logger.info("run folder: %s", folder)
         if world.is_first:
-            _write_run_files(settings, folder, prepared, begun=begun)
+            _write_run_files(settings, folder, prepared, checkpoint=checkpoint)
             if not resume and not into:
                 point_latest_at(settings.output, folder)
         about |= {"preprocess": prepared.store.settings.model_dump(mode="json")} | _hashes(prepared)
-        stopping = _run_epochs(settings, tuner, loaders, prepared, folder, lock=lock, about=about, begun=begun)
+        samples = prepared.split.samples
+        callbacks = RunCallbacks(
+            settings, loaders, samples.cases, folder, is_first=world.is_first, lock=lock, about=about
+        )
+        _run_epochs(settings.training, tuner, loaders, callbacks, checkpoint)
         if not world.is_first:
             return None
 
-        monitor, best_epoch = settings.training.early_stopping.monitor, stopping.best_epoch + 1
         load_network(network, folder / "checkpoints" / "best")
-        logger.info("best epoch %d: %s %.3f (used for selection)", best_epoch, monitor, stopping.best or 0.0)
         decision = decide(settings, prepared, network, folder)
         judgement, scores = judge_part(settings, prepared, network, folder, decision=decision)
+    monitor, stopping = settings.training.early_stopping.monitor, callbacks.stopping
+    logger.info("best epoch %d: %s %.3f (used for selection)", stopping.best_epoch + 1, monitor, stopping.best or 0.0)
     title = f"{folder.parent.name}, {folder.name}: test part"
-    samples = prepared.split.samples
     return Judged(folder, title, judgement, scores, folder, settings, prepared, samples.excluded, samples.warned)
 
 
 def _open_in_turn(folder: Path, settings: Settings, about: dict[str, Any], world: World) -> Checkpoint | None:
     """Read the checkpoint to go on from: the first process before the others, since it replaces a damaged one."""
-    begun = open_run(folder, settings, about=about) if world.is_first else None
+    checkpoint = open_run(folder, settings, about=about) if world.is_first else None
     world.from_first(None)
-    return begun if world.is_first else open_run(folder, settings, about=about)
+    return checkpoint if world.is_first else open_run(folder, settings, about=about)
 
 
 def _prepare(settings: Settings) -> PreparedSplit:
@@ -148,7 +150,7 @@ def _show_parts(split: Split) -> None:
 
 
 @contextmanager
-def saying_how_to_go_on(folder: Path) -> Iterator[None]:
+def naming_resume_command(folder: Path) -> Iterator[None]:
     """When the block is stopped, name the command that goes on with the run."""
     try:
         with plain_stops():
@@ -159,36 +161,30 @@ def saying_how_to_go_on(folder: Path) -> Iterator[None]:
 
 
 def _run_epochs(
-    settings: Settings,
+    training: TrainingSettings,
     tuner: FineTuner,
     loaders: Loaders,
-    prepared: PreparedSplit,
-    folder: Path,
-    *,
-    lock: Lock | None,
-    about: dict[str, Any],
-    begun: Checkpoint | None,
-) -> EarlyStopping:
-    """Run the epochs that are left; returns early stopping, which knows the best epoch.
+    callbacks: RunCallbacks,
+    checkpoint: Checkpoint | None,
+) -> None:
+    """Run the epochs that are left, from a checkpoint or from the start.
 
     Raises:
         Stopped: A signal asked for it; all that was learnt is saved.
     """
-    training, cases, world = settings.training, prepared.split.samples.cases, tuner.world
-    callbacks = RunCallbacks(settings, loaders, cases, folder, is_first=world.is_first, lock=lock, about=about)
-    stopping = callbacks.stopping
-    if begun:
-        put_back(tuner, callbacks.keepers, begun)
+    world, stopping = tuner.world, callbacks.stopping
+    if checkpoint:
+        restore_run(tuner, callbacks.keepers, checkpoint)
         tuner.stop_training = stopping.waited >= training.early_stopping.patience  # which may have changed
         if world.is_first:
-            mend_best(begun, tuner, stopping, training.early_stopping.monitor)
+            repair_best(checkpoint, tuner, stopping, training.early_stopping.monitor)
         stopping.restore(world.from_first(stopping.state()))
         logger.info("resuming at epoch %d, after step %d of it", tuner.epoch + 1, tuner.batch)
     else:
         callbacks.empty_logs()
     left = training.epochs - tuner.epoch
     if left <= 0 or tuner.stop_training:
-        return stopping
+        return
     with callbacks.signals, closing(callbacks), _saved_when_stopped(callbacks.saver, callbacks.signals):
         tuner.fit(
             loaders.train,
@@ -197,7 +193,6 @@ def _run_epochs(
             callbacks=list(callbacks.by_name.values()),
             verbose=0,
         )
-    return stopping
 
 
 @contextmanager
@@ -217,15 +212,17 @@ def _saved_when_stopped(saver: Checkpointer, signals: StopSignals) -> Iterator[N
         raise
 
 
-def _write_run_files(settings: Settings, folder: Path, prepared: PreparedSplit, *, begun: Checkpoint | None) -> None:
+def _write_run_files(
+    settings: Settings, folder: Path, prepared: PreparedSplit, *, checkpoint: Checkpoint | None
+) -> None:
     """Write config, split and environment of a new run; check a resumed run's data against its own.
 
     Raises:
         TrainingError: The data have changed since the run began.
     """
     resumed = (folder / ENVIRONMENT_FILE).is_file()
-    if begun or resumed:
-        refuse_other_data(folder, prepared, begun.state if begun else None)
+    if checkpoint or resumed:
+        refuse_other_data(folder, prepared, checkpoint.state if checkpoint else None)
     write_text(folder / CONFIG_FILE, dump_settings(settings))
     if resumed:
         return

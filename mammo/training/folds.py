@@ -28,7 +28,7 @@ from mammo.settings.load import check_settings, dump_settings, load_settings
 from mammo.settings.schema import Settings
 from mammo.tables import read_table
 from mammo.training.distributed import join_world
-from mammo.training.fit import fit, saying_how_to_go_on, write_environment
+from mammo.training.fit import fit, naming_resume_command, write_environment
 from mammo.training.resuming import SAME_IN_ALL_FOLDS, has_begun, refuse_other_settings
 
 logger = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ def cross_validate(settings: Settings, name: str, *, folds: int = 0, resume: Pat
     with ExitStack() as stack:
         if resume:
             stack.enter_context(writing(resume))
-            stack.enter_context(saying_how_to_go_on(resume))
+            stack.enter_context(naming_resume_command(resume))
             before = load_settings(resume / CONFIG_FILE).model_dump(mode="json")
             refuse_other_settings(resume, before, first, fixed=SAME_IN_ALL_FOLDS)
         whole = _WholeFolder(first, name, folds, resume, stack)
@@ -85,8 +85,8 @@ def cross_validate(settings: Settings, name: str, *, folds: int = 0, resume: Pat
                 logger.info("fold %d of %d: is done, in %s", fold + 1, folds, part)
                 continue
             logger.info("fold %d of %d", fold + 1, folds)
-            begun = part if part and has_begun(part) else None
-            fit(of_fold(settings, folds, fold), name, resume=begun, into=partial(whole.make_fold, fold))
+            started = part if part and has_begun(part) else None
+            fit(of_fold(settings, folds, fold), name, resume=started, into=partial(whole.make_fold, fold))
         return judge_folds(whole.folder or Path())
 
 
@@ -101,7 +101,7 @@ class _WholeFolder:
         if self.folder is None:
             self.folder = make_run_folder(self._settings.output, self._name)
             self._stack.enter_context(writing(self.folder))
-            self._stack.enter_context(saying_how_to_go_on(self.folder))
+            self._stack.enter_context(naming_resume_command(self.folder))
             mark_cross_validation(self.folder, self._folds)
             write_environment(self.folder, {})
             write_text(self.folder / CONFIG_FILE, dump_settings(self._settings))
@@ -113,7 +113,7 @@ class _WholeFolder:
 
 
 def _check_same_cases(prepared: PreparedSplit, first: Path) -> None:
-    """Check that a fold has the same cases as the first fold, if that has begun.
+    """Check that a fold has the same cases as the first fold, if that has started.
 
     Raises:
         SplitError: The data set has changed in between.

@@ -156,7 +156,7 @@ def _changed_cases(folder: Path, prepared: PreparedSplit) -> str:
     return in_one_line("cases", lines or ["those in its environment.json differ from those in its split.csv"])
 
 
-def mend_best(checkpoint: Checkpoint, tuner: FineTuner, stopping: EarlyStopping, monitor: str) -> None:
+def repair_best(checkpoint: Checkpoint, tuner: FineTuner, stopping: EarlyStopping, monitor: str) -> None:
     """Make `checkpoints/best` the network of the best epoch that early stopping knows.
 
     After a kill between the two writes of an epoch, `best` is newer than the run: the previous one is put back. A

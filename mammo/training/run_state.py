@@ -1,4 +1,4 @@
-"""Collects the state of a run as tensors and plain values, and restores it; the run then goes on bit-exactly.
+"""Collects the state of a run as tensors and plain values, and restores it; the run then continues bit-exactly.
 
 Random draws are not saved: they depend on (seed, epoch, batch) alone.
 """
@@ -54,7 +54,7 @@ def scored_network(tuner: FineTuner) -> dict[str, np.ndarray]:
         return to_arrays(tuner.network.state_dict())
 
 
-def put_back(tuner: FineTuner, keepers: Mapping[str, StatefulCallback], checkpoint: Checkpoint) -> None:
+def restore_run(tuner: FineTuner, keepers: Mapping[str, StatefulCallback], checkpoint: Checkpoint) -> None:
     """Restore a run to the state of a checkpoint.
 
     Raises:
@@ -82,7 +82,7 @@ def optimizer_arrays(tuner: FineTuner) -> dict[str, np.ndarray]:
 
     paddle keys it by names such as `conv2d_7.w_0` that count up in a process; a network built before would shift them.
     """
-    arrays = dict(tuner.optimizer_held)
+    arrays = dict(tuner.optimizer_restored)
     names = {parameter.name: name for name, parameter in tuner.network.named_parameters()}
     for key, value in tuner.optimizer.state_dict().items():
         own = max((own for own in names if key.startswith(own + "_")), key=len, default=None)
@@ -93,7 +93,7 @@ def optimizer_arrays(tuner: FineTuner) -> dict[str, np.ndarray]:
 
 def _restore_optimizer(tuner: FineTuner, arrays: dict[str, np.ndarray]) -> None:
     """Restore the optimizer's state; paddle applies it at the next step and does not return it before that."""
-    tuner.optimizer_held = arrays
+    tuner.optimizer_restored = arrays
     names = {name: parameter.name for name, parameter in tuner.network.named_parameters()}
     state = {}
     for key, value in arrays.items():

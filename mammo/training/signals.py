@@ -35,10 +35,10 @@ class StopSignals:
     def __enter__(self) -> "StopSignals":
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._take) for number in NUMBERS}
-            self._heard, self._woken = socket.socketpair()
-            self._woken.setblocking(False)
-            signal.set_wakeup_fd(self._woken.fileno(), warn_on_full_buffer=False)
-            threading.Thread(target=self._listen, args=(self._heard,), daemon=True).start()
+            self._receiver, self._sender = socket.socketpair()
+            self._sender.setblocking(False)
+            signal.set_wakeup_fd(self._sender.fileno(), warn_on_full_buffer=False)
+            threading.Thread(target=self._listen, args=(self._receiver,), daemon=True).start()
         self._holding = True
         return self
 
@@ -50,7 +50,7 @@ class StopSignals:
             signal.signal(number, handler)  # type: ignore[arg-type]
         if self._before:
             signal.set_wakeup_fd(-1)
-            self._woken.close()  # which ends the thread
+            self._sender.close()  # which ends the thread
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
@@ -82,23 +82,23 @@ class StopSignals:
             raise Stopped(number)
         logger.info("stopping after this step, which is saved; a second signal stops at once")
 
-    def _listen(self, heard: socket.socket) -> None:
+    def _listen(self, receiver: socket.socket) -> None:
         count = 0
-        with heard:
-            while number := heard.recv(1):
+        with receiver:
+            while number := receiver.recv(1):
                 count += number[0] in NUMBERS
-                if count == MOST_SIGNALS and _stays_open(heard):
+                if count == MOST_SIGNALS and _stays_open(receiver):
                     _kill_workers()
                     message = f"mammo: error: {Stopped(number[0])} while waiting for data; nothing more is saved"
                     os.write(sys.stderr.fileno(), f"{message}\n".encode())
                     os._exit(128 + number[0])
 
 
-def _stays_open(heard: socket.socket) -> bool:
+def _stays_open(receiver: socket.socket) -> bool:
     """Whether the context has not ended after `PATIENCE_S`."""
-    heard.settimeout(PATIENCE_S)
+    receiver.settimeout(PATIENCE_S)
     try:
-        while heard.recv(1):
+        while receiver.recv(1):
             pass
     except TimeoutError:
         return True

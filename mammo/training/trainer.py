@@ -46,7 +46,7 @@ class FineTuner(paddle.Model):
         self.epoch = 0  # finished epochs
         self.batch = 0  # finished batches of this epoch
         self.step = 0  # finished updates
-        self.optimizer_held: dict[str, np.ndarray] = {}  # of a resumed run, until its first step
+        self.optimizer_restored: dict[str, np.ndarray] = {}  # of a resumed run, until its first step
         self.average = WeightAverage(network, settings.ema_decay)
         self.last_index = np.zeros(0, np.int64)
         self.last_loss = math.nan

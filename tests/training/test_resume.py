@@ -97,11 +97,11 @@ def test_killed_again_and_again_it_ends_bit_identical(films: Path, whole: dict[s
     run = only_run(films, name)
     last, best = run / "checkpoints" / "last", run / "checkpoints" / "best"
     moments = {
-        "amid the steps of the first epoch": lambda: seen(last / "state.json", '"step": 2,'),
+        "within the steps of the first epoch": lambda: seen(last / "state.json", '"step": 2,'),
         "in the write of a checkpoint": lambda: (last.with_name(".last.new") / "network.safetensors").exists(),
         "in the scoring after an epoch": lambda: seen(last / "state.json", '"batch": 8,'),
         "in the write of the best": lambda: (best.with_name(".best.new") / "state.json").exists(),
-        "amid the steps of the last epoch": lambda: seen(last / "state.json", '"epoch": 2,'),
+        "within the steps of the last epoch": lambda: seen(last / "state.json", '"epoch": 2,'),
         "in the judgement": lambda: (run / "scores_validation.csv").exists(),
     }
     for what, happens in moments.items():
@@ -179,8 +179,10 @@ def test_signal_to_all_processes_finishes_the_step(films: Path, whole: dict[str,
 
 
 @pytest.mark.parametrize("swap", [1, 2])
-def test_signal_amid_the_swap_of_averaged_weights_mixes_nothing(films: Path, whole: dict[str, str], swap: int) -> None:
-    """For scoring, the averaged weights are swapped in one by one (swap 1) and out again (2); the signal falls amid."""
+def test_signal_within_the_swap_of_averaged_weights_mixes_nothing(
+    films: Path, whole: dict[str, str], swap: int
+) -> None:
+    """The averaged weights are swapped in for scoring (swap 1) and out again (2); the signal comes midway."""
     name = f"swap{swap}"
     line = [sys.executable, "-c", SIGNAL_IN_SWAP, str(settings_file(films, name, training__checkpoint={})), str(swap)]
     done = call(line)

@@ -168,7 +168,7 @@ def test_manifests_of_one_name_do_not_overwrite_each_other(run: Path, films: Pat
 
 
 def test_second_signal_ends_a_run_whose_loader_does_not_answer(films: Path) -> None:
-    """A stopped worker stands in for one that waits for a network disk."""
+    """A stopped worker replaces one that waits for a network disk."""
     name = "stopped"
     process = start(
         command("train", "-c", settings_file(films, name, **PLAIN | {"training__epochs": 400, "training__workers": 1}))

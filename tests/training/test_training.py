@@ -29,8 +29,10 @@ from mammo.training.freezing import freeze_stages, set_train_mode, stage_of
 from mammo.training.logs import WaitClock
 from mammo.training.loss import CaseLoss
 from mammo.training.optimizer import build_optimizer, decaying_parameters
+from mammo.training.resuming import refuse_other_settings
 from mammo.training.schedule import Plateau, factor_at
 from mammo.training.trainer import FineTuner
+from tests.processes import call, command, refused, settings_file
 from tests.tiny import tiny_settings, write_films
 
 SMALL = ModelSettings(backbone="ResNet18_vd", pretrained="none", dropout=0.0, gray_input="sum")
@@ -419,12 +421,25 @@ def test_unknown_names_are_reported_together_before_any_film_is_read(tmp_path: P
     assert not (tmp_path / "output" / "tiny").exists()
 
 
+@pytest.mark.parametrize("option", ["--print-config", "--dry-run"])
+def test_unknown_name_is_one_line_of_a_command(tmp_path: Path, option: str) -> None:
+    write_films(tmp_path)
+    config = settings_file(tmp_path, "tiny")
+    refused(
+        call(command("train", "-c", config, "-o", "training.loss.name=focl", option)),
+        "training.loss.name: expected one of cross_entropy, focal, got 'focl'; did you mean focal?",
+    )
+
+
 def test_settings_of_an_older_run_may_say_looks_for_copies(tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     config.write_text("training: {freeze: {until_epoch: [9], looks: 3}}\n", encoding="utf-8")
     settings = load_settings(config)
     assert settings.training.freeze == FreezeSettings(until_epoch=(9,), copies=3)
     assert "copies: 3" in dump_settings(settings)
+    before = settings.model_dump(mode="json")
+    before["training"]["freeze"] = {"until_epoch": [9], "looks": 3}
+    refuse_other_settings(tmp_path, before, settings)
     config.write_text("training: {freeze: {copies: 2, looks: 3}}\n", encoding="utf-8")
     with pytest.raises(SettingsError, match=r"training\.freeze\.looks"):
         load_settings(config)
