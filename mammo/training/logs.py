@@ -99,12 +99,7 @@ class LogFile(StatefulCallback):
         if now > state["bytes"]:
             os.truncate(self._path, state["bytes"])
         elif now < state["bytes"]:
-            logger.warning(
-                "%s: is shorter than when the checkpoint was saved (%d bytes, then %d); its last lines are lost",
-                self._path,
-                now,
-                state["bytes"],
-            )
+            logger.warning("%s: is shorter than when the checkpoint was saved; its last lines are lost", self._path)
 
 
 class JsonLog(LogFile):
