@@ -13,7 +13,7 @@ from mammo.bench.steps import own_environment
 from mammo.runtime import paddle, thread_count
 from mammo.settings.schema import FreezeSettings, ModelSettings, Settings, TrainingSettings
 from mammo.training.assemble import make_network, make_tuner
-from mammo.training.schedule import freeze_stages
+from mammo.training.freezing import freeze_stages
 from mammo.training.trainer import FineTuner
 
 BATCH, SIZE = 8, 224

@@ -9,7 +9,7 @@ import numpy as np
 
 from mammo.bench.measure import Finding, Ratio, in_turns
 from mammo.data.dataset import MammogramDataset
-from mammo.data.loader import training_loader
+from mammo.data.loader import Loader
 from mammo.data.sampler import EpochSampler
 from mammo.prepare.gather import PreparedSplit, gather_split, prepare_split
 from mammo.settings.schema import AugmentationStep, DataSettings, PhantomSettings, Settings, TrainingSettings
@@ -69,7 +69,7 @@ def _per_second(settings: Settings, prepared: PreparedSplit) -> float:
     seen, spent = 0, 0.0
     while spent < LEAST_S:
         sampler.epoch = dataset.epoch = sampler.epoch + 1
-        batches = iter(training_loader(dataset, sampler, workers=WORKERS))
+        batches = iter(Loader(dataset, workers=WORKERS, batch_sampler=sampler))
         next(batches)
         start = time.perf_counter()
         seen += sum(len(batch[4]) for batch in batches)

@@ -175,6 +175,9 @@ def _print_or_return(settings: Settings, arguments: argparse.Namespace) -> Setti
 
     reader_of(settings.data)
     if arguments.print_config:
+        from mammo.training.assemble import check_names
+
+        check_names(settings.training)
         print(dump_settings(settings), end="")
         sys.exit(0)
     return settings

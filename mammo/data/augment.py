@@ -1,4 +1,4 @@
-"""Steps of the settings in, one albumentations pipeline out; the same numbers for the same (seed, epoch, sample)."""
+"""Augments images with one albumentations pipeline, which draws the same numbers for the same (seed, epoch, sample)."""
 
 from collections.abc import Callable
 
@@ -11,20 +11,20 @@ from mammo.settings.schema import AugmentationStep
 
 
 class Augmentation:
-    """Random changes to a film or crop, float32 [height, width] in 0-1."""
+    """Random changes to a film or crop."""
 
     def __init__(self, steps: tuple[AugmentationStep, ...], *, border: int) -> None:
         """Build the pipeline.
 
         Args:
             steps: In their order.
-            border: OpenCV's border mode for what moves in from outside (reflected for crops, black for whole films).
+            border: OpenCV's border mode for what was outside the image (reflected for crops, black for films).
         """
         self._pipeline = alb.Compose([STEPS[step.name](step, border) for step in steps])
 
     def __call__(self, image: np.ndarray, *key: int) -> np.ndarray:
-        """Change an image as its key says; the key is (seed, epoch, sample, …)."""
-        # albumentations 2.0.8 draws the same numbers in every worker and epoch unless it is seeded by sample (measured).
+        """Change an image float32 [height, width] in 0-1; the key (seed, epoch, sample, …) decides how."""
+        # Unless seeded by sample, albumentations 2.0.8 draws the same in every worker and epoch (measured).
         self._pipeline.set_random_seed(derived_seed(*key))
         changed = self._pipeline(image=image[:, :, None])["image"][:, :, 0]
         return np.clip(changed, 0.0, 1.0, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Prepared cases in, one case's arrays out: the `paddle.io.Dataset` of training, evaluation and the web alike."""
+"""The `paddle.io.Dataset` of training and evaluation: gives the arrays of one prepared case."""
 
 from dataclasses import dataclass, replace
 
@@ -12,7 +12,6 @@ from mammo.images.normalise import to_network, to_unit
 from mammo.images.test_time import PLAIN, Variant, look
 from mammo.prepare.arrays import read_checked
 from mammo.prepare.gather import PreparedSplit
-from mammo.prepare.index import Entry
 from mammo.runtime import paddle
 from mammo.settings.schema import AugmentationStep, Settings
 
@@ -21,8 +20,7 @@ from mammo.settings.schema import AugmentationStep, Settings
 class Item:
     """One case: image float32 [V, C, H, W], present bool [V], target float32 [2], weight float32, index int64.
 
-    The index is the row of the case in the split's table; it travels with the pixels, so that a score, or a loss that is
-    no number, can name its case.
+    The index is the row of the case in the split's table; with it, a message about a loss or a score can name the case.
     """
 
     image: np.ndarray
@@ -35,8 +33,8 @@ class Item:
 class MammogramDataset(paddle.io.Dataset):
     """Cases of a split, by their row numbers; a draw beyond `len` is the same case drawn again in one epoch.
 
-    Of a `Blend`, image, target and weight are blended alike, and the index is the first case's. Only cases with the same views
-    present are blended, so that no picture is mixed with a missing view's zeros.
+    Of a `Blend`, image, target and weight are blended alike, and the index is the first case's. Only cases with
+    the same views present are blended: no film is mixed with a missing view's zeros.
     """
 
     def __init__(
@@ -54,39 +52,79 @@ class MammogramDataset(paddle.io.Dataset):
 
         Args:
             prepared: The split with its store.
-            rows: Row numbers of the cases.
+            rows: Row numbers of the cases, int [n].
             settings: For size and seed.
-            channels: 1 or 3, as the network's stem wants.
+            channels: 1 or 3, as the network expects.
             augmentation: Steps; none for evaluation.
-            variant: How to look, for test-time augmentation.
+            variant: Of test-time augmentation.
             class_weights: Of benign and malignant cases.
         """
         super().__init__()
         self.rows = np.asarray(rows)
         self.epoch = 0
-        self.scale = 1.0
-        self._full = settings.data.image_size
-        self._seed = settings.seed
-        self._channels = channels
-        self._weights = class_weights
-        self._variant = variant
+        self.scale = 1.0  # below 1 in first epochs with smaller images
+        self._settings, self._prepared = settings, prepared
+        self._channels, self._variant, self._weights = channels, variant, class_weights
         border = cv2.BORDER_REFLECT_101 if settings.data.task == "lesion" else cv2.BORDER_CONSTANT
         self._augment = Augmentation(augmentation, border=border) if augmentation else None
         samples = prepared.split.samples
         self._slots = samples.slots
         self._labels = samples.cases["label"].to_numpy(int)
-        views = samples.views
-        self._bounds = np.searchsorted(views["case"].to_numpy(), np.arange(len(samples) + 1))
-        self._slot_of_view = views["slot"].to_numpy(int)
+        self._bounds = np.searchsorted(samples.views["case"].to_numpy(), np.arange(len(samples) + 1))
+        self._slot_of_view = samples.views["slot"].to_numpy(int)
         self._kept: dict[tuple[int, Size, int], Item] = {}
-        self._most_kept = settings.training.batch_size
-        self._store, self._entries = prepared.store, prepared.entries
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, draw: int | Blend) -> Item:
         return self._blended(draw) if isinstance(draw, Blend) else self._case(draw)
+
+    @property
+    def size(self) -> Size:
+        """Height and width of an image, in pixels: those of the settings times `scale`."""
+        height, width = self._settings.data.image_size
+        return round(height * self.scale), round(width * self.scale)
+
+    @property
+    def augmented_copy(self) -> int:
+        """Which augmented copy of the cases is drawn: one for each epoch; 0, the only one, without augmentation."""
+        return self.epoch if self._augment else 0
+
+    def without_film(self, draw: int) -> Item:
+        """A case as `dataset[draw]` gives it, but with an empty image; no film is read."""
+        row = int(self.rows[int(draw) % len(self.rows)])
+        present = np.zeros(self._slots, bool)
+        present[self._slot_of_view[self._bounds[row] : self._bounds[row + 1]]] = True
+        label = self._labels[row]
+        return Item(np.zeros(0, np.float32), present, np.eye(2, dtype=np.float32)[label], self._weights[label], row)
+
+    def blank(self) -> Item:
+        """An item of the right shapes without a case: its index is -1."""
+        return Item(self._no_image(), np.zeros(self._slots, bool), np.zeros(2, np.float32), 0.0, -1)
+
+    def _no_image(self) -> np.ndarray:
+        return np.zeros((self._slots, self._channels, *self.size), np.float32)
+
+    def _case(self, draw: int) -> Item:
+        item, again = self.without_film(draw), int(draw) // len(self.rows)
+        image = self._no_image()
+        for view in range(self._bounds[item.index], self._bounds[item.index + 1]):
+            slot = self._slot_of_view[view]
+            image[slot] = self._view(view, item.index, slot, again)
+        return replace(item, image=image)
+
+    def _view(self, view: int, row: int, slot: int, again: int) -> np.ndarray:
+        entry = self._prepared.entries[view]
+        unit = to_unit(read_checked(self._prepared.store.path(entry), entry.crc32))
+        if self.scale != 1.0:
+            height, width = (
+                max(side, round(old * self.scale)) for side, old in zip(self.size, unit.shape, strict=True)
+            )
+            unit = cv2.resize(unit, (width, height), interpolation=cv2.INTER_AREA)
+        if self._augment:
+            unit = self._augment(unit, self._settings.seed, self.epoch, row, slot, again)
+        return to_network(look(unit, self.size, self._variant), self._channels)
 
     def _blended(self, blend: Blend) -> Item:
         first, other = self._kept_case(blend.draw), self._kept_case(blend.other)
@@ -99,58 +137,11 @@ class MammogramDataset(paddle.io.Dataset):
         return Item(image, first.present, target, float(weight), first.index)
 
     def _kept_case(self, draw: int) -> Item:
-        """A case that is wanted twice in its batch, loaded once and kept between."""
+        """A case that is needed twice in its batch: loaded once, kept until the second time."""
         key = self.epoch, self.size, draw
-        kept = self._kept.pop(key, None)
-        if kept is not None:
-            return kept
-        if len(self._kept) >= self._most_kept:
+        if key in self._kept:
+            return self._kept.pop(key)
+        if len(self._kept) >= self._settings.training.batch_size:
             del self._kept[next(iter(self._kept))]
         self._kept[key] = self._case(draw)
         return self._kept[key]
-
-    def _case(self, draw: int) -> Item:
-        again, number = divmod(int(draw), len(self.rows))
-        row = int(self.rows[number])
-        image = np.zeros((self._slots, self._channels, *self.size), np.float32)
-        for view in range(self._bounds[row], self._bounds[row + 1]):
-            slot = self._slot_of_view[view]
-            image[slot] = self._view(self._entries[view], row, slot, again)
-        return replace(self.without_film(draw), image=image)
-
-    @property
-    def size(self) -> Size:
-        """Height and width of an image, in pixels: of the settings, times `scale`, by which training's first epochs may be smaller."""
-        return round(self._full[0] * self.scale), round(self._full[1] * self.scale)
-
-    @property
-    def look(self) -> int:
-        """What two draws of a case have in common when they look the same: the epoch where films are augmented, else nothing."""
-        return self.epoch if self._augment else 0
-
-    def without_film(self, draw: int) -> Item:
-        """A case as `dataset[draw]` gives it, but for an empty image; nothing is read."""
-        row = int(self.rows[int(draw) % len(self.rows)])
-        present = np.zeros(self._slots, bool)
-        present[self._slot_of_view[self._bounds[row] : self._bounds[row + 1]]] = True
-        label = self._labels[row]
-        return Item(np.zeros(0, np.float32), present, np.eye(2, dtype=np.float32)[label], self._weights[label], row)
-
-    def blank(self) -> Item:
-        """No case, in the form of one: index -1."""
-        image = np.zeros((self._slots, self._channels, *self.size), np.float32)
-        return Item(image, np.zeros(self._slots, bool), np.zeros(2, np.float32), 0.0, -1)
-
-    def _view(self, entry: Entry, row: int, slot: int, again: int) -> np.ndarray:
-        unit = self._scaled(to_unit(read_checked(self._store.path(entry), entry.crc32)))
-        if self._augment:
-            unit = self._augment(unit, self._seed, self.epoch, row, slot, again)
-        return to_network(look(unit, self.size, self._variant), self._channels)
-
-    def _scaled(self, unit: np.ndarray) -> np.ndarray:
-        if self.scale == 1.0:
-            return unit
-        height, width = (
-            max(least, round(side * self.scale)) for least, side in zip(self.size, unit.shape, strict=True)
-        )
-        return cv2.resize(unit, (width, height), interpolation=cv2.INTER_AREA)

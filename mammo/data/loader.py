@@ -1,4 +1,7 @@
-"""A dataset in, batches out: images float32 [N, V, C, H, W], present bool [N, V], target [N, 2], weight [N], index [N]."""
+"""Loads batches, in this process or in workers.
+
+A batch: image float32 [N, V, C, H, W], present bool [N, V], target float32 [N, 2], weight float32 [N], index int64 [N].
+"""
 
 import contextlib
 import errno
@@ -8,8 +11,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing import SimpleQueue, active_children
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -18,7 +22,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from mammo.data.dataset import Item, MammogramDataset
-from mammo.data.sampler import Blend, EpochSampler
+from mammo.data.sampler import Blend
 from mammo.errors import LoaderError, MammoError
 from mammo.runtime import paddle
 
@@ -26,6 +30,16 @@ SHARED_MEMORY = Path("/dev/shm")
 PARENT_CHECK_S = 0.5
 LEAST_SHARED_BYTES = 1 << 20  # with less, paddle cannot even start its workers
 Batch = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+
+class Batches(Protocol):
+    """Gives batches, and can be iterated over again."""
+
+    def __len__(self) -> int:
+        """How many batches."""
+
+    def __iter__(self) -> Iterator[list[paddle.Tensor]]:
+        """Image, present, target, weight, index."""
 
 
 def collate(items: Sequence[Item]) -> Batch:
@@ -39,43 +53,35 @@ def collate(items: Sequence[Item]) -> Batch:
     )
 
 
-class Batches(Protocol):
-    """Gives batches, as often as it is gone through."""
-
-    def __len__(self) -> int:
-        """How many."""
-
-    def __iter__(self) -> Iterator[list[paddle.Tensor]]:
-        """Image, present, target, weight, index."""
-
-
 class Loader:
-    """`paddle.io.DataLoader` whose faults are told in one line: of a worker process, they end the main one in obscure words."""
+    """A `paddle.io.DataLoader` that reports the errors of its workers in one line, as `MammoError`."""
 
-    def __init__(
-        self, dataset: MammogramDataset, *, workers: int, collate_fn: Callable[[Sequence[Item]], Batch], **how: Any
-    ) -> None:
+    def __init__(self, dataset: MammogramDataset, *, workers: int = 0, **how: Any) -> None:
         """Make the loader.
 
         Args:
-            dataset: Of cases.
+            dataset: The cases.
             workers: Processes; 0 loads in this one.
-            collate_fn: Makes a batch of cases.
-            how: `batch_sampler`, or `batch_size` and its kin, as paddle takes them.
+            how: `batch_sampler`, or `batch_size`, as paddle takes them: then every case comes once, in order.
         """
         self.dataset = dataset
-        with _telling_no_space():
-            self._told: SimpleQueue[MammoError] | None = SimpleQueue() if workers else None
-        source = _Telling(dataset, self._told) if self._told else dataset
+        self._errors: SimpleQueue[MammoError] | None = None
+        if workers:
+            with _reporting_no_space():
+                self._errors = SimpleQueue()
         self._loader = paddle.io.DataLoader(
-            source, num_workers=workers, collate_fn=collate_fn, worker_init_fn=_Worker(), **how
+            _Sending(dataset, self._errors) if self._errors else dataset,
+            num_workers=workers,
+            collate_fn=collate,
+            worker_init_fn=partial(_set_up_worker, os.getpid()),
+            **how,
         )
 
     def __len__(self) -> int:
         return len(self._loader)
 
     def draws(self) -> Iterator[list[int] | list[Blend]]:
-        """What each batch is drawn of, in the order of the batches."""
+        """The draws of each batch, in the order of the batches."""
         yield from self._loader.batch_sampler
 
     def __iter__(self) -> Iterator[list[paddle.Tensor]]:
@@ -85,39 +91,39 @@ class Loader:
             MammoError: As reading a case raises it.
             LoaderError: A worker has ended.
         """
-        if self._told is None:
+        if self._errors is None:
             yield from self._loader
             return
         if SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free < LEAST_SHARED_BYTES:
             raise LoaderError(_why("no worker can start"))
         batches, workers = None, _Workers()
         while True:
-            with workers.watched(), _telling_no_space():
+            with workers.watched(), _reporting_no_space():
                 batches = batches or workers.started(self._loader)
                 batch = next(batches, None)
             if batch is None:
                 return
             if (batch[-1].numpy() < 0).any():
-                raise self._told.get()
+                raise self._errors.get()
             yield batch
 
 
 class _Workers:
-    """A loader's processes, whose end is told where a batch is asked for.
+    """The processes of a loader. That one has ended is reported when a batch is asked for.
 
-    paddle would tell it by a signal of its own, in the middle of a step, whose half would then be saved (measured).
+    paddle would report it by a signal of its own, in the middle of a step; half of the step would be saved (measured).
     """
 
     def __init__(self) -> None:
         self._processes: list[BaseProcess] = []
 
     def started(self, loader: paddle.io.DataLoader) -> Iterator[list[paddle.Tensor]]:
-        """Start them."""
+        """Start them, and return the batches."""
         before = set(active_children())
         try:
             batches = iter(loader)
         except KeyboardInterrupt:
-            sys.unraisablehook = _without_half_made
+            sys.unraisablehook = _silent_if_half_made
             raise
         self._processes = [process for process in active_children() if process not in before]
         if hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread():
@@ -126,7 +132,7 @@ class _Workers:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Hold that none has died, before and after a batch is got.
+        """Check that no worker has died, before a batch is asked for and where that fails.
 
         Raises:
             LoaderError: One has; what it left in shared memory is removed.
@@ -143,19 +149,19 @@ class _Workers:
         if not dead:
             return
         for worker in dead:
-            _forget(worker)
+            _clear_shared_memory(worker)
         code = next(iter(dead.values()))
         how = f" (killed by signal {signal.Signals(-code).name})" if code < 0 else ""
         raise LoaderError(_why(f"a worker process ended{how}"))
 
 
-def _without_half_made(what: "sys.UnraisableHookArgs") -> None:
-    """Let paddle's loader, stopped while it was made, say nothing of what it misses on its way out."""
+def _silent_if_half_made(what: "sys.UnraisableHookArgs") -> None:
+    """Print nothing of what paddle's loader, interrupted while it is made, misses when it is deleted."""
     if "_DataLoaderIter" not in repr(what.object):
         sys.__unraisablehook__(what)
 
 
-def _forget(worker: int | None) -> None:
+def _clear_shared_memory(worker: int | None) -> None:
     """Remove the batches that a worker left in shared memory: nothing else does when it or its parent is killed."""
     for file in SHARED_MEMORY.glob(f"paddle_{worker}_*"):
         with contextlib.suppress(OSError):
@@ -163,8 +169,8 @@ def _forget(worker: int | None) -> None:
 
 
 @contextmanager
-def _telling_no_space() -> Iterator[None]:
-    """Tell full shared memory; only around the loader's own doings, since elsewhere it is a disk that is full."""
+def _reporting_no_space() -> Iterator[None]:
+    """Report full shared memory; only around the loader's own work, since elsewhere it is a disk that is full."""
     try:
         yield
     except OSError as error:
@@ -173,12 +179,12 @@ def _telling_no_space() -> Iterator[None]:
         raise LoaderError(_why("a worker process ended")) from error
 
 
-class _Telling(paddle.io.Dataset):
-    """Sends a fault of reading a case to the main process, and a blank case in its place; the batch is never learnt from."""
+class _Sending(paddle.io.Dataset):
+    """Sends an error of reading a case to the main process, which drops the batch, and gives a blank case instead."""
 
-    def __init__(self, dataset: MammogramDataset, told: "SimpleQueue[MammoError]") -> None:
+    def __init__(self, dataset: MammogramDataset, errors: "SimpleQueue[MammoError]") -> None:
         super().__init__()
-        self._dataset, self._told = dataset, told
+        self._dataset, self._errors = dataset, errors
 
     def __len__(self) -> int:
         return len(self._dataset)
@@ -187,30 +193,26 @@ class _Telling(paddle.io.Dataset):
         try:
             return self._dataset[draw]
         except MammoError as error:
-            self._told.put(error)
+            self._errors.put(error)
             return self._dataset.blank()
 
 
-class _Worker:
-    """Sets a worker process up: signals are the main one's, and the worker ends with it.
+def _set_up_worker(parent: int, worker: int) -> None:
+    """Leave signals to the main process, and end the worker when the main process ends.
 
-    A terminal sends Ctrl-C to all processes; the main one finishes its step and ends the workers. Killed, it can end none:
+    A terminal sends Ctrl-C to all processes; the main one finishes its step and ends the workers. If it is killed,
     paddle's workers would wait for it for ever, and hold its lock on the run (measured).
     """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
-    def __init__(self) -> None:
-        self._parent = os.getpid()
 
-    def __call__(self, worker: int) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        threading.Thread(target=self._end_with_parent, daemon=True).start()
-
-    def _end_with_parent(self) -> None:
-        while os.getppid() == self._parent:
-            time.sleep(PARENT_CHECK_S)
-        _forget(os.getpid())
-        os._exit(1)
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(PARENT_CHECK_S)
+    _clear_shared_memory(os.getpid())
+    os._exit(1)
 
 
 def _why(how: str) -> str:
@@ -222,13 +224,3 @@ def _why(how: str) -> str:
         f"loading images: {how}; the memory may be full, or shared memory, {SHARED_MEMORY}{shared}: free it, "
         "or set training.workers=0, which loads in the main process"
     )
-
-
-def training_loader(dataset: MammogramDataset, sampler: EpochSampler, *, workers: int) -> Loader:
-    """Make the loader of a training part; the epoch is set on dataset and sampler before each pass."""
-    return Loader(dataset, workers=workers, collate_fn=collate, batch_sampler=sampler)
-
-
-def evaluation_loader(dataset: MammogramDataset, *, batch_size: int, workers: int = 0) -> Loader:
-    """Make the loader of a part to be scored: every case once, in order, the last batch as small as it comes."""
-    return Loader(dataset, workers=workers, collate_fn=collate, batch_size=batch_size, shuffle=False, drop_last=False)

@@ -1,13 +1,12 @@
-"""Labels and patients in, batches of draws out: seeded by (seed, epoch), so that any epoch can be drawn again."""
+"""Draws the batches of training epochs, seeded by (seed, epoch), so that any epoch can be drawn again."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from mammo.runtime import derived_seed, paddle
-
-SHUFFLE, CLASS_BALANCED, PATIENT_BALANCED = "shuffle", "class_balanced", "patient_balanced"
 
 
 class Blend(NamedTuple):
@@ -19,15 +18,14 @@ class Blend(NamedTuple):
 
 
 class EpochSampler(paddle.io.BatchSampler):
-    """Draws a training epoch: as many cases as there are, in whole batches, in the order of (seed, epoch).
+    """Draws a training epoch: as many cases as there are, in whole batches, in an order given by (seed, epoch).
 
     `shuffle` draws every case once. `class_balanced` draws both classes equally often, `patient_balanced` every patient
-    equally often; a case drawn again in one epoch comes as `case + n * times`, so that it is augmented anew. The rest that
-    fills no whole batch is left for another epoch: each epoch leaves out other cases. `epoch` and `start`, the first batch of
-    it that is wanted, are set before each pass.
+    equally often; a case drawn again in one epoch is `case + n * times`, and so augmented anew. Cases that fill no
+    whole batch are left out, other ones in each epoch. `epoch`, and `start`, its first batch, are set before each pass.
 
-    Of several processes that train together, each gives its own share of every batch; together they give the same batches as
-    one alone, mixed alike.
+    Several processes that train together each give their share of every batch; together these are the batches of one
+    process, with the same blends.
     """
 
     def __init__(
@@ -37,7 +35,7 @@ class EpochSampler(paddle.io.BatchSampler):
         *,
         batch_size: int,
         seed: int,
-        kind: str = SHUFFLE,
+        kind: str = "shuffle",
         mixup_alpha: float = 0.0,
         rows: np.ndarray | None = None,
         own: slice = slice(None),
@@ -45,23 +43,22 @@ class EpochSampler(paddle.io.BatchSampler):
         """Prepare to draw.
 
         Args:
-            labels: 0 or 1 of each case.
-            patients: The patient of each case.
+            labels: int [n], 0 or 1 of each case.
+            patients: str [n], the patient of each case.
             batch_size: Cases per batch; at most as many as there are.
             seed: Of the run.
-            kind: One of the three above.
+            kind: `shuffle`, `class_balanced` or `patient_balanced`.
             mixup_alpha: Of the beta distribution; above 0, each draw is a `Blend` with another of its batch.
-            rows: Of each case, what mixup is seeded by; for mixup only.
+            rows: int [n], the seed of mixup for each case; for mixup only.
             own: This process's share of a batch.
         """
         super().__init__(dataset=range(len(labels)), batch_size=batch_size)
         self.epoch = 0
         self.start = 0
-        self._seed = seed
-        self._kind = kind
-        self._groups = [] if kind == SHUFFLE else groups_of(labels if kind == CLASS_BALANCED else patients)
+        self._seed, self._alpha, self._own = seed, mixup_alpha, own
+        balanced = {"shuffle": None, "class_balanced": labels, "patient_balanced": patients}[kind]
+        self._groups = None if balanced is None else _groups_of(balanced)
         self._cases = len(labels)
-        self._alpha, self._own = mixup_alpha, own
         self._rows = np.arange(len(labels)) if rows is None else rows
 
     @property
@@ -79,42 +76,35 @@ class EpochSampler(paddle.io.BatchSampler):
             yield self._blended(together)[self._own] if self._alpha else together[self._own].tolist()
 
     def _blended(self, draws: np.ndarray) -> list[Blend]:
-        generator = np.random.default_rng(
-            derived_seed(self._seed, self.epoch, *self._rows[draws % self._cases].tolist())
-        )
+        seed = derived_seed(self._seed, self.epoch, *self._rows[draws % self._cases].tolist())
+        generator = np.random.default_rng(seed)
         shares = generator.beta(self._alpha, self._alpha, len(draws)).astype(np.float32)
         others = draws[generator.permutation(len(draws))]
-        return [
-            Blend(int(draw), int(other), float(share)) for draw, other, share in zip(draws, others, shares, strict=True)
-        ]
+        return [Blend(*one) for one in zip(draws.tolist(), others.tolist(), shares.tolist(), strict=True)]
 
     def draw(self, epoch: int) -> np.ndarray:
-        """Draw an epoch: int [cases], each `case + n * times drawn before`."""
+        """Draw an epoch: int [n], each `case + n * times drawn before`."""
         generator = np.random.default_rng((self._seed, epoch))
-        if self._kind == SHUFFLE:
+        if self._groups is None:
             return generator.permutation(self._cases)
-        turns = [self._endless(group, generator) for group in self._groups]
-        order = np.concatenate([generator.permutation(len(turns)) for _ in range(-(-self._cases // len(turns)))])
+        turns = [_endless(group, generator) for group in self._groups]
+        rounds = -(-self._cases // len(turns))
+        order = np.concatenate([generator.permutation(len(turns)) for _ in range(rounds)])
         cases = np.array([next(turns[group]) for group in order[: self._cases]])
         return cases + self._cases * _times_before(cases)
 
-    @staticmethod
-    def _endless(group: np.ndarray, generator: np.random.Generator) -> Iterator[int]:
-        while True:
-            yield from generator.permutation(group)
+
+def _endless(group: np.ndarray, generator: np.random.Generator) -> Iterator[int]:
+    while True:
+        yield from generator.permutation(group)
 
 
-def groups_of(key: np.ndarray) -> list[np.ndarray]:
-    """Row numbers of each value, values and rows rising."""
+def _groups_of(key: np.ndarray) -> list[np.ndarray]:
+    """Row numbers int [..] of each value of `key` [n], values and rows rising."""
     order = np.argsort(key, kind="stable")
     return np.split(order, np.flatnonzero(key[order][1:] != key[order][:-1]) + 1)
 
 
 def _times_before(cases: np.ndarray) -> np.ndarray:
-    """How often each case stood earlier in the list."""
-    order = np.argsort(cases, kind="stable")
-    ordered = cases[order]
-    first = np.searchsorted(ordered, ordered)
-    times = np.empty(len(cases), int)
-    times[order] = np.arange(len(cases)) - first
-    return times
+    """How often each case is earlier in the list."""
+    return pd.Series(cases).groupby(cases).cumcount().to_numpy()

@@ -8,7 +8,7 @@ import pandas as pd
 from mammo.cases.samples import SUBGROUPS
 from mammo.cases.splits import Split
 from mammo.data.dataset import MammogramDataset
-from mammo.data.loader import Batches, Loader, evaluation_loader
+from mammo.data.loader import Batches, Loader
 from mammo.errors import SplitError, WeightsError
 from mammo.evaluation.calibration import Calibrator, log_odds
 from mammo.images.test_time import PLAIN, Variant, variants
@@ -57,7 +57,7 @@ def part_loader(settings: Settings, prepared: PreparedSplit, rows: np.ndarray, *
     dataset = MammogramDataset(
         prepared, rows, settings=settings, channels=input_channels(settings.model), variant=variant
     )
-    return evaluation_loader(dataset, batch_size=settings.evaluation.batch_size, workers=settings.training.workers)
+    return Loader(dataset, workers=settings.training.workers, batch_size=settings.evaluation.batch_size)
 
 
 def score_logits(network: MammogramNet, loader: Batches, *, what: str = "") -> tuple[np.ndarray, np.ndarray]:

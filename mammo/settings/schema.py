@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import AliasChoices, Field, PositiveInt, model_validator
 
 from mammo.settings.types import (
     CalibrationMethod,
@@ -17,6 +17,7 @@ from mammo.settings.types import (
     Rule,
     Size,
     Strict,
+    TableName,
     Task,
 )
 
@@ -133,9 +134,14 @@ class ModelSettings(Strict):
 
 
 class OptimizerSettings(Strict):
-    """The optimizer. `weight_decay` is L2 for adam and momentum, decoupled for adamw; norms and biases have none."""
+    """`name` is a key of `OPTIMIZERS` in training/optimizer.py, which training checks before it reads a film.
 
-    name: Literal["adam", "adamw", "momentum"] = "adamw"
+    `weight_decay` is L2 for adam and momentum, decoupled for adamw; norms and biases have none.
+
+    `weight_decay` is coupled L2 (paddle.regularizer.L2Decay) for adam and momentum, decoupled for adamw; never on norms and biases.
+    """
+
+    name: TableName = "adamw"
     learning_rate: Positive = 3e-4
     weight_decay: NotNegative = 0.02
     momentum: Fraction = 0.9
@@ -143,9 +149,9 @@ class OptimizerSettings(Strict):
 
 
 class ScheduleSettings(Strict):
-    """The learning rate over time: linear warm-up, then cosine, steps or plateau."""
+    """The learning rate over time: linear warm-up, then `name`, a key of `SCHEDULES` in training/schedule.py."""
 
-    name: Literal["constant", "cosine", "step", "plateau"] = "cosine"
+    name: TableName = "cosine"
     warmup_epochs: NotNegative = 1.0
     final_factor: Fraction = 0.01
     step_epochs: tuple[PositiveInt, ...] = (20, 40)
@@ -154,25 +160,27 @@ class ScheduleSettings(Strict):
 
 
 class LossSettings(Strict):
-    """Cross-entropy or focal loss on two classes."""
+    """The loss on two classes: `name` is a key of `LOSSES` in training/loss.py."""
 
-    name: Literal["cross_entropy", "focal"] = "cross_entropy"
+    name: TableName = "cross_entropy"
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
     focal_gamma: NotNegative = 2.0
     class_weights: Literal["none", "balanced"] | tuple[Positive, Positive] = "none"
 
 
 class FreezeSettings(Strict):
-    """Staged unfreezing: `until_epoch[i]` is the epoch (from 0) at which stage i, stem first, starts to move; none: at once.
+    """Staged unfreezing: stage i, stem first, begins to learn at epoch `until_epoch[i]` (from 0); none: at once.
 
-    `batch_norm` keeps all batch-norm statistics, and their scale and shift, as the weights brought them. While stages
-    stand still, what they make of a case is kept (up to 2 GiB of it) if the case looks the same again: without augmentation, or with
-    `looks` above 0, the number of augmented looks that each case then has, instead of another in every epoch; never with mixup.
+    `batch_norm` keeps all batch-norm statistics, and their scale and shift, as they are in the pretrained weights. While
+    stages are frozen, the features that they compute are kept (up to 2 GiB): without augmentation, or with `copies`
+    above 0, the number of augmented copies that each case then has, instead of a new one in every epoch; never with
+    mixup.
     """
 
     until_epoch: tuple[Annotated[int, Field(ge=0)], ...] = ()
     batch_norm: bool = False
-    looks: Annotated[int, Field(ge=0)] = 0
+    # `looks` is the key's name in the config.yaml of older runs.
+    copies: Annotated[int, Field(ge=0, validation_alias=AliasChoices("copies", "looks"))] = 0
 
 
 class SmallerSettings(Strict):

@@ -9,6 +9,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Size = tuple[PositiveInt, PositiveInt]
+TableName = Annotated[str, Field(max_length=100)]  # a key of a table in a room that settings do not know
 Task = Literal["lesion", "image", "breast"]
 LesionType = Literal["mass", "calcification", "asymmetry", "architectural_distortion", "other"]
 LevelScore = Literal["max", "mean", "noisy_or"]

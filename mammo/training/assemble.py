@@ -1,30 +1,33 @@
-"""Settings and prepared cases in, everything that `fit` needs out: network with weights, optimizer, loaders, callbacks."""
+"""Builds what `fit` needs from settings and prepared cases: the network, its training step, and the loaders."""
 
-from collections.abc import Iterator, Mapping
+import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from mammo.cases.splits import Split
 from mammo.data.dataset import MammogramDataset
-from mammo.data.loader import Batches, training_loader
+from mammo.data.loader import Batches, Loader
 from mammo.data.sampler import EpochSampler
-from mammo.errors import SettingsError, TrainingError
+from mammo.errors import SettingsError, TrainingError, in_one_line
 from mammo.inference.score import part_loader
 from mammo.model.backbone import Backbone
 from mammo.model.network import MammogramNet, build_network, input_channels
 from mammo.prepare.gather import PreparedSplit
 from mammo.runtime import paddle, seed_everything
-from mammo.settings.schema import Settings
+from mammo.settings.schema import Settings, TrainingSettings
 from mammo.training.distributed import World
 from mammo.training.kept_features import KeptFeatures
-from mammo.training.optimizer import build_optimizer
+from mammo.training.loss import LOSSES
+from mammo.training.optimizer import OPTIMIZERS, build_optimizer
+from mammo.training.schedule import SCHEDULES
 from mammo.training.trainer import FineTuner
 
 
 @dataclass(frozen=True)
 class Loaders:
-    """Training's loader with the two things an epoch is set on, and the loaders of what is scored each epoch."""
+    """The loader of training with its dataset and sampler, and the loaders of the parts scored each epoch."""
 
     train: Batches
     dataset: MammogramDataset
@@ -32,13 +35,49 @@ class Loaders:
     scored: Mapping[str, Batches]
 
 
+def check_names(training: TrainingSettings) -> None:
+    """Check that the loss, the optimizer and the schedule are in their tables.
+
+    Raises:
+        SettingsError: A name is unknown; it lists the valid ones and suggests the nearest.
+    """
+    errors = []
+    for key, name, table in (
+        ("loss", training.loss.name, LOSSES),
+        ("optimizer", training.optimizer.name, OPTIMIZERS),
+        ("schedule", training.schedule.name, SCHEDULES),
+    ):
+        if name not in table:
+            near = difflib.get_close_matches(name, table, n=1, cutoff=0.5)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            errors.append(f"training.{key}.name: expected one of {', '.join(table)}, got {name!r}{hint}")
+    if errors:
+        raise SettingsError(in_one_line("settings", errors))
+
+
 def make_network(settings: Settings, world: World | None = None) -> tuple[MammogramNet, Backbone]:
-    """Build the network with random weights drawn from the seed; on several GPUs with batch-norms that see the whole batch."""
-    check_precision(settings)
-    check_shares(settings, world or World())
+    """Build the network with random weights drawn from the seed, after checking the settings of training.
+
+    On several GPUs its batch-norms see the whole batch.
+
+    Raises:
+        SettingsError: A name is unknown, or the processes cannot share batches evenly.
+        TrainingError: Mixed precision without a GPU.
+    """
+    training, on_gpu, processes = settings.training, paddle.get_device().startswith("gpu"), world.size if world else 1
+    check_names(training)
+    if training.amp != "off" and not on_gpu:
+        raise TrainingError(
+            f"training.amp: {training.amp} needs a GPU, this is {paddle.get_device()}; set training.amp=off"
+        )
+    if training.batch_size % processes:
+        raise SettingsError(
+            f"training.batch_size: {training.batch_size} cases cannot be shared evenly by {processes} processes; "
+            "set a multiple"
+        )
     seed_everything(settings.seed)
     network, backbone = build_network(settings.model, task=settings.data.task)
-    if world and world.size > 1 and paddle.get_device().startswith("gpu"):  # paddle has no such kernel for CPUs
+    if processes > 1 and on_gpu:  # paddle has no such kernel for CPUs
         network = paddle.nn.SyncBatchNorm.convert_sync_batchnorm(network)
     return network, backbone
 
@@ -47,48 +86,46 @@ def make_tuner(settings: Settings, network: MammogramNet, world: World | None = 
     """Give a network its optimizer and training step.
 
     Args:
-        settings: All of them.
+        settings: All settings.
         network: Of `make_network`.
-        world: The processes that train it together; none for one alone.
+        world: The processes that train it together; None for one process.
 
     Raises:
         SettingsError: A list by stage is longer than the network has stages.
     """
+    training = settings.training
     for key, values in (
-        ("stage_lr_factors", settings.training.stage_lr_factors),
-        ("freeze.until_epoch", settings.training.freeze.until_epoch),
+        ("stage_lr_factors", training.stage_lr_factors),
+        ("freeze.until_epoch", training.freeze.until_epoch),
     ):
         if len(values) > len(network.stages):
             raise SettingsError(
                 f"training.{key}: {settings.model.backbone} has {len(network.stages)} stages, got {len(values)} values"
             )
-    optimizer = build_optimizer(
-        network, settings.training.optimizer, stage_lr_factors=settings.training.stage_lr_factors
-    )
-    return FineTuner(network, optimizer, settings.training, world=world)
+    optimizer = build_optimizer(network, training.optimizer, stage_lr_factors=training.stage_lr_factors)
+    return FineTuner(network, optimizer, training, world=world)
 
 
 def make_loaders(
     settings: Settings, prepared: PreparedSplit, network: MammogramNet, world: World | None = None
 ) -> Loaders:
-    """Make the loaders of training and of the parts scored each epoch: this process's share of them.
+    """Make this process's loaders of training and of the parts scored each epoch.
 
     Args:
-        settings: All of them.
+        settings: All settings.
         prepared: The cases.
         network: Whose features are kept while only its head learns.
-        world: The processes that train together; none for one alone.
+        world: The processes that train together; None for one process.
     """
-    training, split = settings.training, prepared.split
-    world = world or World()
+    training, split, own = settings.training, prepared.split, (world or World()).own
     rows = split.rows("train")
     cases = split.samples.cases.iloc[rows]
-    labels, channels = cases["label"].to_numpy(int), input_channels(settings.model)
+    labels = cases["label"].to_numpy(int)
     dataset = MammogramDataset(
         prepared,
         rows,
         settings=settings,
-        channels=channels,
+        channels=input_channels(settings.model),
         augmentation=settings.augmentation,
         class_weights=class_weights(labels, training.loss.class_weights),
     )
@@ -100,65 +137,35 @@ def make_loaders(
         kind=training.sampler,
         mixup_alpha=training.mixup_alpha,
         rows=rows,
-        own=world.own,
+        own=own,
     )
-    train = training_loader(dataset, sampler, workers=training.workers)
-    scored_rows = {"validation": split.rows("validation")}
+    copies = training.freeze.copies if settings.augmentation else 1
+    train = KeptFeatures(Loader(dataset, workers=training.workers, batch_sampler=sampler), network, copies=copies)
+    scored = {"validation": split.rows("validation")}
     if training.score_train_patients:
-        scored_rows = {"train": fixed_sample(split, training.score_train_patients, settings.seed), **scored_rows}
-    scored = {
-        part: KeptFeatures(part_loader(settings, prepared, rows[world.own]), network)
-        for part, rows in scored_rows.items()
-    }
-    looks = training.freeze.looks if settings.augmentation else 1
-    return Loaders(KeptFeatures(train, network, looks=looks), dataset, sampler, scored)
+        scored = {"train": fixed_sample(split, training.score_train_patients, settings.seed), **scored}
+    loaders = {part: KeptFeatures(part_loader(settings, prepared, rows[own]), network) for part, rows in scored.items()}
+    return Loaders(train, dataset, sampler, loaders)
 
 
 def class_weights(labels: np.ndarray, wanted: str | tuple[float, float]) -> tuple[float, float]:
-    """Weights of benign and malignant cases; `balanced` gives both classes the same sum, mean 1 over all cases."""
+    """Weights of benign and malignant cases.
+
+    Args:
+        labels: int [cases], 0 or 1.
+        wanted: `none`, `balanced` (both classes have the same sum; the mean over all cases is 1), or the two weights.
+    """
     if wanted == "none":
         return (1.0, 1.0)
     if wanted == "balanced":
-        counts = np.bincount(labels, minlength=2)
-        return (float(len(labels) / (2 * counts[0])), float(len(labels) / (2 * counts[1])))
+        benign, malignant = len(labels) / (2 * np.bincount(labels, minlength=2))
+        return (float(benign), float(malignant))
     return (float(wanted[0]), float(wanted[1]))
 
 
 def fixed_sample(split: Split, patients: int, seed: int) -> np.ndarray:
-    """Row numbers of the training cases of some patients, the same in each epoch and after a resume."""
+    """Row numbers int64 [n] of the training cases of some patients, the same in each epoch and after a resume."""
     rows = split.rows("train")
     owner = split.samples.cases["patient_id"].to_numpy(str)[rows]
-    everyone = np.unique(owner)
-    drawn = np.random.default_rng(seed).permutation(everyone)[:patients]
+    drawn = np.random.default_rng(seed).permutation(np.unique(owner))[:patients]
     return rows[np.isin(owner, drawn)]
-
-
-def check_precision(settings: Settings) -> None:
-    """Refuse mixed precision where there is no GPU.
-
-    Raises:
-        TrainingError: Naming the setting.
-    """
-    if settings.training.amp != "off" and not paddle.get_device().startswith("gpu"):
-        raise TrainingError(
-            f"training.amp: {settings.training.amp} needs a GPU, this is {paddle.get_device()}; set training.amp=off"
-        )
-
-
-def check_shares(settings: Settings, world: World) -> None:
-    """Refuse batches that the processes that train together cannot share evenly.
-
-    Raises:
-        SettingsError: Naming the setting.
-    """
-    size = settings.training.batch_size
-    if size % world.size:
-        raise SettingsError(
-            f"training.batch_size: {size} cases cannot be shared evenly by {world.size} processes; set a multiple"
-        )
-
-
-def parameter_counts(network: MammogramNet) -> Iterator[tuple[str, int]]:
-    """Count parameters: of the backbone's stages together, and of the head."""
-    for part, layer in (("backbone", network.backbone), ("head", network.head)):
-        yield part, sum(int(np.prod(parameter.shape)) for parameter in layer.parameters())

@@ -1,4 +1,4 @@
-"""When a run is saved: `checkpoints/last` every so many steps or minutes and after each epoch, `checkpoints/best` at a new best."""
+"""Saves a run: `checkpoints/last` within and after each epoch, `checkpoints/best` at a new best epoch."""
 
 import time
 from collections.abc import Mapping
@@ -11,46 +11,43 @@ from mammo.errors import TrainingError
 from mammo.model.checkpoint import write_checkpoint
 from mammo.runtime import paddle
 from mammo.settings.schema import CheckpointSettings
-from mammo.training.callbacks import EarlyStopping
-from mammo.training.distributed import World
-from mammo.training.run_state import Keeper, collect, scored_network
+from mammo.training.epoch_metrics import EarlyStopping
+from mammo.training.run_state import StatefulCallback, collect, scored_network
 from mammo.training.signals import NUMBERS, StopSignals
 from mammo.training.trainer import FineTuner
 
 
 class Checkpointer(paddle.callbacks.Callback):
-    """Saves; comes last in the list of callbacks, and moves the model's epoch on when it is done."""
+    """Saves the run after the other callbacks, and then moves the model to its next epoch."""
 
     def __init__(
         self,
         folder: Path,
         settings: CheckpointSettings,
         stopping: EarlyStopping,
-        keepers: Mapping[str, Keeper],
+        keepers: Mapping[str, StatefulCallback],
         *,
         signals: StopSignals,
         about: dict[str, Any],
-        world: World,
     ) -> None:
-        """Keep what is saved.
+        """Set what is saved.
 
         Args:
             folder: `checkpoints/` of the run.
             settings: How often.
             stopping: Knows whether the epoch is a new best.
-            keepers: Who remembers what, by the names under which it is saved.
-            signals: Tell whether to stop.
-            about: Config, split hash, versions and machine, copied to each checkpoint.
-            world: The processes that train together; the first saves, and all stop after the same step.
+            keepers: The callbacks with a state, by the names under which it is saved.
+            signals: May ask the run to stop; all processes then stop after the same step.
+            about: Config, hashes, versions and machine, copied to each checkpoint.
         """
         super().__init__()
         self._folder, self._settings, self._stopping, self._keepers = folder, settings, stopping, keepers
-        self._signals, self._about, self._world = signals, about, world
+        self._signals, self._about = signals, about
         self._saved_at: tuple[int, int] | None = None
         self._saved_when = time.monotonic()
 
     def on_train_batch_end(self, step: int, logs: dict | None = None) -> None:
-        """Save where that is due; between two updates only, never amid accumulated batches.
+        """Save where that is due; only between two updates, never among accumulated batches.
 
         Raises:
             Stopped: A signal asked for it.
@@ -64,13 +61,13 @@ class Checkpointer(paddle.callbacks.Callback):
         self._stop_together()
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Save the best network as it is scored (averaged where settings say so), then all that going on needs.
+        """Save a new best network as it is scored, then all that a resumed run needs.
 
         Raises:
             Stopped: A signal asked for it.
         """
         tuner: FineTuner = self.model
-        if self._stopping.improved and self._world.is_first:
+        if self._stopping.improved and tuner.world.is_first:
             metrics = {name: value for name, value in (logs or {}).items() if "/" in name}
             about = {"epoch": tuner.epoch + 1, "step": tuner.step, "metrics": metrics, **self._about}
             write_checkpoint(self._folder / "best", {"network": scored_network(tuner)}, about)
@@ -79,29 +76,30 @@ class Checkpointer(paddle.callbacks.Callback):
         self._stop_together()
 
     def _stop_together(self) -> None:
-        """Stop where a signal has asked any of the processes for it."""
-        asked = self._world.add([float(self._signals.asked == number) for number in NUMBERS])
+        """Stop if a signal has asked any of the processes to stop."""
+        asked = self.model.world.add([float(self._signals.asked == number) for number in NUMBERS])
         for number, times in zip(NUMBERS, asked, strict=True):
             if times and self._signals.asked is None:
                 self._signals.asked = number
         self._signals.check()
 
     def save(self) -> None:
-        """Write `checkpoints/last`, if there is anything new since it was written.
+        """Write `checkpoints/last`, unless nothing has changed since it was written.
 
         Raises:
-            TrainingError: A weight is no number; the checkpoint before it stays.
+            TrainingError: A weight is not finite; the checkpoint before it is kept.
             WeightsError: It cannot be written.
         """
         tuner: FineTuner = self.model
-        if not self._world.is_first or not tuner.between_updates or self._saved_at == (tuner.epoch, tuner.batch):
+        if not tuner.world.is_first or not tuner.between_updates or self._saved_at == (tuner.epoch, tuner.batch):
             return
         tensors, state = collect(tuner, self._keepers)
         broken = [name for arrays in tensors.values() for name, array in arrays.items() if not np.isfinite(array).all()]
         if broken:
             raise TrainingError(
-                f"{len(broken)} tensors of the network or its optimizer are no numbers after epoch {tuner.epoch + 1}, step {tuner.batch} "
-                f"(such as {broken[0]}): training diverged; lower training.optimizer.learning_rate; what was saved before is kept"
+                f"after epoch {tuner.epoch + 1}, step {tuner.batch}, {len(broken)} tensors of the network or its "
+                f"optimizer (such as {broken[0]}) are not finite: training diverged; "
+                "lower training.optimizer.learning_rate; what was saved before is kept"
             )
         write_checkpoint(self._folder / "last", tensors, state | self._about)
         self._saved_at, self._saved_when = (tuner.epoch, tuner.batch), time.monotonic()

@@ -1,6 +1,5 @@
-"""The processes that train one network together: who this one is, and how they add up, gather and agree. One alone talks to nobody."""
+"""The processes that train one network together: which one this is, and how they add up, gather and share values."""
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,13 +14,13 @@ from mammo.runtime import paddle
 
 @dataclass(frozen=True)
 class World:
-    """This process among those that `python -m paddle.distributed.launch` has started: NCCL joins them on GPUs, Gloo on CPUs.
+    """This process among those that `paddle.distributed.launch` started: connected by NCCL on GPUs, by Gloo on CPUs.
 
-    All of them call the same methods in the same order; each waits for the others.
+    All processes call the same methods in the same order, and each call waits for the others. One alone sends nothing.
 
     Attributes:
-        rank: From 0; the first one writes the run folder.
-        size: How many there are.
+        rank: From 0; the first process writes the run folder.
+        size: How many processes there are.
     """
 
     rank: int = 0
@@ -29,7 +28,7 @@ class World:
 
     @property
     def is_first(self) -> bool:
-        """Whether this one writes and judges."""
+        """Whether this process writes and judges."""
         return self.rank == 0
 
     @property
@@ -42,7 +41,7 @@ class World:
         if self.size == 1:
             return list(values)
         total = paddle.to_tensor(np.asarray(values, np.float64))
-        with _told():
+        with _reporting():
             paddle.distributed.all_reduce(total)
         return [float(value) for value in total.numpy()]
 
@@ -50,7 +49,7 @@ class World:
         """Add up tensors of one type over all processes, in place, in one message."""
         if self.size == 1 or not tensors:
             return
-        with paddle.no_grad(), _told():
+        with paddle.no_grad(), _reporting():
             together = paddle.concat([tensor.flatten() for tensor in tensors])
             paddle.distributed.all_reduce(together)
             pieces = paddle.split(together, [int(np.prod(tensor.shape)) for tensor in tensors])
@@ -58,60 +57,54 @@ class World:
                 paddle.assign(piece.reshape(tensor.shape), tensor)
 
     def gather(self, keys: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Bring together what each process has: keys int64 [n] and values float64 [n] of all, each once, by rising key."""
+        """Gather the keys and values of all processes.
+
+        Args:
+            keys: int64 [n] of this process; no other process has one of them.
+            values: float64 [n].
+
+        Returns:
+            Keys int64 and values float64 of all processes, by rising key.
+        """
         if self.size == 1:
             return keys, values
-        counts = [0.0] * self.size
-        counts[self.rank] = len(keys)
-        most = int(max(self.add(counts)))
-        padded = np.full((most, 2), np.nan)
-        padded[: len(keys)] = np.stack([keys, values], axis=1)  # float64 holds whole numbers up to 2**53
-        parts: list[paddle.Tensor] = []
-        present = np.zeros(most)
-        present[: len(keys)] = 1
-        with _told():
-            paddle.distributed.all_gather(parts, paddle.to_tensor(np.column_stack([padded, present])))
-        together = np.concatenate([part.numpy() for part in parts])
-        together = together[together[:, 2] == 1]
-        together = together[np.argsort(together[:, 0], kind="stable")]
-        return together[:, 0].astype(np.int64), together[:, 1]
+        shares: list[tuple[np.ndarray, np.ndarray]] = []
+        with _reporting():
+            paddle.distributed.all_gather_object(shares, (keys, values))
+        keys, values = (np.concatenate(arrays) for arrays in zip(*shares, strict=True))
+        order = np.argsort(keys, kind="stable")
+        return keys[order], values[order]
 
     def from_first(self, value: Any) -> Any:
-        """Give all processes what the first one has: anything that JSON holds."""
+        """Give all processes the value of the first one."""
         if self.size == 1:
             return value
-        content = (
-            np.frombuffer(json.dumps(value).encode(), np.uint8).astype(np.int32)
-            if self.is_first
-            else np.zeros(0, np.int32)
-        )
-        length = int(self.add([float(len(content))])[0])
-        message = paddle.to_tensor(content if self.is_first else np.zeros(length, np.int32))
-        with _told():
-            paddle.distributed.broadcast(message, src=0)
-        return json.loads(message.numpy().astype(np.uint8).tobytes())
+        message = [value]
+        with _reporting():
+            paddle.distributed.broadcast_object_list(message, src=0)
+        return message[0]
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """Tell the end of another process in one line; what was saved before stays."""
+def _reporting() -> Iterator[None]:
+    """Report in one line that another process has ended; what was saved before is kept."""
     try:
         yield
     except (RuntimeError, OSError, ValueError) as error:
-        said = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        message = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         raise TrainingError(
-            f"another process of this training has ended ({said[:120]}); see its log, then go on with --resume"
+            f"another process of this training has ended ({message[:120]}); see its log, then go on with --resume"
         ) from error
 
 
 def join_world() -> World:
-    """Meet the other processes, where `paddle.distributed.launch` has started several.
+    """Connect to the other processes, where `paddle.distributed.launch` has started several.
 
     Raises:
         TrainingError: They cannot be reached.
     """
     if int(os.environ.get("PADDLE_TRAINERS_NUM", "1")) < 2:
         return World()
-    with _told():
+    with _reporting():
         paddle.distributed.init_parallel_env()
     return World(paddle.distributed.get_rank(), paddle.distributed.get_world_size())

@@ -1,4 +1,4 @@
-"""An exponential moving average of a network's weights and statistics, which scoring uses in their place."""
+"""An exponential moving average of a network's weights and statistics; scoring uses it in their place."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,16 +9,15 @@ from mammo.runtime import paddle
 
 
 class WeightAverage:
-    """Averages after each step, with a decay that starts low so that the first steps' weights are soon forgotten."""
+    """Averages after each step. The decay starts low, so that the weights of the first steps are soon forgotten."""
 
     def __init__(self, network: paddle.nn.Layer, decay: float) -> None:
-        self._network = network
-        self._decay = decay
+        self._network, self._decay = network, decay
         self.steps = 0
         self._averages = {name: value.clone().detach() for name, value in network.state_dict().items()} if decay else {}
 
     def update(self) -> None:
-        """Take the weights as they are after a step."""
+        """Add the weights after a step."""
         if not self._decay:
             return
         self.steps += 1
@@ -30,7 +29,7 @@ class WeightAverage:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Put the averages in the network's place for a while."""
+        """Put the averages in the network's place while the block runs."""
         if not self._decay:
             yield
             return
@@ -46,7 +45,7 @@ class WeightAverage:
         return to_arrays(self._averages)
 
     def restore(self, arrays: dict[str, np.ndarray], steps: int) -> None:
-        """Take saved averages back."""
+        """Restore saved averages."""
         self._averages = {name: paddle.to_tensor(arrays[name]) for name in self._averages}
         self.steps = steps
 

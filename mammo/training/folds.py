@@ -1,12 +1,12 @@
-"""Settings and a number of folds in, a run per fold and their pooled judgement out: it only loops over `fit`.
+"""Trains one run, or one for each fold of a cross-validation, and returns their pooled judgement.
 
-Each fold is a run like any other: its test part is that fold's patients, and its stopping, calibration and thresholds come
-from a validation part of the others. A stopped cross-validation goes on with the fold it was in.
+Each fold is a run like any other: its test part is that fold's patients, and its stopping, calibration and thresholds
+come from a validation part of the other patients. A stopped cross-validation goes on with its unfinished fold.
 """
 
 import logging
-from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from mammo.errors import DataMissingError, SettingsError, SplitError
@@ -28,7 +28,7 @@ from mammo.settings.load import check_settings, dump_settings, load_settings
 from mammo.settings.schema import Settings
 from mammo.tables import read_table
 from mammo.training.distributed import join_world
-from mammo.training.fit import fit, saying_how_to_go_on, write_environment
+from mammo.training.fit import fit, naming_resume_command, write_environment
 from mammo.training.resuming import SAME_IN_ALL_FOLDS, has_begun, refuse_other_settings
 
 logger = logging.getLogger(__name__)
@@ -49,84 +49,71 @@ def train(settings: Settings, name: str, *, folds: int = 0, resume: Path | None 
             f"{resume}: has {has or 'no'} folds, got --folds {folds}; resume it without --folds, or start a new run"
         )
     world = join_world()
-    if (folds or has) and world.size > 1:
-        raise SettingsError(
-            f"--folds: folds are trained one by one, by one process each, got {world.size}; start them without the launcher"
-        )
     if folds or has:
+        if world.size > 1:
+            raise SettingsError(
+                f"--folds: one process trains the folds one by one, got {world.size}; start it without the launcher"
+            )
         return cross_validate(settings, name, folds=folds, resume=resume)
-    result = fit(settings, name, resume=resume, world=world)
-    if result is None:
-        return None
-    monitor = settings.training.early_stopping.monitor
-    logger.info("best epoch %d: %s %.3f (used for selection)", result.best_epoch, monitor, result.best_value)
-    return result.judged
+    return fit(settings, name, resume=resume, world=world)
 
 
 def cross_validate(settings: Settings, name: str, *, folds: int = 0, resume: Path | None = None) -> Judged:
     """Train every fold, and judge them one by one and pooled.
 
     Args:
-        settings: All of them; the cross-validation's own, when it is resumed.
+        settings: All settings; the cross-validation's own, when it is resumed.
         name: Of the configuration.
-        folds: How many, at least 2; of no account when resuming.
+        folds: How many, at least 2; ignored when resuming.
         resume: The folder of a stopped cross-validation.
 
     Raises:
-        MammoError: Anything a user can mend, in one line.
+        MammoError: Anything that a user can correct, in one line.
     """
     folds = read_folds(resume) if resume else folds
     first = of_fold(settings, folds, 0)
     with ExitStack() as stack:
         if resume:
             stack.enter_context(writing(resume))
-            stack.enter_context(saying_how_to_go_on(resume))
+            stack.enter_context(naming_resume_command(resume))
             before = load_settings(resume / CONFIG_FILE).model_dump(mode="json")
             refuse_other_settings(resume, before, first, fixed=SAME_IN_ALL_FOLDS)
-        place = _Place(first, name, folds, resume, stack)
-        return _train_folds(settings, name, folds, place)
+        whole = _WholeFolder(first, name, folds, resume, stack)
+        for fold in range(folds):
+            part = fold_folder(whole.folder, fold) if whole.folder else None
+            if part and is_judged(part):
+                logger.info("fold %d of %d: is done, in %s", fold + 1, folds, part)
+                continue
+            logger.info("fold %d of %d", fold + 1, folds)
+            started = part if part and has_begun(part) else None
+            fit(of_fold(settings, folds, fold), name, resume=started, into=partial(whole.make_fold, fold))
+        return judge_folds(whole.folder or Path())
 
 
-def _train_folds(settings: Settings, name: str, folds: int, place: "_Place") -> Judged:
-    for fold in range(folds):
-        part = fold_folder(place.folder, fold) if place.folder else None
-        if part and is_judged(part):
-            logger.info("fold %d of %d: is done, in %s", fold + 1, folds, part)
-            continue
-        logger.info("fold %d of %d", fold + 1, folds)
-        begun = part if part and has_begun(part) else None
-        fit(of_fold(settings, folds, fold), name, resume=begun, into=place.claim(fold))
-    return judge_folds(place.folder or Path())
-
-
-class _Place:
-    """Where the folds go. The folder is made, and kept to this process, when the first is ready to train: a failed start leaves none."""
+class _WholeFolder:
+    """The folder of all folds, made and locked when the first is ready to train, so that a failed start leaves none."""
 
     def __init__(self, settings: Settings, name: str, folds: int, folder: Path | None, stack: ExitStack) -> None:
         self._settings, self._name, self._folds, self.folder, self._stack = settings, name, folds, folder, stack
 
-    def claim(self, fold: int) -> Callable[[PreparedSplit], Path]:
-        """What gives a prepared fold its folder, once it is sure to be of the first fold's data."""
-
-        def make(prepared: PreparedSplit) -> Path:
-            if self.folder is None:
-                self.folder = make_run_folder(self._settings.output, self._name)
-                self._stack.enter_context(writing(self.folder))
-                self._stack.enter_context(saying_how_to_go_on(self.folder))
-                mark_cross_validation(self.folder, self._folds)
-                write_environment(self.folder, {})
-                write_text(self.folder / CONFIG_FILE, dump_settings(self._settings))
-                point_latest_at(self._settings.output, self.folder)
-            check_same_cases(prepared, fold_folder(self.folder, 0))
-            part = fold_folder(self.folder, fold)
-            part.mkdir(exist_ok=True)
-            return part
-
-        return make
+    def make_fold(self, fold: int, prepared: PreparedSplit) -> Path:
+        """Make the folder of a prepared fold, after checking that its cases are those of the first fold."""
+        if self.folder is None:
+            self.folder = make_run_folder(self._settings.output, self._name)
+            self._stack.enter_context(writing(self.folder))
+            self._stack.enter_context(naming_resume_command(self.folder))
+            mark_cross_validation(self.folder, self._folds)
+            write_environment(self.folder, {})
+            write_text(self.folder / CONFIG_FILE, dump_settings(self._settings))
+            point_latest_at(self._settings.output, self.folder)
+        _check_same_cases(prepared, fold_folder(self.folder, 0))
+        part = fold_folder(self.folder, fold)
+        part.mkdir(exist_ok=True)
+        return part
 
 
-def check_same_cases(prepared: PreparedSplit, first: Path) -> None:
-    """Hold that a fold is of the same cases as the first, if that has begun.
+def _check_same_cases(prepared: PreparedSplit, first: Path) -> None:
+    """Check that a fold has the same cases as the first fold, if that has started.
 
     Raises:
         SplitError: The data set has changed in between.
@@ -137,8 +124,8 @@ def check_same_cases(prepared: PreparedSplit, first: Path) -> None:
     now = prepared.split.samples.cases
     if set(before["case_id"]) != set(now["case_id"]):
         raise SplitError(
-            f"{first.parent}: the data set has changed since its first fold ({len(before)} cases then, {len(now)} now); "
-            "bring the old one back, or start a new cross-validation"
+            f"{first.parent}: the data set has changed since its first fold ({len(before)} cases then, {len(now)} now);"
+            " bring the old one back, or start a new cross-validation"
         )
 
 

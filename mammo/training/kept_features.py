@@ -1,4 +1,4 @@
-"""A loader and a network with stages that stand still enter; batches of what those stages made of each case leave, made once."""
+"""Gives a loader's batches with the features of frozen stages in the images' place, computed once per case and copy."""
 
 from collections.abc import Iterator
 
@@ -11,25 +11,25 @@ from mammo.model.network import MammogramNet
 from mammo.runtime import paddle
 
 MOST_BYTES = 2 << 30
-Key = tuple[int, int]
+Key = tuple[int, int]  # of the augmented copy, and of the draw
 
 
 class KeptFeatures:
-    """A loader's batches; while stages stand still, with `MammogramNet.embed`'s features in the images' place, as far as they fit.
+    """A loader's batches; while stages are frozen, with features of `MammogramNet.embed` as images, if memory allows.
 
-    They are kept by draw and look, so that of a case that looks the same again neither its film is read nor the frozen stages run:
-    without augmentation, or with `training.freeze.looks`. What mixup blends is never the same again, and is not kept.
+    The features of each augmented copy of a case are kept: its film is read once, and the frozen stages run once.
+    So it is without augmentation (one copy), or with `training.freeze.copies`. Blends of mixup never repeat: not kept.
     """
 
-    def __init__(self, loader: Loader, network: MammogramNet, *, looks: int = 1) -> None:
-        """Watch a loader.
+    def __init__(self, loader: Loader, network: MammogramNet, *, copies: int = 1) -> None:
+        """Set whose features are kept.
 
         Args:
-            loader: The batches.
-            network: Whose stages may stand still.
-            looks: How many looks a case has in all; 0 for always another one, of which nothing is kept.
+            loader: Gives the batches.
+            network: Whose stages may be frozen.
+            copies: How many augmented copies each case has; 0 for a new one in each epoch, of which nothing is kept.
         """
-        self._loader, self._network, self._looks = loader, network, looks
+        self._loader, self._network, self._copies = loader, network, copies
         self._kept: dict[Key, np.ndarray] = {}
         self._made_by: tuple[object, Size] | None = None
         self._keeps = False
@@ -41,7 +41,7 @@ class KeptFeatures:
         made_by = self._network.held, self._loader.dataset.size
         if self._made_by != made_by:
             self._kept, self._made_by = {}, made_by
-            self._keeps = bool(self._looks) and self._network.held is not None and self._fits()
+            self._keeps = bool(self._copies) and self._network.held is not None and self._fits()
         if not self._keeps:
             yield from self._loader
             return
@@ -55,11 +55,11 @@ class KeptFeatures:
     def _fits(self) -> bool:
         dataset = self._loader.dataset
         one = self._network.embed(paddle.to_tensor(dataset.blank().image[None]))
-        return int(np.prod(one.shape)) * np.dtype(np.float32).itemsize * len(dataset) * self._looks <= MOST_BYTES
+        return int(np.prod(one.shape)) * np.dtype(np.float32).itemsize * len(dataset) * self._copies <= MOST_BYTES
 
     def _batch(self, draws: list[int]) -> list[paddle.Tensor]:
         dataset = self._loader.dataset
-        keys = [(dataset.look, draw) for draw in draws]
+        keys = [(dataset.augmented_copy, draw) for draw in draws]
         missing = [key for key in dict.fromkeys(keys) if key not in self._kept]
         if missing:
             image, *_ = collate([dataset[draw] for _, draw in missing])

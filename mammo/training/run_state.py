@@ -1,10 +1,10 @@
-"""A run in mid-training in, tensors and plain values out, and back: put back, it goes on to the very same weights.
+"""Collects the state of a run as tensors and plain values, and restores it; the run then continues bit-exactly.
 
-What chance draws is not saved: it comes from (seed, epoch, batch) alone.
+Random draws are not saved: they depend on (seed, epoch, batch) alone.
 """
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -15,28 +15,37 @@ from mammo.training.ema import to_arrays
 from mammo.training.trainer import FineTuner
 
 
-class Keeper(Protocol):
-    """Whoever remembers something from one step or epoch to the next: early stopping, the schedule, the logs."""
+class StatefulCallback(paddle.callbacks.Callback):
+    """A callback whose attributes named in `remembered` are saved with the run."""
+
+    remembered: tuple[str, ...] = ()
 
     def state(self) -> dict[str, Any]:
-        """What it remembers, as plain values that JSON holds."""
+        """What is saved: plain values for JSON."""
+        return {name: getattr(self, name) for name in self.remembered}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Remember that again."""
+        """Restore what `state` returned."""
+        for name in self.remembered:
+            setattr(self, name, state[name])
 
 
-def collect(tuner: FineTuner, keepers: Mapping[str, Keeper]) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, Any]]:
-    """Gather all that going on needs: tensors by group, and the rest."""
+def collect(
+    tuner: FineTuner, keepers: Mapping[str, StatefulCallback]
+) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, Any]]:
+    """Collect all that a resumed run needs: tensors by group, and plain values."""
     tensors = {"network": to_arrays(tuner.network.state_dict()), "optimizer": optimizer_arrays(tuner)}
     if tuner.settings.ema_decay:
         tensors["average"] = tuner.average.state()
-    place = {"epoch": tuner.epoch, "batch": tuner.batch, "step": tuner.step}
-    rest = {
+    return tensors, {
+        "epoch": tuner.epoch,
+        "batch": tuner.batch,
+        "step": tuner.step,
         "average_steps": tuner.average.steps,
         "scaler": tuner.scaler_state(),
         "learning_rate": tuner.optimizer.get_lr(),
+        "keepers": {name: keeper.state() for name, keeper in keepers.items()},
     }
-    return tensors, place | rest | {"keepers": {name: keeper.state() for name, keeper in keepers.items()}}
 
 
 def scored_network(tuner: FineTuner) -> dict[str, np.ndarray]:
@@ -45,8 +54,8 @@ def scored_network(tuner: FineTuner) -> dict[str, np.ndarray]:
         return to_arrays(tuner.network.state_dict())
 
 
-def put_back(tuner: FineTuner, keepers: Mapping[str, Keeper], checkpoint: Checkpoint) -> None:
-    """Bring a run back to where a checkpoint left it.
+def restore_run(tuner: FineTuner, keepers: Mapping[str, StatefulCallback], checkpoint: Checkpoint) -> None:
+    """Restore a run to the state of a checkpoint.
 
     Raises:
         WeightsError: The checkpoint is of another network, or lacks a part.
@@ -71,35 +80,26 @@ def put_back(tuner: FineTuner, keepers: Mapping[str, Keeper], checkpoint: Checkp
 def optimizer_arrays(tuner: FineTuner) -> dict[str, np.ndarray]:
     """The optimizer's state, keyed by the parameters' names in the network.
 
-    paddle keys it by names such as `conv2d_7.w_0` that count up in a process; another network built before would shift them.
+    paddle keys it by names such as `conv2d_7.w_0` that count up in a process; a network built before would shift them.
     """
-    arrays = dict(tuner.optimizer_held)
-    owners = _owners(tuner)
+    arrays = dict(tuner.optimizer_restored)
+    names = {parameter.name: name for name, parameter in tuner.network.named_parameters()}
     for key, value in tuner.optimizer.state_dict().items():
-        owner = _owner_of(key, owners)
-        if owner is not None and isinstance(value, paddle.Tensor):
-            arrays[f"{owners[owner]}|{key.removeprefix(owner)}"] = np.array(value.numpy())
+        own = max((own for own in names if key.startswith(own + "_")), key=len, default=None)
+        if own is not None and isinstance(value, paddle.Tensor):
+            arrays[f"{names[own]}|{key.removeprefix(own)}"] = np.array(value.numpy())
     return arrays
 
 
 def _restore_optimizer(tuner: FineTuner, arrays: dict[str, np.ndarray]) -> None:
-    """Put the optimizer's state back; paddle takes it over at the next step and tells nothing of it until then."""
-    tuner.optimizer_held = arrays
-    own_name = {structured: own for own, structured in _owners(tuner).items()}
+    """Restore the optimizer's state; paddle applies it at the next step and does not return it before that."""
+    tuner.optimizer_restored = arrays
+    names = {name: parameter.name for name, parameter in tuner.network.named_parameters()}
     state = {}
     for key, value in arrays.items():
-        structured, _, rest = key.partition("|")
-        if structured in own_name:
+        name, _, rest = key.partition("|")
+        if name in names:
             tensor = paddle.to_tensor(value)
-            tensor.name = own_name[structured] + rest
+            tensor.name = names[name] + rest
             state[tensor.name] = tensor
     tuner.optimizer.set_state_dict(state)
-
-
-def _owners(tuner: FineTuner) -> dict[str, str]:
-    return {parameter.name: name for name, parameter in tuner.network.named_parameters()}
-
-
-def _owner_of(key: str, owners: dict[str, str]) -> str | None:
-    found = [name for name in owners if key.startswith(name + "_")]
-    return max(found, key=len) if found else None

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM come in; while steps run they are held back until a step is whole, elsewhere they end the work at once."""
+"""Handles SIGINT and SIGTERM: they wait for the end of a training step; elsewhere they end the work at once."""
 
 import logging
 import os
@@ -19,16 +19,11 @@ MOST_SIGNALS = 2
 PATIENCE_S = 5.0
 
 
-def _kill_workers() -> None:
-    for worker in active_children():
-        worker.kill()
-
-
 class StopSignals:
-    """A context in which the first signal only sets `asked`; a second one ends the work where it stands (`impatient`).
+    """A context in which the first signal only sets `asked`; a second one ends the work where it is (`impatient`).
 
-    Python hears no signal while paddle waits for a batch that does not come, say from a network disk that is gone. A thread
-    hears the second one all the same, and ends the process if the main thread has not done so after `PATIENCE_S`.
+    Python handles no signal while paddle waits for a batch that does not come, say from a network disk that is gone. A
+    thread receives the second one all the same, and ends the process if it has not ended after `PATIENCE_S`.
     """
 
     def __init__(self) -> None:
@@ -40,26 +35,26 @@ class StopSignals:
     def __enter__(self) -> "StopSignals":
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._take) for number in NUMBERS}
-            self._heard, self._woken = socket.socketpair()
-            self._woken.setblocking(False)
-            signal.set_wakeup_fd(self._woken.fileno(), warn_on_full_buffer=False)
-            threading.Thread(target=self._listen, args=(self._heard,), daemon=True).start()
+            self._receiver, self._sender = socket.socketpair()
+            self._sender.setblocking(False)
+            signal.set_wakeup_fd(self._sender.fileno(), warn_on_full_buffer=False)
+            threading.Thread(target=self._listen, args=(self._receiver,), daemon=True).start()
         self._holding = True
         return self
 
     def __exit__(self, *_: object) -> None:
         self._holding = False
-        if self.impatient:  # a loader's worker that is stopped, or waits for a disk, hears nothing softer
+        if self.impatient:  # a worker that is stopped, or waits for a disk, receives no softer signal
             _kill_workers()
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
         if self._before:
             signal.set_wakeup_fd(-1)
-            self._woken.close()  # which ends the thread
+            self._sender.close()  # which ends the thread
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
-        """Hold nothing back in a block that may be cut off anywhere, such as scoring.
+        """Let signals end a block that may be interrupted anywhere, such as scoring.
 
         Raises:
             Stopped: A signal comes, or has come before.
@@ -72,35 +67,13 @@ class StopSignals:
             self._holding = True
 
     def check(self) -> None:
-        """End the work, if that was asked for.
+        """End the work if a signal has asked for it.
 
         Raises:
-            Stopped: It was.
+            Stopped: It has.
         """
         if self.asked is not None:
             raise Stopped(self.asked)
-
-    def _listen(self, heard: socket.socket) -> None:
-        count = 0
-        with heard:
-            while number := heard.recv(1):
-                count += number[0] in NUMBERS
-                if count == MOST_SIGNALS and self._goes_on_for(PATIENCE_S, heard):
-                    _kill_workers()
-                    message = f"mammo: error: {Stopped(number[0])}, in the middle of something that does not answer; nothing more is saved"
-                    os.write(sys.stderr.fileno(), f"{message}\n".encode())
-                    os._exit(128 + number[0])
-
-    @staticmethod
-    def _goes_on_for(seconds: float, heard: socket.socket) -> bool:
-        """Whether the context is still there after so long."""
-        heard.settimeout(seconds)
-        try:
-            while heard.recv(1):
-                pass
-        except TimeoutError:
-            return True
-        return False
 
     def _take(self, number: int, frame: FrameType | None) -> None:
         self.impatient = self.asked is not None
@@ -108,3 +81,30 @@ class StopSignals:
         if self.impatient or not self._holding:
             raise Stopped(number)
         logger.info("stopping after this step, which is saved; a second signal stops at once")
+
+    def _listen(self, receiver: socket.socket) -> None:
+        count = 0
+        with receiver:
+            while number := receiver.recv(1):
+                count += number[0] in NUMBERS
+                if count == MOST_SIGNALS and _stays_open(receiver):
+                    _kill_workers()
+                    message = f"mammo: error: {Stopped(number[0])} while waiting for data; nothing more is saved"
+                    os.write(sys.stderr.fileno(), f"{message}\n".encode())
+                    os._exit(128 + number[0])
+
+
+def _stays_open(receiver: socket.socket) -> bool:
+    """Whether the context has not ended after `PATIENCE_S`."""
+    receiver.settimeout(PATIENCE_S)
+    try:
+        while receiver.recv(1):
+            pass
+    except TimeoutError:
+        return True
+    return False
+
+
+def _kill_workers() -> None:
+    for worker in active_children():
+        worker.kill()

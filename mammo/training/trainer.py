@@ -1,4 +1,4 @@
-"""`paddle.Model` with the training step that this project needs: weighted, accumulated like one large batch, averaged."""
+"""`paddle.Model` with a training step that weights cases and accumulates batches like one large batch."""
 
 import math
 from typing import Any
@@ -10,17 +10,17 @@ from mammo.runtime import paddle
 from mammo.settings.schema import TrainingSettings
 from mammo.training.distributed import World
 from mammo.training.ema import WeightAverage
+from mammo.training.freezing import moving_statistics, set_train_mode
 from mammo.training.loss import CaseLoss
-from mammo.training.schedule import moving_statistics, set_train_mode
 
 
 class FineTuner(paddle.Model):
-    """`fit` is `paddle.Model`'s own loop; one step of it is this `train_batch`.
+    """Uses the loop of `paddle.Model.fit` with a `train_batch` of its own.
 
-    paddle's step adds up the gradients of accumulated batches (four batches, four times the update) and steps on a loss
-    that is no number; this one divides by the whole window's weight and leaves such a step out (`FiniteCheck` then stops).
-    Of several processes each learns from its share of a batch; losses and gradients are added up, so that all take the step
-    that one alone would take with the whole batch, and stay equal.
+    paddle's step adds up the gradients of accumulated batches (four batches, four times the update) and also updates on
+    a loss that is not finite. This one divides by the weight of all accumulated batches, and skips such a step
+    (`FiniteCheck` then stops). Each of several processes learns from its share of a batch; losses and gradients are
+    added up, so that all take the step that one process would take with the whole batch, and keep equal weights.
     """
 
     def __init__(
@@ -43,12 +43,13 @@ class FineTuner(paddle.Model):
         self.settings = settings
         self.world = world or World()
         network.dropout.rank, network.dropout.ranks = self.world.rank, self.world.size
-        self.epoch = 0  # whole epochs behind it
-        self.batch = 0  # batches of this epoch behind it
-        self.step = 0  # updates behind it
-        self.optimizer_held: dict[str, np.ndarray] = {}  # of a resumed run, until its first step
+        self.epoch = 0  # finished epochs
+        self.batch = 0  # finished batches of this epoch
+        self.step = 0  # finished updates
+        self.optimizer_restored: dict[str, np.ndarray] = {}  # of a resumed run, until its first step
         self.average = WeightAverage(network, settings.ema_decay)
         self.last_index = np.zeros(0, np.int64)
+        self.last_loss = math.nan
         self._window_weight = 0.0
         self._scaler = paddle.amp.GradScaler() if settings.amp == "fp16" else None
 
@@ -59,16 +60,16 @@ class FineTuner(paddle.Model):
 
     @property
     def between_updates(self) -> bool:
-        """Whether no gradient waits for the rest of its accumulated batches."""
+        """Whether no accumulated batch waits for its update."""
         return self._window_weight == 0.0
 
     def scaler_state(self) -> dict[str, Any]:
-        """What the loss scaler of fp16 remembers, as plain values; empty without it."""
+        """The state of the loss scaler of fp16, as plain values; empty without it."""
         state = self._scaler.state_dict() if self._scaler else {}
         return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in state.items()}
 
     def restore_scaler(self, state: dict[str, Any]) -> None:
-        """Take that back."""
+        """Restore what `scaler_state` returned."""
         if self._scaler and state:
             self._scaler.load_state_dict(state)
 
@@ -84,14 +85,14 @@ class FineTuner(paddle.Model):
         total = (losses * weight).sum()
         loss_sum, weight_sum = self.world.add([float(total), float(weight.sum())])
         self.last_index = index.numpy()
-        loss = loss_sum / max(weight_sum, 1e-12)
-        if math.isfinite(loss):
+        self.last_loss = loss_sum / max(weight_sum, 1e-12)
+        if math.isfinite(self.last_loss):
             (self._scaler.scale(total) if self._scaler else total).backward()
             self._window_weight += weight_sum
             if update:
                 self._update()
         self.batch += 1
-        return [loss]
+        return [self.last_loss]
 
     def _update(self) -> None:
         gradients = [parameter.grad for parameter in self.network.parameters() if parameter.grad is not None]

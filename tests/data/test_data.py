@@ -1,4 +1,4 @@
-"""Batches: what the dataset, the augmentation, the sampler and mixup promise."""
+"""Batches: the dataset, the augmentation, the sampler, mixup and the loader."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import pytest
 
 from mammo.data.augment import STEPS, Augmentation
 from mammo.data.dataset import MammogramDataset
-from mammo.data.loader import collate, evaluation_loader, training_loader
+from mammo.data.loader import Loader, collate
 from mammo.data.sampler import EpochSampler
 from mammo.images.decode import read_film
 from mammo.images.normalise import to_network, to_unit
@@ -79,7 +79,7 @@ def test_augmentation_depends_on_seed_epoch_and_sample_only(
     labels, patients = np.arange(len(dataset)) % 2, np.arange(len(dataset)).astype(str)
     sampler = EpochSampler(labels, patients, batch_size=5, seed=1)
     seen = 0
-    for image, _, _, _, index in training_loader(dataset, sampler, workers=workers):
+    for image, _, _, _, index in Loader(dataset, workers=workers, batch_sampler=sampler):
         for one, row in zip(image.numpy(), index.numpy(), strict=True):
             assert np.array_equal(one, expected[int(row)])
             seen += 1
@@ -162,9 +162,9 @@ def test_shares_of_several_processes_are_the_batches_of_one(
         assert [draw for pair in zip(first, second, strict=True) for draw in pair] == batch
 
 
-def test_evaluation_loader_gives_every_case_once_in_order(prepared: tuple[Settings, PreparedSplit]) -> None:
+def test_loader_without_a_sampler_gives_every_case_once_in_order(prepared: tuple[Settings, PreparedSplit]) -> None:
     dataset = dataset_of(prepared)
-    indices = np.concatenate([batch[4].numpy() for batch in evaluation_loader(dataset, batch_size=5)])
+    indices = np.concatenate([batch[4].numpy() for batch in Loader(dataset, batch_size=5)])
     assert indices.tolist() == dataset.rows.tolist()
 
 

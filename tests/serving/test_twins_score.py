@@ -52,7 +52,7 @@ def run(request: pytest.FixtureRequest, folder: Path) -> LoadedRun:
     """A network that has seen enough to tell films apart, its scores neither averaged nor drawn to the middle."""
     how = {"training__epochs": 3, "training__ema_decay": 0, "evaluation": {"resamples": 100, "calibration": "none"}}
     settings = tiny_settings(folder, output=str(folder / request.param), data__task=request.param, **how)
-    return load_run(fit(settings, "tiny").folder)
+    return load_run(fit(settings, "tiny").run)
 
 
 def scores(run: LoadedRun, films: Path, names: Sequence[str] = READABLE) -> dict[str, float]:

@@ -12,7 +12,7 @@ from mammo.model.network import input_channels
 from mammo.runtime import paddle
 from mammo.settings.load import load_settings
 from mammo.training.assemble import make_network, make_tuner
-from mammo.training.schedule import freeze_stages
+from mammo.training.freezing import freeze_stages
 
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs").glob("*.yaml"))
 

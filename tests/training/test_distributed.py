@@ -1,4 +1,4 @@
-"""Two processes of `paddle.distributed.launch` train one network: the same weights, scores and log as one, killed or not."""
+"""Two processes of `paddle.distributed.launch` train one network to the same weights, scores and log as one process."""
 
 import json
 import os
@@ -31,9 +31,9 @@ from tests.processes import (
 )
 
 pytestmark = pytest.mark.slow
-# Not Adam: it takes full steps along gradients that are rounding errors, which no two ways of adding up have in common.
+# Not Adam: it takes full steps along gradients that are rounding errors, which differ with the order of additions.
 OPTIMIZER = {"name": "momentum", "learning_rate": 0.01}
-# Dropout, mixup, averaging and accumulation are the same for one and for two; batch-norm sees other batches, and so stands still.
+# Dropout, mixup, averaging and accumulation are the same for one and for two; batch-norm sees other batches: frozen.
 TOGETHER = LIVELY | {
     "training__freeze": {"batch_norm": True},
     "training__batch_size": 4,
@@ -158,8 +158,8 @@ def test_processes_whose_launcher_was_killed_end_with_the_one_that_resume_names(
         process.kill()
         ended(process)
         run = only_run(films, "orphaned")
-        told = refused(call(command("train", "--resume", run)), "this run is being written by another process")
-        writer = int(re.search(r"another process \((\d+) on", told)[1])
+        message = refused(call(command("train", "--resume", run)), "this run is being written by another process")
+        writer = int(re.search(r"another process \((\d+) on", message)[1])
         assert writer in workers
         os.kill(writer, signal.SIGTERM)
         end = time.monotonic() + 60
@@ -169,8 +169,8 @@ def test_processes_whose_launcher_was_killed_end_with_the_one_that_resume_names(
     finally:
         for worker in filter(is_alive, workers):
             os.kill(worker, signal.SIGKILL)
-    said = (films / "processes" / "workerlog.0").read_text(encoding="utf-8")
-    assert f"stopped by SIGTERM; go on with: python tools/train.py --resume {run}" in said
+    log = (films / "processes" / "workerlog.0").read_text(encoding="utf-8")
+    assert f"stopped by SIGTERM; go on with: mammo train --resume {run}" in log
     assert read_checkpoint(run / "checkpoints" / "last").state["step"] > 2
 
 

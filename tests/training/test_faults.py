@@ -1,4 +1,4 @@
-"""Full disks, damaged checkpoints, dead workers and diverging losses: one loud line, and the last good state stays."""
+"""Full disks, damaged checkpoints, dead workers and diverging losses: one line, and the last good state is kept."""
 
 import os
 import resource
@@ -73,16 +73,16 @@ def test_full_small_disk_keeps_what_was_saved(films: Path, trained: Path, tmp_pa
     inside = (
         f"mount -t tmpfs -o size={size} tmpfs {disk}; {shlex.join(train)}; code=$?; cp -a {disk} {kept}; exit $code"
     )
-    told = refused(
+    message = refused(
         call(["unshare", "-m", "sh", "-c", inside]), "the checkpoint cannot be written (", "No space left on device"
     )
     run = only_run(tmp_path, "small")
     assert not list((run / "checkpoints").glob(".*.new"))
     if share < 0.1:
-        assert "nothing was saved yet" in told
+        assert "nothing was saved yet" in message
         assert not (run / "checkpoints" / "last").exists()
     else:
-        assert "the one before it is whole" in told
+        assert "the one before it is whole" in message
         assert last_good(run / "checkpoints" / "last").state["step"] > 0
     assert call(command("train", "--resume", run)).returncode == 0
     assert run_fingerprint(run) == run_fingerprint(trained)
@@ -96,7 +96,7 @@ def test_disk_full_in_the_judgement_costs_no_score(films: Path, trained: Path, t
     run = disk / trained.name
     steps = (
         f"mount -t tmpfs -o size=200m tmpfs {disk} && cp -a {trained} {disk} && rm -r {run}/report {run}/scores_*",
-        f"head -c {left_kb * 1024} /dev/zero > {disk}/left; cat /dev/zero > {disk}/filled 2> {disk}/../said; rm {disk}/left",
+        f"head -c {left_kb * 1024} /dev/zero > {disk}/left; cat /dev/zero > {disk}/full 2> /dev/null; rm {disk}/left",
         f"{shlex.join(command('train', '--resume', run))}; code=$?; cp -a {run} {kept}; exit $code",
     )
     refused(call(["unshare", "-m", "sh", "-c", "; ".join(steps)]), str(run), "No space left on device")
@@ -128,21 +128,21 @@ def test_damaged_last_checkpoint_falls_back_to_the_one_before(
     assert run_fingerprint(run) == before
 
 
-def test_damaged_best_network_is_named_and_made_anew_or_replaced(films: Path, trained: Path, tmp_path: Path) -> None:
+def test_damaged_best_network_is_named_and_made_again_or_replaced(films: Path, trained: Path, tmp_path: Path) -> None:
     run = copied(trained, tmp_path)
     flip(run / "checkpoints" / "best" / "network.safetensors")
-    told = refused(
+    message = refused(
         call(command("eval", "--run", run)), "best/network.safetensors: does not have the SHA-256", "train.py --resume"
     )
-    assert str(run) in told
+    assert str(run) in message
     done = call(command("train", "--resume", run))
     assert done.returncode == 0, done.stderr
-    said = (
+    outcomes = (
         "Falling back to the best network before it",
-        "made anew from checkpoints/last",
+        "made again from checkpoints/last",
         "No best network is left: the latest",
     )
-    assert sum(words in done.stdout for words in said) == 1
+    assert sum(words in done.stdout for words in outcomes) == 1
     assert read_checkpoint(run / "checkpoints" / "best").tensors["network"]
 
 
@@ -156,7 +156,7 @@ def test_run_whose_best_networks_are_all_damaged_goes_on(films: Path, trained: P
     assert done.returncode == 0, done.stderr
     was_best = state["keepers"]["stopping"]["best_epoch"] + 1 == state["epoch"]
     assert (
-        "made anew from checkpoints/last" if was_best else "No best network is left: the latest, of epoch 2"
+        "made again from checkpoints/last" if was_best else "No best network is left: the latest, of epoch 2"
     ) in done.stdout
     best = read_checkpoint(run / "checkpoints" / "best").state
     assert best["epoch"] >= state["epoch"]
@@ -172,16 +172,16 @@ def test_killed_loader_worker_is_one_line(films: Path) -> None:
 
 
 @may_mount
-@pytest.mark.parametrize(("size", "told"), [("64k", "no worker can start"), ("1200k", "a worker process ended")])
-def test_full_shared_memory_is_one_line(films: Path, size: str, told: str) -> None:
+@pytest.mark.parametrize(("size", "message"), [("64k", "no worker can start"), ("1200k", "a worker process ended")])
+def test_full_shared_memory_is_one_line(films: Path, size: str, message: str) -> None:
     config = settings_file(
         films, f"shm{size}", training__workers=2, data__image_size=[192, 192], training__batch_size=16
     )
     inside = f"mount -t tmpfs -o size={size} tmpfs /dev/shm && exec {shlex.join(command('train', '-c', config))}"
     done = call(["unshare", "-m", "sh", "-c", inside])
     assert done.returncode == 2
-    assert done.stderr.count("mammo: error: ") == 1  # after paddle's own words, which end in no new line
-    assert f"mammo: error: loading images: {told}" in done.stderr
+    assert done.stderr.count("mammo: error: ") == 1  # after a message of paddle, which ends without a new line
+    assert f"mammo: error: loading images: {message}" in done.stderr
     assert "--shm-size" in done.stderr
 
 
@@ -201,7 +201,7 @@ def test_divergence_stops_and_keeps_the_best(films: Path, threads: str) -> None:
     assert read_checkpoint(only_run(films, name) / "checkpoints" / "best").state["epoch"] == 1
 
 
-def test_damaged_prepared_image_is_told_from_a_worker(tmp_path: Path) -> None:
+def test_damaged_prepared_image_is_reported_from_a_worker(tmp_path: Path) -> None:
     write_films(tmp_path)
     config = settings_file(tmp_path, "damage", training__workers=2, training__epochs=60)
     process = start(command("train", "-c", config))

@@ -1,4 +1,4 @@
-"""Folds, ensembles and test-time augmentation on real little films: every case once, each fold a run of its own."""
+"""Folds, ensembles and test-time augmentation on small films: every case once, each fold a run of its own."""
 
 import json
 import shutil
@@ -37,7 +37,7 @@ def crossed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Judged]:
     return folder, cross_validate(tiny_settings(folder, training__epochs=1, evaluation=QUICK), "tiny", folds=3)
 
 
-def test_every_case_is_judged_once_by_a_fold_that_had_not_its_patient(crossed: tuple[Path, Judged]) -> None:
+def test_every_case_is_judged_once_by_a_fold_without_its_patient(crossed: tuple[Path, Judged]) -> None:
     folder, judged = crossed
     manifest = pd.read_csv(folder / "manifest.csv")
     scores = read_scores(judged.out / "scores_out_of_fold.csv")
@@ -49,7 +49,7 @@ def test_every_case_is_judged_once_by_a_fold_that_had_not_its_patient(crossed: t
     assert judged.judgement.own.n == len(manifest)
 
 
-def test_mean_of_folds_stands_beside_the_pooled_scores(crossed: tuple[Path, Judged]) -> None:
+def test_mean_of_folds_is_reported_with_the_pooled_scores(crossed: tuple[Path, Judged]) -> None:
     _, judged = crossed
     written = json.loads((judged.out / "report" / "metrics.json").read_text(encoding="utf-8"))
     aucs = [fold["levels"]["lesion"]["auc"]["value"] for fold in written["folds"]]
@@ -62,7 +62,7 @@ def test_mean_of_folds_stands_beside_the_pooled_scores(crossed: tuple[Path, Judg
 def test_a_fold_is_the_run_that_its_settings_describe(crossed: tuple[Path, Judged], tmp_path: Path) -> None:
     folder, judged = crossed
     settings = tiny_settings(folder, training__epochs=1, evaluation=QUICK, output=str(tmp_path))
-    alone = fit(of_fold(settings, 3, 1), "alone").folder
+    alone = fit(of_fold(settings, 3, 1), "alone").run
     for file in ("scores_test.csv", "scores_validation.csv"):
         first, second = (
             read_scores(run / file).drop(columns="model_id") for run in (alone, fold_folder(judged.out, 1))
@@ -102,7 +102,7 @@ def test_members_of_an_ensemble_see_films_as_they_were_trained(tmp_path: Path) -
                 tmp_path, data__image_size=[side, side], data__context=context, training__epochs=1, evaluation=QUICK
             ),
             f"s{side}",
-        ).folder
+        ).run
         for side, context in ((32, 2.0), (48, 3.0))
     ]
     (tmp_path / "other").mkdir()
@@ -151,7 +151,7 @@ def test_folds_have_no_common_test_part(crossed: tuple[Path, Judged], tmp_path: 
 def test_seeds_are_an_ensemble_on_their_common_test_part(tmp_path: Path) -> None:
     write_films(tmp_path)
     runs = [
-        fit(tiny_settings(tmp_path, seed=seed, training__epochs=1, evaluation=QUICK), f"seed{seed}").folder
+        fit(tiny_settings(tmp_path, seed=seed, training__epochs=1, evaluation=QUICK), f"seed{seed}").run
         for seed in (0, 1)
     ]
     judged = judge_ensemble(runs, output=tmp_path / "output")
@@ -164,7 +164,7 @@ def test_seeds_are_an_ensemble_on_their_common_test_part(tmp_path: Path) -> None
     ]
     with pytest.raises(SplitError, match="an ensemble needs at least two runs"):
         judge_ensemble(runs[:1], output=tmp_path / "output")
-    other = fit(tiny_settings(tmp_path, data__split_seed=5, training__epochs=1, evaluation=QUICK), "other").folder
+    other = fit(tiny_settings(tmp_path, data__split_seed=5, training__epochs=1, evaluation=QUICK), "other").run
     with pytest.raises(SplitError, match="their splits differ"):
         judge_ensemble([runs[0], other], output=tmp_path / "output")
 
@@ -208,7 +208,7 @@ def test_failed_start_of_folds_leaves_no_folder(tmp_path: Path) -> None:
     assert not (tmp_path / "output" / "tiny").exists()
 
 
-def test_a_data_set_that_changed_is_told_before_training(crossed: tuple[Path, Judged], tmp_path: Path) -> None:
+def test_a_data_set_that_changed_is_reported_before_training(crossed: tuple[Path, Judged], tmp_path: Path) -> None:
     folder, judged = crossed
     copy = shutil.copytree(judged.out, tmp_path / "copy")
     shutil.rmtree(copy / "fold_2")
@@ -243,15 +243,15 @@ def test_resuming_with_another_number_of_folds_is_refused(crossed: tuple[Path, J
 
 
 @pytest.mark.parametrize(
-    ("flips", "shift", "looks"), [("none", 0, 1), ("horizontal", 0, 2), ("both", 0, 4), ("both", 3, 20)]
+    ("flips", "shift", "count"), [("none", 0, 1), ("horizontal", 0, 2), ("both", 0, 4), ("both", 3, 20)]
 )
-def test_looks_are_all_combinations(flips: str, shift: int, looks: int) -> None:
+def test_variants_are_all_combinations(flips: str, shift: int, count: int) -> None:
     found = variants(TestTimeSettings(flips=flips, shift_px=shift))
-    assert len(set(found)) == len(found) == looks
+    assert len(set(found)) == len(found) == count
     assert found[0] == Variant()
 
 
-def test_look_moves_the_window_and_turns_it() -> None:
+def test_variant_moves_the_window_and_turns_it() -> None:
     image = np.arange(36, dtype=np.float32).reshape(6, 6)
     np.testing.assert_array_equal(look(image, (2, 2)), [[14, 15], [20, 21]])
     np.testing.assert_array_equal(look(image, (2, 2), Variant(shift=(1, 2))), [[22, 23], [28, 29]])
@@ -261,14 +261,14 @@ def test_look_moves_the_window_and_turns_it() -> None:
     np.testing.assert_array_equal(look(image, (2, 2), Variant(upside_down=True)), [[20, 21], [14, 15]])
 
 
-def test_a_file_scores_alike_with_many_looks(tmp_path: Path) -> None:
+def test_a_file_scores_alike_with_many_variants(tmp_path: Path) -> None:
     write_films(tmp_path)
     plain = fit(tiny_settings(tmp_path, training__epochs=1, evaluation=QUICK), "plain")
     settings = tiny_settings(
         tmp_path, training__epochs=1, evaluation=QUICK | {"test_time": {"flips": "both", "shift_px": 2}}
     )
-    result = fit(settings, "looks")
-    row = result.judged.scores.iloc[0]
+    result = fit(settings, "variants")
+    row = result.scores.iloc[0]
     line = next(
         line
         for line in (tmp_path / "manifest.csv").read_text(encoding="utf-8").splitlines()
@@ -276,10 +276,10 @@ def test_a_file_scores_alike_with_many_looks(tmp_path: Path) -> None:
     )
     *_, x, y, width, height = line.split(",")
     score, _ = predict_with_remarks(
-        load_run(result.folder), tmp_path / line.split(",")[0], box=(float(x), float(y), float(width), float(height))
+        load_run(result.run), tmp_path / line.split(",")[0], box=(float(x), float(y), float(width), float(height))
     )
     assert score == pytest.approx(row["score"], abs=1e-6)
-    assert not np.allclose(result.judged.scores["logit"], plain.judged.scores["logit"])
+    assert not np.allclose(result.scores["logit"], plain.scores["logit"])
 
 
 def test_a_run_is_judged_anew_under_other_evaluation_settings(crossed: tuple[Path, Judged], tmp_path: Path) -> None:

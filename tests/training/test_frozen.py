@@ -1,4 +1,4 @@
-"""Stages that stand still run as a program, and what a whole frozen backbone makes of a case is kept: the same training, sooner."""
+"""Frozen stages run as a program, and their features of a case are kept: the same training in less time."""
 
 import os
 import subprocess
@@ -15,8 +15,8 @@ from mammo.prepare.gather import PreparedSplit, gather_split, prepare_split
 from mammo.runtime import paddle
 from mammo.settings.schema import AugmentationStep, FreezeSettings, ModelSettings, OptimizerSettings, Settings
 from mammo.training.assemble import make_loaders, make_network, make_tuner
+from mammo.training.freezing import freeze_stages
 from mammo.training.kept_features import KeptFeatures
-from mammo.training.schedule import freeze_stages
 from tests.tiny import tiny_settings, write_films
 
 OURS = [name for name in BACKBONES if not name.startswith("paddleclas")]
@@ -64,11 +64,11 @@ def tuned(
     frozen: int,
     kept: bool,
     epochs: int = 2,
-    looks: int = 0,
+    copies: int = 0,
     steps: tuple = (),
 ) -> dict:
-    """Train the whole data some times over, with frozen stages, as programs and kept, or layer by layer."""
-    freeze = FreezeSettings(until_epoch=(9,) * frozen, looks=looks, batch_norm=True)
+    """Train for some epochs with frozen stages: as programs with kept features, or layer by layer."""
+    freeze = FreezeSettings(until_epoch=(9,) * frozen, copies=copies, batch_norm=True)
     optimizer = OptimizerSettings(name="momentum", learning_rate=0.01)  # Adam takes full steps along rounding errors
     training = settings.training.model_copy(update={"freeze": freeze, "ema_decay": 0.0, "optimizer": optimizer})
     settings = settings.model_copy(update={"training": training, "augmentation": steps})
@@ -81,7 +81,7 @@ def tuned(
     assert isinstance(loaders.train, KeptFeatures)
     for epoch in range(epochs):
         loaders.sampler.epoch = epoch
-        loaders.dataset.epoch = epoch % looks if looks else epoch
+        loaders.dataset.epoch = epoch % copies if copies else epoch
         for batch in loaders.train:
             assert (batch[0].shape[1:] != [1, 1, 32, 32]) == kept
             tuner.train_batch(batch[:2], batch[2:])
@@ -92,14 +92,14 @@ def tuned(
 def test_training_is_the_same_with_and_without(data: tuple[Settings, PreparedSplit], frozen: int) -> None:
     first, second = (tuned(*data, frozen=frozen, kept=kept) for kept in (True, False))
     start = {name: value.numpy() for name, value in make_network(data[0])[0].state_dict().items()}
-    for name, value in first.items():  # ReLUs make much of a rounding error: held against how far training went
+    for name, value in first.items():  # ReLUs enlarge rounding errors: compared with how far training went
         assert np.linalg.norm(value - second[name]) <= 0.02 * np.linalg.norm(value - start[name]) + 1e-5, name
     moved = [name for name, value in start.items() if not np.array_equal(value, first[name])]
     assert any(name.startswith("head.") for name in moved)
     assert any(name.startswith("backbone.") for name in moved) == (frozen < STAGES)
 
 
-def test_each_case_has_so_many_looks_and_no_more(
+def test_each_case_has_so_many_augmented_copies_and_no_more(
     data: tuple[Settings, PreparedSplit], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps = (AugmentationStep(name="affine", p=1.0, rotate_deg=40),)
@@ -111,15 +111,15 @@ def test_each_case_has_so_many_looks_and_no_more(
         return whole(network, image)
 
     monkeypatch.setattr("mammo.model.network.MammogramNet.embed", counted)
-    tuned(*data, frozen=STAGES, kept=True, epochs=12, looks=2, steps=steps)
+    tuned(*data, frozen=STAGES, kept=True, epochs=12, copies=2, steps=steps)
     tries = 12  # of one blank case, to see how large its features are
     assert len(data[1].split.rows("train")) < sum(embedded) <= tries + 2 * len(data[1].split.rows("train"))
     embedded.clear()
-    tuned(*data, frozen=STAGES, kept=False, epochs=3, looks=0, steps=steps)
+    tuned(*data, frozen=STAGES, kept=False, epochs=3, copies=0, steps=steps)
     assert embedded == []
 
 
-def test_a_thawed_backbone_is_no_longer_held(data: tuple[Settings, PreparedSplit], tmp_path: Path) -> None:
+def test_an_unfrozen_backbone_is_no_longer_held(data: tuple[Settings, PreparedSplit], tmp_path: Path) -> None:
     network, _ = make_network(data[0])
     freeze = FreezeSettings(until_epoch=(1,) * STAGES)
     freeze_stages(network, freeze, 0)
@@ -130,7 +130,7 @@ def test_a_thawed_backbone_is_no_longer_held(data: tuple[Settings, PreparedSplit
 
 
 def test_paddle_computes_to_the_same_bits_after_a_program_has_run() -> None:
-    """Paddle Inference leaves paddle one thread; a resumed run would then differ from one that had stages frozen before."""
+    """Paddle Inference leaves paddle one thread; a resumed run would then differ from one with stages frozen before."""
     script = """
 import numpy as np
 from mammo.model.frozen import FrozenPart

@@ -1,4 +1,4 @@
-"""A run can be killed at any moment: resumed, it ends with the very same weights, scores and log as one never stopped."""
+"""A run may be killed at any moment: resumed, it ends with the same weights, scores and log as an unbroken run."""
 
 import json
 import os
@@ -97,11 +97,11 @@ def test_killed_again_and_again_it_ends_bit_identical(films: Path, whole: dict[s
     run = only_run(films, name)
     last, best = run / "checkpoints" / "last", run / "checkpoints" / "best"
     moments = {
-        "amid the steps of the first epoch": lambda: seen(last / "state.json", '"step": 2,'),
+        "within the steps of the first epoch": lambda: seen(last / "state.json", '"step": 2,'),
         "in the write of a checkpoint": lambda: (last.with_name(".last.new") / "network.safetensors").exists(),
         "in the scoring after an epoch": lambda: seen(last / "state.json", '"batch": 8,'),
         "in the write of the best": lambda: (best.with_name(".best.new") / "state.json").exists(),
-        "amid the steps of the last epoch": lambda: seen(last / "state.json", '"epoch": 2,'),
+        "within the steps of the last epoch": lambda: seen(last / "state.json", '"epoch": 2,'),
         "in the judgement": lambda: (run / "scores_validation.csv").exists(),
     }
     for what, happens in moments.items():
@@ -130,7 +130,7 @@ def test_log_of_a_resumed_run_has_each_epoch_once(films: Path, whole: dict[str, 
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_signal_finishes_the_step_and_tells_how_to_go_on(
+def test_signal_finishes_the_step_and_says_how_to_go_on(
     films: Path, whole: dict[str, str], number: int, code: int
 ) -> None:
     name = f"asked{code}"
@@ -139,7 +139,7 @@ def test_signal_finishes_the_step_and_tells_how_to_go_on(
     assert done.returncode == code
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("mammo: error: ")]
     run = only_run(films, name)
-    assert line.endswith(f"go on with: python tools/train.py --resume {run}")
+    assert line.endswith(f"go on with: mammo train --resume {run}")
     assert last_good(run / "checkpoints" / "last").state["epoch"] == 0
     end(films, name)
     assert run_fingerprint(run) == whole
@@ -179,8 +179,10 @@ def test_signal_to_all_processes_finishes_the_step(films: Path, whole: dict[str,
 
 
 @pytest.mark.parametrize("swap", [1, 2])
-def test_signal_amid_the_swap_of_averaged_weights_mixes_nothing(films: Path, whole: dict[str, str], swap: int) -> None:
-    """The averaged weights come in one by one for scoring (swap 1) and go out again (2); the signal falls between two of them."""
+def test_signal_within_the_swap_of_averaged_weights_mixes_nothing(
+    films: Path, whole: dict[str, str], swap: int
+) -> None:
+    """The averaged weights are swapped in for scoring (swap 1) and out again (2); the signal comes midway."""
     name = f"swap{swap}"
     line = [sys.executable, "-c", SIGNAL_IN_SWAP, str(settings_file(films, name, training__checkpoint={})), str(swap)]
     done = call(line)
@@ -202,7 +204,7 @@ def test_killed_run_leaves_nothing_in_shared_memory(films: Path) -> None:
     assert [file for worker in workers for file in SHARED_MEMORY.glob(f"paddle_{worker}_*")] == []
 
 
-def test_two_writers_of_one_run_are_told_apart(films: Path) -> None:
+def test_second_writer_of_a_run_is_refused(films: Path) -> None:
     name = "twice"
     config = settings_file(films, name, training__epochs=40)
     process = start(command("train", "-c", config))
@@ -243,20 +245,20 @@ def test_a_run_of_a_version_without_a_newer_key_goes_on(films: Path, whole: dict
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (lambda text: "\n".join(text.splitlines()[:-1]) + "\n", "1 cases gone (L23MLO)"),
         (lambda text: text.replace("L02CC,mass,0", "L02CC,mass,1"), "1 cases of another label (L02CC)"),
     ],
 )
-def test_data_that_changed_are_refused_with_the_difference(tmp_path: Path, change: object, told: str) -> None:
+def test_data_that_changed_are_refused_with_the_difference(tmp_path: Path, change: object, message: str) -> None:
     manifest = write_films(tmp_path)
     call(command("train", "-c", settings_file(tmp_path, "run", training__epochs=1)))
     manifest.write_text(change(manifest.read_text(encoding="utf-8")), encoding="utf-8")  # type: ignore[operator]
     refused(
         call(command("train", "--resume", only_run(tmp_path, "run"), "-o", "training.epochs=2")),
         "data have changed",
-        told,
+        message,
     )
 
 

@@ -1,4 +1,4 @@
-"""Run folders that somebody edited, cut, moved or emptied: refused by name or mended, and never mixed with another state."""
+"""Run folders that were edited, cut, moved or emptied are refused by name or repaired, never mixed with others."""
 
 import json
 import os
@@ -86,7 +86,7 @@ def test_missing_environment_lets_no_other_labels_in(films: Path, trained: Path,
     assert run_fingerprint(run) == run_fingerprint(trained)
 
 
-def test_settings_edited_after_training_are_told(films: Path, run: Path) -> None:
+def test_settings_edited_after_training_are_reported(films: Path, run: Path) -> None:
     config = run / "config.yaml"
     text = config.read_text(encoding="utf-8")
     assert text.count("context: 2.0") == 1
@@ -136,11 +136,11 @@ def test_moved_run_stops_and_leaves_nothing_behind(films: Path) -> None:
     assert (moved / "checkpoints" / "last" / "state.json").is_file()
 
 
-def test_finished_run_without_its_checkpoints_is_not_begun_anew(run: Path) -> None:
+def test_finished_run_without_its_checkpoints_is_not_started_again(run: Path) -> None:
     before = (run / "log.jsonl").read_bytes()
     for name in ("last", ".last.previous"):
         shutil.rmtree(run / "checkpoints" / name)
-    refused(call(more(run)), "checkpoints/last: is gone, and with it the way on from 2 epochs")
+    refused(call(more(run)), "checkpoints/last: is missing, so the run cannot go on after its 2 epochs")
     assert (run / "log.jsonl").read_bytes() == before
 
 
@@ -168,7 +168,7 @@ def test_manifests_of_one_name_do_not_overwrite_each_other(run: Path, films: Pat
 
 
 def test_second_signal_ends_a_run_whose_loader_does_not_answer(films: Path) -> None:
-    """A stopped worker stands in for one that waits for a network disk."""
+    """A stopped worker replaces one that waits for a network disk."""
     name = "stopped"
     process = start(
         command("train", "-c", settings_file(films, name, **PLAIN | {"training__epochs": 400, "training__workers": 1}))
@@ -205,7 +205,7 @@ def test_termination_once_paddle_is_loaded_is_one_line(films: Path, run: Path, t
     assert process.stdout is not None
     assert process.stdout.readline().startswith(
         "device "
-    )  # said when paddle is there; before, paddle may have its own last word
+    )  # printed once paddle is loaded; before, paddle may print an error of its own
     try:
         process.wait(after_s)
     except subprocess.TimeoutExpired:

@@ -1,19 +1,20 @@
-"""Training: the step, the schedule, freezing, averaging, stopping, saving and going on."""
+"""Training: the step, the schedule, freezing, averaging, stopping, saving and resuming."""
 
 import json
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from mammo.errors import TrainingError, WeightsError
+from mammo.errors import SettingsError, TrainingError, WeightsError
 from mammo.inference.load import load_run, predict_with_remarks
 from mammo.model.checkpoint import last_good, read_checkpoint, write_checkpoint
 from mammo.model.network import build_network
 from mammo.runs import curves_folder
 from mammo.runtime import paddle, seed_everything
+from mammo.settings.load import check_settings, dump_settings, load_settings
 from mammo.settings.schema import (
+    EarlyStoppingSettings,
     FreezeSettings,
     LossSettings,
     ModelSettings,
@@ -21,14 +22,17 @@ from mammo.settings.schema import (
     ScheduleSettings,
     TrainingSettings,
 )
-from mammo.training.assemble import class_weights
-from mammo.training.callbacks import EarlyStopping, monitored
+from mammo.training.assemble import class_weights, make_network
+from mammo.training.epoch_metrics import EarlyStopping
 from mammo.training.fit import fit
+from mammo.training.freezing import freeze_stages, set_train_mode, stage_of
+from mammo.training.logs import WaitClock
 from mammo.training.loss import CaseLoss
-from mammo.training.optimizer import build_optimizer, decaying_parameters, stage_of
-from mammo.training.schedule import Plateau, factor_at, freeze_stages, set_train_mode
+from mammo.training.optimizer import build_optimizer, decaying_parameters
+from mammo.training.resuming import refuse_other_settings
+from mammo.training.schedule import Plateau, factor_at
 from mammo.training.trainer import FineTuner
-from mammo.training.wait_clock import WaitClock
+from tests.processes import call, command, refused, settings_file
 from tests.tiny import tiny_settings, write_films
 
 SMALL = ModelSettings(backbone="ResNet18_vd", pretrained="none", dropout=0.0, gray_input="sum")
@@ -132,7 +136,7 @@ def test_decay_pulls_weights_and_not_biases(name: str) -> None:
             TrainingSettings(),
         )
         batch = batch_of(4)
-        batch[3] = batch[3] * 0 + 1e-12  # no gradient to speak of: what moves, decay moved
+        batch[3] = batch[3] * 0 + 1e-12  # almost no gradient: what moves is moved by decay
         for parameter in network.parameters():
             parameter.stop_gradient = False
         tuner.train_batch(batch[:2], batch[2:])
@@ -162,15 +166,15 @@ def test_step_schedule_cuts_at_its_epochs() -> None:
 
 
 def test_plateau_cuts_after_patience_without_improvement() -> None:
-    plateau = Plateau(ScheduleSettings(name="plateau", patience=2, factor=0.1), "max")
+    plateau = Plateau(ScheduleSettings(name="plateau", patience=2, factor=0.1), EarlyStoppingSettings())
     factors = []
     for value in (0.5, 0.6, 0.6, 0.55, 0.7, 0.1, 0.1):
-        plateau.update(value)
+        plateau.on_epoch_end(0, {"validation/auc": value})
         factors.append(plateau.factor)
     assert factors == pytest.approx([1, 1, 1, 0.1, 0.1, 0.1, 0.01])
 
 
-def test_frozen_stages_stand_still_until_their_epoch() -> None:
+def test_frozen_stages_do_not_change_until_their_epoch() -> None:
     network = network_of()
     freeze = FreezeSettings(until_epoch=(9, 2))
     settings = TrainingSettings(freeze=freeze)
@@ -227,7 +231,7 @@ def test_average_is_the_exponential_one_and_is_put_back() -> None:
     assert np.array_equal(network.state_dict()[name].numpy(), own)
 
 
-def test_breast_network_judges_one_film_as_itself_and_ignores_the_order() -> None:
+def test_breast_network_scores_one_film_as_two_equal_ones_and_ignores_the_order() -> None:
     network = network_of(task="breast")
     network.eval()
     image, _, *_ = batch_of(3, views=2)
@@ -241,10 +245,9 @@ def test_breast_network_judges_one_film_as_itself_and_ignores_the_order() -> Non
 
 
 def test_unknown_monitor_is_an_error() -> None:
-    with pytest.raises(
-        TrainingError, match="'validation/acu' is not measured; expected one of train/auc, validation/auc"
-    ):
-        monitored({"train/auc": 1, "validation/auc": 1, "loss": 0}, "validation/acu")
+    stopping = EarlyStopping(EarlyStoppingSettings(monitor="train/f1"))
+    with pytest.raises(TrainingError, match="'train/f1' is not measured; expected one of train/auc, validation/auc"):
+        stopping.on_epoch_end(0, {"train/auc": 1, "validation/auc": 1, "loss": 0})
 
 
 @pytest.mark.parametrize(
@@ -298,8 +301,8 @@ def test_checkpoint_killed_between_its_renames_is_the_one_before(tmp_path: Path)
 def test_run_writes_what_the_contract_says_and_scores_a_file_alike(tmp_path: Path) -> None:
     write_films(tmp_path)
     settings = tiny_settings(tmp_path, training__epochs=6, training__early_stopping={"patience": 6})
-    result = fit(settings, "tiny")
-    run = result.folder
+    judged = fit(settings, "tiny")
+    run = judged.run
     names = {path.name for path in run.iterdir()}
     assert {
         "config.yaml",
@@ -313,7 +316,7 @@ def test_run_writes_what_the_contract_says_and_scores_a_file_alike(tmp_path: Pat
     log = [json.loads(line) for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [line["epoch"] for line in log] == [1, 2, 3, 4, 5, 6]
     assert {"train/auc", "validation/recall", "gap/auc", "validation/specificity_at_operating_point"} <= set(log[0])
-    assert result.judged.judgement.levels["lesion"].n == 8
+    assert judged.judgement.levels["lesion"].n == 8
     assert any(curves_folder(run.parents[1], run).iterdir())
 
     loaded = load_run(run)
@@ -335,11 +338,11 @@ def test_films_and_breasts_go_the_same_way(tmp_path: Path, task: str, cases: int
     settings = tiny_settings(
         tmp_path, data__task=task, data__image_size=[48, 40], training__epochs=1, training__sampler="class_balanced"
     )
-    result = fit(settings, task)
-    assert next(iter(result.judged.judgement.levels)) == task
-    assert result.judged.judgement.levels[task].n == cases
-    assert result.judged.judgement.levels["patient"].n == 4
-    score, _ = predict_with_remarks(load_run(result.folder), tmp_path / "00_CC.png")
+    judged = fit(settings, task)
+    assert next(iter(judged.judgement.levels)) == task
+    assert judged.judgement.levels[task].n == cases
+    assert judged.judgement.levels["patient"].n == 4
+    score, _ = predict_with_remarks(load_run(judged.run), tmp_path / "00_CC.png")
     assert 0 <= score <= 1
 
 
@@ -348,7 +351,7 @@ def test_resumed_run_ends_where_an_unbroken_one_ends(tmp_path: Path) -> None:
     logs = {}
     for name, first in (("whole", 3), ("broken", 2)):
         schedule = {"name": "constant", "warmup_epochs": 0}
-        run = fit(tiny_settings(tmp_path, training__epochs=first, training__schedule=schedule), name).folder
+        run = fit(tiny_settings(tmp_path, training__epochs=first, training__schedule=schedule), name).run
         if first < 3:
             fit(tiny_settings(tmp_path, training__epochs=3, training__schedule=schedule), name, resume=run)
         logs[name] = [json.loads(line) for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines()]
@@ -357,29 +360,92 @@ def test_resumed_run_ends_where_an_unbroken_one_ends(tmp_path: Path) -> None:
     assert logs["broken"][2]["validation/loss"] == pytest.approx(logs["whole"][2]["validation/loss"], rel=1e-3)
 
 
-def test_clock_tells_waiting_from_steps() -> None:
+def test_clock_separates_waiting_from_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("mammo.training.logs.time.perf_counter", lambda: now[0])
     clock = WaitClock()
     clock.on_epoch_begin(0)
     for step in range(3):
-        time.sleep(0.01)
+        now[0] += 1.0
         clock.on_train_batch_begin(step)
-        time.sleep(0.03)
+        now[0] += 3.0
         clock.on_train_batch_end(step)
-    time.sleep(0.2)  # scoring
-    assert 0.12 <= clock.seconds < 0.2
-    assert 0.15 < clock.share < 0.4
-    assert clock.advice() == f", {clock.share:.0%} of it waiting for images: raise training.workers"
+    now[0] += 20.0  # scoring
+    assert (clock.seconds, clock.share) == (12.0, 0.25)
+    assert clock.advice() == ", 25% of it waiting for images: raise training.workers"
 
 
-def test_log_tells_how_long_an_epoch_trained_and_waited(tmp_path: Path) -> None:
+def test_clock_advises_nothing_for_little_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("mammo.training.logs.time.perf_counter", lambda: now[0])
+    clock = WaitClock()
+    clock.on_epoch_begin(0)
+    assert clock.share == 0.0
+    now[0] += 0.03
+    clock.on_train_batch_begin(0)
+    now[0] += 0.97
+    clock.on_train_batch_end(0)
+    assert clock.share == pytest.approx(0.03)
+    assert clock.advice() == ""
+
+
+def test_log_has_how_long_an_epoch_trained_and_waited(tmp_path: Path) -> None:
     write_films(tmp_path)
-    run = fit(tiny_settings(tmp_path), "tiny").folder
+    run = fit(tiny_settings(tmp_path), "tiny").run
     for line in map(json.loads, (run / "log.jsonl").read_text(encoding="utf-8").splitlines()):
         assert line["time_training_s"] > 0
         assert 0 < line["time_waiting_share"] < 1
 
 
-def test_loss_that_is_no_number_stops_and_names_the_cases(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("key", "name", "message"),
+    [
+        ("loss", "focl", r"expected one of cross_entropy, focal, got 'focl'; did you mean focal\?"),
+        ("optimizer", "adamv", r"expected one of adam, adamw, momentum, got 'adamv'; did you mean adam"),
+        ("schedule", "sine", r"expected one of constant, cosine, step, plateau, got 'sine'; did you mean cosine\?"),
+    ],
+)
+def test_unknown_name_is_an_error_with_the_valid_ones(key: str, name: str, message: str) -> None:
+    settings = check_settings({"training": {key: {"name": name}}}, "here")
+    with pytest.raises(SettingsError, match=rf"^settings: training\.{key}\.name: {message}"):
+        make_network(settings)
+
+
+def test_unknown_names_are_reported_together_before_any_film_is_read(tmp_path: Path) -> None:
+    write_films(tmp_path)
+    for film in tmp_path.glob("*.png"):
+        film.write_bytes(b"not read")
+    settings = tiny_settings(tmp_path, training__loss={"name": "x"}, training__schedule={"name": "y"})
+    with pytest.raises(SettingsError, match=r"training\.loss\.name: .*training\.schedule\.name: "):
+        fit(settings, "tiny")
+    assert not (tmp_path / "output" / "tiny").exists()
+
+
+@pytest.mark.parametrize("option", ["--print-config", "--dry-run"])
+def test_unknown_name_is_one_line_of_a_command(tmp_path: Path, option: str) -> None:
+    write_films(tmp_path)
+    config = settings_file(tmp_path, "tiny")
+    refused(
+        call(command("train", "-c", config, "-o", "training.loss.name=focl", option)),
+        "training.loss.name: expected one of cross_entropy, focal, got 'focl'; did you mean focal?",
+    )
+
+
+def test_settings_of_an_older_run_may_say_looks_for_copies(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("training: {freeze: {until_epoch: [9], looks: 3}}\n", encoding="utf-8")
+    settings = load_settings(config)
+    assert settings.training.freeze == FreezeSettings(until_epoch=(9,), copies=3)
+    assert "copies: 3" in dump_settings(settings)
+    before = settings.model_dump(mode="json")
+    before["training"]["freeze"] = {"until_epoch": [9], "looks": 3}
+    refuse_other_settings(tmp_path, before, settings)
+    config.write_text("training: {freeze: {copies: 2, looks: 3}}\n", encoding="utf-8")
+    with pytest.raises(SettingsError, match=r"training\.freeze\.looks"):
+        load_settings(config)
+
+
+def test_loss_that_is_not_finite_stops_and_names_the_cases(tmp_path: Path) -> None:
     write_films(tmp_path)
     settings = tiny_settings(
         tmp_path, training__optimizer={"name": "momentum", "learning_rate": 1e38}, training__epochs=5
