@@ -13,6 +13,8 @@ from mammo.progress import print_table
 from mammo.settings.load import load_settings
 from mammo.settings.schema import Settings
 
+TRAIN = [sys.executable, "-m", "mammo", "train"]
+
 
 def bench_train(settings: Settings, arguments: argparse.Namespace) -> None:
     """Training steps with the runtime's settings and as paddle comes, in processes that take turns."""
@@ -59,7 +61,7 @@ def bench_soak(settings: Settings, arguments: argparse.Namespace) -> None:
     """
     from mammo.bench.soak import soak
 
-    result = soak(settings, Path(sys.argv[0]).with_name("train.py"), kills=arguments.kills, minutes=arguments.minutes)
+    result = soak(settings, TRAIN, kills=arguments.kills, minutes=arguments.minutes)
     print_table("where kills came", ("moment", "kills"), sorted(result.kills.items()))
     print(
         f"{result.kills.total()} kills in {result.seconds / 60:.1f} minutes; damaged checkpoints met: {result.fell_back}"
@@ -103,7 +105,7 @@ def bench_growth(settings: Settings, arguments: argparse.Namespace) -> None:
 
 def bench_start(settings: Settings, arguments: argparse.Namespace) -> None:
     """How long commands take to begin."""
-    from mammo.bench.start import bench_start
+    from mammo.bench.steps import bench_start
 
     _finish([bench_start(settings, arguments.rounds)], settings)
 
@@ -128,11 +130,11 @@ def bench_all(settings: Settings, arguments: argparse.Namespace) -> None:
     from mammo.bench.limits import bench_limits
     from mammo.bench.loading import bench_loader
     from mammo.bench.prepare import bench_many, bench_prepare
-    from mammo.bench.start import bench_start
-    from mammo.serving.export_description import read_manifest
+    from mammo.bench.steps import bench_start
+    from mammo.serving.export_description import read_description
 
     if arguments.run:
-        read_manifest(arguments.run / "export")
+        read_description(arguments.run / "export")
     if arguments.against:
         _recipes(settings, arguments)
 
@@ -157,8 +159,7 @@ def bench_all(settings: Settings, arguments: argparse.Namespace) -> None:
 
 
 def _engines(arguments: argparse.Namespace) -> Iterator[Finding]:
-    from mammo.bench.inference import bench_engines
-    from mammo.bench.int8 import bench_int8
+    from mammo.bench.inference import bench_engines, bench_int8
 
     if arguments.run is None:
         raise SettingsError("infer: expected --run RUN, an export of which lies in RUN/export (tools/export.py RUN)")
@@ -170,7 +171,7 @@ def _engines(arguments: argparse.Namespace) -> Iterator[Finding]:
 def _reach(settings: Settings, arguments: argparse.Namespace, *, rounds: int) -> Finding:
     from mammo.bench.reach import bench_reach
 
-    return bench_reach(*_recipes(settings, arguments), arguments.auc, Path(sys.argv[0]).with_name("train.py"), rounds)
+    return bench_reach(*_recipes(settings, arguments), arguments.auc, TRAIN, rounds)
 
 
 def _recipes(settings: Settings, arguments: argparse.Namespace) -> tuple[tuple[str, Settings], tuple[str, Settings]]:

@@ -9,7 +9,7 @@ from mammo.images.contents import is_unread_picture
 from mammo.inference.notes import NOT_A_DEVICE, PHANTOM
 from mammo.progress import track
 from mammo.runtime import available_cores
-from mammo.serving.export_description import read_manifest
+from mammo.serving.export_description import read_description
 from mammo.serving.folder import Found, find_films, predict_films
 from mammo.serving.score_file import Outcome, ScoreFile, check_errors, print_rows
 
@@ -21,7 +21,7 @@ def predict_with_export(arguments: argparse.Namespace) -> None:
         SettingsError: Options contradict each other, or a network for lesions is not told where they are.
         ScoreError: Some films have no score; all others have been written.
     """
-    manifest = read_manifest(arguments.export)
+    manifest = read_description(arguments.export)
     _check(arguments, manifest.form.preprocess.task)
     found = find_films(arguments.paths, arguments.boxes)
     if arguments.box:
