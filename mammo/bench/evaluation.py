@@ -22,13 +22,7 @@ SUBGROUPS = {"density": 4, "view": 2, "laterality": 2, "subtlety": 5, "assessmen
 
 
 def bench_evaluation(resamples: int, largest: int, rounds: int) -> Finding:
-    """Measure all sizes up to the largest on one core, each time in a fresh process.
-
-    Args:
-        resamples: Of the patients, for each interval.
-        largest: Number of cases.
-        rounds: Number of rounds.
-    """
+    """Measure sizes up to the largest number of cases on one core, each time in a fresh process."""
     one_core = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     sizes = [size for size in SIZES if size[0] <= largest] or [SIZES[0]]
     what = {

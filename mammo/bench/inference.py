@@ -28,13 +28,7 @@ CALIBRATION_IMAGES = 200  # of the training part: they give the range of each la
 
 
 def bench_engines(run: Path, export: Path, rounds: int) -> list[Finding]:
-    """Measure single images and batches of `BATCH`.
-
-    Args:
-        run: The run folder that was exported.
-        export: Its export.
-        rounds: Number of rounds.
-    """
+    """Measure single images and batches of `BATCH` on the export of a run."""
     shape = read_description(export).form.shape
     network = load_run(run).network
     engines = {name: open_engine(export, name, threads=available_cores()) for name in installed_engines()}

@@ -66,10 +66,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of one benchmark; with `cases`, each series has a value for each number of cases instead of rounds.
-
-    `ratios` are the figures that have a bar, or that compare two series.
-    """
+    """The result of one benchmark; with `cases`, each series has a value for each number of cases instead of rounds."""
 
     title: str
     series: tuple[Series, ...]
@@ -79,13 +76,7 @@ class Finding:
 
 
 def in_turns(what: Mapping[str, Callable[[], float]], rounds: int, unit: str) -> dict[str, Series]:
-    """Measure each thing once a round, in their order, so that whatever slows the machine slows all of them.
-
-    Args:
-        what: Functions that return a figure, by name.
-        rounds: Number of rounds.
-        unit: Of the figures.
-    """
+    """Call each function once a round, in their order, so that whatever slows the machine slows all of them."""
     values: dict[str, list[float]] = {name: [] for name in what}
     for number in range(1, rounds + 1):
         for name, measure in what.items():

@@ -43,8 +43,8 @@ def bench_prepare(rounds: int) -> Finding:
         _fill(folder / "warm", copies[:8], 2)  # starts the workers, which stay
         what = {
             DECODE: lambda: _decode(films),
-            ONE: lambda: _seconds_a_film(folder / "one", copies, 1),
-            TWO: lambda: _seconds_a_film(folder / "two", copies, 2),
+            ONE: lambda: seconds(lambda: _fill(folder / "one", copies, 1)) / len(copies),
+            TWO: lambda: seconds(lambda: _fill(folder / "two", copies, 2)) / len(copies),
         }
         measured = in_turns(what, rounds, "s a film")
     memory = Series("a worker's most memory", (in_process(peak_mb, *map(str, films)),), "MB")
@@ -72,10 +72,6 @@ def full_films() -> list[Path]:
 def _decode(films: Sequence[Path]) -> float:
     cv2.setNumThreads(1)
     return seconds(lambda: [read_dicom(film) for film in films]) / len(films)
-
-
-def _seconds_a_film(folder: Path, films: Sequence[Path], workers: int) -> float:
-    return seconds(lambda: _fill(folder, films, workers)) / len(films)
 
 
 def _fill(folder: Path, films: Sequence[Path], workers: int) -> None:

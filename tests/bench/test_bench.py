@@ -1,4 +1,4 @@
-"""Tools of the benchmarks: bars, rounds, fresh processes, result files, and recipes that reach an AUC or end below it."""
+"""Tools of the benchmarks: bars, rounds, fresh processes, result files, and recipes that reach an AUC or not."""
 
 import itertools
 import json
