@@ -29,10 +29,8 @@ BARS = {CROPS: ">= 250", FILMS: ">= 40"}
 
 def bench_loader(rounds: int) -> Finding:
     """Measure crops and films in turns; both are generated, prepared once, and read from the store as in training."""
-    crops, films = (
-        PhantomSettings(patients=60, film_size=(768, 576)),
-        PhantomSettings(patients=16, film_size=(1400, 1088)),
-    )
+    crops = PhantomSettings(patients=60, film_size=(768, 576))
+    films = PhantomSettings(patients=16, film_size=(1400, 1088))
     data = {
         CROPS: DataSettings(kind="phantom", split="holdout", task="lesion", image_size=(224, 224), phantom=crops),
         FILMS: DataSettings(kind="phantom", split="holdout", task="image", image_size=(1152, 896), phantom=films),

@@ -95,12 +95,9 @@ def bench_train(settings: Settings, steps: int, rounds: int) -> Finding:
     """Measure a run's own steps with the runtime's environment and with paddle's own, in fresh processes, in turns."""
     with tempfile.TemporaryDirectory() as folder:
         config = write_settings(settings, Path(folder) / "bench.yaml")
-        what = {
-            name: functools.partial(
-                in_process, steps_per_s, str(config), steps, environment=own_environment(plain=plain)
-            )
-            for name, plain in ((OURS, False), (PLAIN, True))
-        }
+        speed = functools.partial(in_process, steps_per_s, str(config), steps)
+        ours, plain = (own_environment(plain=plain) for plain in (False, True))
+        what = {OURS: lambda: speed(environment=ours), PLAIN: lambda: speed(environment=plain)}
         measured = in_turns(what, rounds, "images/s")
     height, width = settings.data.image_size
     title = f"training steps, {settings.model.backbone}, {height}×{width} px, batch {settings.training.batch_size}"
