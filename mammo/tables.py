@@ -158,8 +158,8 @@ def _read_rows(path: Path, error: type[MammoError]) -> tuple[list[str], list[lis
                 rows.append(row)
                 lines.append(begins)
             if len(rows) > most:
-                size = f"more than {most} rows of {len(names)} columns"
-                raise error(f"{path}: has {size}; expected a table that fits in memory")
+                shape = f"more than {most} rows of {len(names)} columns"
+                raise error(f"{path}: has {shape}; expected a table that fits in memory")
             begins = reader.line_num + 1 + skipped
     for row in rows:
         row += [""] * (len(names) - len(row))  # only now: two bytes may be a row of two thousand cells

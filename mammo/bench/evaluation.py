@@ -1,14 +1,12 @@
-"""How long judgement takes: intervals of every metric for 10,000 and 100,000 cases, on one core, and the whole judgement."""
+"""Measures how long evaluation takes on one core: the intervals of every metric, and a whole judgement."""
 
-import json
+import functools
 import os
-import sys
 
 import numpy as np
 import pandas as pd
 
-from mammo.bench.measure import Finding, Ratio, Series, seconds
-from mammo.bench.processes import last_line_of
+from mammo.bench.measure import Finding, in_process, in_turns, limit, seconds
 from mammo.evaluation.bootstrap import RESAMPLES, resample
 from mammo.evaluation.calibration import Calibrator
 from mammo.evaluation.cases import Cases, levels_of
@@ -16,77 +14,59 @@ from mammo.evaluation.judge import How, judge
 from mammo.evaluation.metrics import measure_ranking
 from mammo.evaluation.operating_point import Decision, Point
 
-SIZES = ((1_000, 500), (10_000, 5_000), (100_000, 50_000))
-WHAT = ("one level", "no calibration slope", "whole judgement")
-BARS_S = {"one level, 10,000 cases": 3, "one level, 100,000 cases": 40}
+SIZES = ((1_000, 500), (10_000, 5_000), (100_000, 50_000))  # cases and patients
+LEVEL, NO_SLOPE, WHOLE = "one level", "no calibration slope", "whole judgement"
+BARS_S = {f"{LEVEL}, 10,000 cases": "<= 3", f"{LEVEL}, 100,000 cases": "<= 40"}
 SUBGROUPS = {"density": 4, "view": 2, "laterality": 2, "subtlety": 5, "assessment": 6}
 
 
 def bench_evaluation(resamples: int, largest: int, rounds: int) -> Finding:
-    """Time sizes up to the largest, on one core, in processes of their own.
-
-    Args:
-        resamples: Of the patients, for each interval.
-        largest: Number of cases.
-        rounds: How often.
-    """
+    """Measure sizes up to the largest number of cases on one core, each time in a fresh process."""
     one_core = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    sizes = [(cases, patients) for cases, patients in SIZES if cases <= largest] or [SIZES[0]]
-    names = [f"{what}, {cases:,} cases" for cases, _ in sizes for what in WHAT]
-    found: dict[str, list[float]] = {name: [] for name in names}
-    for number in range(1, rounds + 1):
-        for cases, patients in sizes:
-            told = json.loads(last_line_of("evaluation", cases, patients, resamples, environment=one_core))
-            for what, took in zip(WHAT, told, strict=True):
-                found[f"{what}, {cases:,} cases"].append(took)
-            print(
-                f"round {number} of {rounds}, {cases:,} cases: {', '.join(f'{took:.2f} s' for took in told)}",
-                flush=True,
-            )
-    series = tuple(Series(name, tuple(values), "s") for name, values in found.items())
-    bounds = BARS_S if resamples == RESAMPLES else {}
-    bars = tuple(
-        Ratio(f"{name}, s", tuple(found[name]), f"<= {bound}") for name, bound in bounds.items() if name in found
-    )
-    return Finding(f"intervals by {resamples:,} resamples of the patients, one core", series, bars)
+    sizes = [size for size in SIZES if size[0] <= largest] or [SIZES[0]]
+    what = {
+        f"{kind}, {cases:,} cases": functools.partial(
+            in_process, seconds_of, kind, cases, patients, resamples, environment=one_core
+        )
+        for cases, patients in sizes
+        for kind in (LEVEL, NO_SLOPE, WHOLE)
+    }
+    measured = in_turns(what, rounds, "s")
+    bars = [limit(measured[name], bar) for name, bar in BARS_S.items() if name in measured and resamples == RESAMPLES]
+    title = f"intervals by {resamples:,} resamples of the patients, one core"
+    return Finding(title, tuple(measured.values()), tuple(bars))
 
 
-def main() -> None:
-    """As a process of its own: cases, patients and resamples in, a JSON list of seconds in the order of `WHAT` out."""
-    cases, patients, resamples = map(int, sys.argv[1:])
+def seconds_of(kind: str, cases: int, patients: int, resamples: int) -> float:
+    """Measure one kind of evaluation of a drawn score table."""
     frame = draw_scores(cases, patients)
     level = Cases.of(frame, np.full((2, cases), 0.5))
     measure_ranking(np.array([0, 1]), np.array([0.0, 1.0]))  # loads scikit-learn
-    work = (
-        lambda: resample(level, resamples=resamples),
-        lambda: resample(level, resamples=resamples, calibration=False),
-        lambda: judge(frame, some_decision(), how=How(resamples=resamples)),
-    )
-    print(json.dumps([seconds(one) for one in work]))
+    if kind == WHOLE:
+        return seconds(lambda: judge(frame, some_decision(), how=How(resamples=resamples)))
+    return seconds(lambda: resample(level, resamples=resamples, calibration=kind != NO_SLOPE))
 
 
 def draw_scores(cases: int, patients: int, seed: int = 0) -> pd.DataFrame:
-    """A score table of so many lesions, two in three of them benign, with subgroup columns."""
+    """Draw a score table with subgroup columns; about two in three lesions are benign."""
     generator = np.random.default_rng(seed)
     patient = np.concatenate([np.arange(patients), generator.integers(0, patients, cases - patients)])
     label = (generator.random(cases) < 0.35).astype(int)
     logit = generator.normal(size=cases) + 1.2 * (label - 0.5)
     side = np.where(generator.random(cases) < 0.5, "_LEFT", "_RIGHT")
     name = np.char.add("P", patient.astype(str))
-    columns: dict[str, np.ndarray] = {
+    breast = np.char.add(name, side)
+    columns = {
         "case_id": np.char.add("L", np.arange(cases).astype(str)),
         "patient_id": name,
-        "breast_id": np.char.add(name, side),
-    }
-    columns |= {
-        "image_id": np.char.add(np.char.add(name, side), "_CC"),
+        "breast_id": breast,
+        "image_id": np.char.add(breast, "_CC"),
         "label": label,
         "logit": logit,
         "score": 1 / (1 + np.exp(-logit)),
     }
-    return pd.DataFrame(
-        columns | {column: generator.integers(1, kinds + 1, cases) for column, kinds in SUBGROUPS.items()}
-    )
+    subgroups = {column: generator.integers(1, kinds + 1, cases) for column, kinds in SUBGROUPS.items()}
+    return pd.DataFrame(columns | subgroups)
 
 
 def some_decision() -> Decision:
@@ -96,7 +76,3 @@ def some_decision() -> Decision:
         for rule, threshold in (("recall>=0.90", 0.3), ("youden", 0.5))
     )
     return Decision(points, Calibrator("temperature", 1.0), "lesion", "max", "validation", 100, 40, "")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,52 +1,59 @@
-"""Things to be timed enter; figures measured in turns leave, with ratios, a table of 80 columns, JSON and a plot."""
+"""Measures things in turns, calls functions in fresh processes, and shows findings as tables, JSON and a plot."""
 
 from __future__ import annotations
 
 import json
+import os
+import platform
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from mammo.bench.machine import describe_machine
+from mammo.errors import TrainingError
 from mammo.files import write_text, written_beside
 from mammo.progress import print_table
+from mammo.runtime import available_cores
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-FAR_APART = 50  # times: the smaller bars would not be seen beside the larger ones
+FAR_APART = 50  # from this ratio of bars on, the axis is logarithmic: the smaller bars would be invisible
+CALL = """import importlib, json, sys
+module, name, arguments = sys.argv[1:]
+print(json.dumps(getattr(importlib.import_module(module), name)(*json.loads(arguments))))"""
 
 
 @dataclass(frozen=True)
 class Series:
-    """One thing, measured once in each round."""
+    """One figure, measured once in each round.
+
+    Attributes:
+        name: What was measured.
+        values: One for each round.
+        unit: Of the values; empty for a ratio.
+        bar: What the median must reach, such as `>= 4` or `<= 2.5`; empty for no bar.
+    """
 
     name: str
     values: tuple[float, ...]
-    unit: str
-
-    @property
-    def median(self) -> float:
-        """Of the rounds."""
-        return statistics.median(self.values)
-
-
-@dataclass(frozen=True)
-class Ratio:
-    """Two things of the same rounds: what one is over the other in each, and what that must reach (`>= 4`, `<= 2.5`; empty: no bar)."""
-
-    name: str
-    values: tuple[float, ...]
+    unit: str = ""
     bar: str = ""
 
     @property
     def median(self) -> float:
-        """Of the rounds."""
+        """The median of the rounds."""
         return statistics.median(self.values)
+
+    @property
+    def spread(self) -> str:
+        """The lowest and the highest value, for a table."""
+        return f"{min(self.values):.3g}–{max(self.values):.3g}"
 
     @property
     def reached(self) -> bool | None:
@@ -59,48 +66,46 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Finding:
-    """What one benchmark found; with `cases`, each series has a value for each of these numbers of cases in place of rounds."""
+    """The result of one benchmark; with `cases`, each series has a value for each number of cases instead of rounds."""
 
     title: str
     series: tuple[Series, ...]
-    ratios: tuple[Ratio, ...] = ()
+    ratios: tuple[Series, ...] = ()
     notes: tuple[str, ...] = ()
     cases: tuple[int, ...] = ()
 
 
 def in_turns(what: Mapping[str, Callable[[], float]], rounds: int, unit: str) -> dict[str, Series]:
-    """Measure each thing once a round, in their order, so that whatever slows the machine slows all of them.
-
-    Args:
-        what: Functions that return a figure, by name.
-        rounds: How often.
-        unit: Of the figures.
-    """
+    """Call each function once a round, in their order, so that whatever slows the machine slows all of them."""
     values: dict[str, list[float]] = {name: [] for name in what}
     for number in range(1, rounds + 1):
         for name, measure in what.items():
             values[name].append(measure())
-        print(
-            f"round {number} of {rounds}: " + ", ".join(f"{name} {found[-1]:.3g}" for name, found in values.items()),
-            flush=True,
-        )
+        figures = ", ".join(f"{name} {found[-1]:.3g}" for name, found in values.items())
+        print(f"round {number} of {rounds}: {figures}", flush=True)
     return {name: Series(name, tuple(found), unit) for name, found in values.items()}
 
 
-def ratio(name: str, ours: Series, other: Series, bar: str = "") -> Ratio:
-    """Divide round by round."""
-    return Ratio(name, tuple(one / another for one, another in zip(ours.values, other.values, strict=True)), bar)
+def ratio(one: Series, other: Series, bar: str = "", *, name: str = "") -> Series:
+    """Divide one series by another, round by round."""
+    values = tuple(first / second for first, second in zip(one.values, other.values, strict=True))
+    return Series(name or f"{one.name} / {other.name}", values, bar=bar)
+
+
+def limit(series: Series, bar: str) -> Series:
+    """Compare a series itself with a bar."""
+    return replace(series, name=f"{series.name}, {series.unit}", bar=bar)
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """How long something takes."""
+    """Measure how long a function takes."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
 
 
 def per_second(work: Callable[[], object], images: int, least_s: float) -> float:
-    """How many images a second something does that does so many at a time, once it is warm."""
+    """Measure how many images a second a function handles that takes `images` a call, after a first call."""
     work()
     start, times = time.perf_counter(), 0
     while time.perf_counter() - start < least_s:
@@ -109,20 +114,41 @@ def per_second(work: Callable[[], object], images: int, least_s: float) -> float
     return times * images / (time.perf_counter() - start)
 
 
+def in_process(function: Callable[..., Any], *arguments: object, environment: Mapping[str, str] | None = None) -> Any:
+    """Call a function in a fresh Python process.
+
+    Args:
+        function: Found by name in its module; it returns what JSON can express.
+        arguments: Numbers and text.
+        environment: Replaces this process's own.
+
+    Raises:
+        TrainingError: It failed; the message has the last line of its error output.
+    """
+    line = [sys.executable, "-c", CALL, function.__module__, function.__name__, json.dumps(arguments)]
+    done = subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        problem = last_line(done.stderr) or f"code {done.returncode}"
+        raise TrainingError(f"the benchmark's process {function.__name__} failed: {problem}")
+    return json.loads(last_line(done.stdout))
+
+
+def last_line(text: str) -> str:
+    """Return the last line that is not empty; "" where there is none."""
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
+
+
 def show(finding: Finding) -> None:
-    """Print a finding: medians with their spread, and ratios beside their bars."""
+    """Print a finding: medians with their spread, and ratios with their bars."""
     if finding.cases:
         by_size = [(one.name, *(f"{value:.3g}" for value in one.values), one.unit) for one in finding.series]
         print_table(finding.title, ("cases", *(f"{size:,}" for size in finding.cases), "unit"), by_size)
     else:
-        rows = [(one.name, f"{one.median:.4g}", _spread(one.values), one.unit) for one in finding.series]
+        rows = [(one.name, f"{one.median:.4g}", one.spread, one.unit) for one in finding.series]
         print_table(finding.title, ("what", "median", "from–to", "unit"), rows)
     if finding.ratios:
         verdicts = {None: "", True: "yes", False: "NO"}
-        lines = [
-            (one.name, f"{one.median:.3g}", _spread(one.values), one.bar, verdicts[one.reached])
-            for one in finding.ratios
-        ]
+        lines = [(one.name, f"{one.median:.3g}", one.spread, one.bar, verdicts[one.reached]) for one in finding.ratios]
         print_table("", ("ratio", "median", "from–to", "bar", "reached"), lines)
     for note in finding.notes:
         print(note)
@@ -132,16 +158,32 @@ def keep(findings: Sequence[Finding], folder: Path) -> tuple[Path, Path]:
     """Write `bench.json` and `bench.png` to a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     path, picture = folder / "bench.json", folder / "bench.png"
-    write_text(
-        path, json.dumps({"machine": describe_machine(), "findings": [asdict(one) for one in findings]}, indent=1)
-    )
+    content = {"machine": describe_machine(), "findings": [asdict(one) for one in findings]}
+    write_text(path, json.dumps(content, indent=1))
     with written_beside(picture, durable=False) as beside:
         draw(findings).savefig(beside, format="png", dpi=110)
     return path, picture
 
 
+def describe_machine() -> dict[str, str | int | float]:
+    """Name processor, cores, memory and system."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
+    return {
+        "processor": next(iter(names), platform.processor() or platform.machine()),
+        "cores": available_cores(),
+        "memory_gb": round(memory / 1e9, 1),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+    }
+
+
 def draw(findings: Sequence[Finding]) -> Figure:
-    """For each finding bars, medians with the spread of the rounds; or lines over the number of cases."""
+    """Draw each finding: bars of medians with the spread of the rounds, or lines over the number of cases."""
     from matplotlib.figure import Figure
 
     heights = [4.0 if one.cases else 1.2 + 0.4 * len(one.series) for one in findings]
@@ -156,12 +198,10 @@ def draw(findings: Sequence[Finding]) -> Figure:
 
 
 def _draw_bars(axes: Axes, finding: Finding, units: str) -> None:
-    medians = [one.median for one in finding.series]
+    names, medians = [one.name for one in finding.series], [one.median for one in finding.series]
     low = [one.median - min(one.values) for one in finding.series]
     high = [max(one.values) - one.median for one in finding.series]
-    axes.barh(
-        [one.name for one in finding.series], medians, xerr=[low, high], color="#4878a8", ecolor="#222222", capsize=3
-    )
+    axes.barh(names, medians, xerr=[low, high], color="#4878a8", ecolor="#222222", capsize=3)
     axes.invert_yaxis()
     axes.set_xlabel(units, fontsize=8)
     if max(medians) > FAR_APART * min(medians):
@@ -176,7 +216,3 @@ def _draw_lines(axes: Axes, finding: Finding, units: str) -> None:
     axes.set_ylabel(units, fontsize=8)
     axes.grid(color="0.9")
     axes.legend(fontsize=8)
-
-
-def _spread(values: Sequence[float]) -> str:
-    return f"{min(values):.3g}–{max(values):.3g}"

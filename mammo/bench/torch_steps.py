@@ -1,80 +1,68 @@
-"""The yardstick: ResNet50-vd as PyTorch trains it, channels last; batch, pixels, threads and seconds in, images a second out."""
+"""Measures how fast PyTorch trains ResNet50-vd, channels last; torch is imported late, not in a process with paddle."""
 
-import sys
-import time
+from __future__ import annotations
 
-import torch
-from torch import nn
+from typing import TYPE_CHECKING
 
-STAGES = ((64, 3), (128, 4), (256, 6), (512, 3))
-WARM_STEPS = 2
+from mammo.bench.measure import per_second
 
+if TYPE_CHECKING:
+    import torch
 
-class ConvNorm(nn.Module):
-    """As `mammo.model.resnet_vd.ConvNorm`."""
-
-    def __init__(
-        self, inputs: int, outputs: int, kernel: int, stride: int = 1, *, relu: bool = True, halve: bool = False
-    ) -> None:
-        super().__init__()
-        self.relu, self.halve = relu, halve
-        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, (kernel - 1) // 2, bias=False)
-        self.norm = nn.BatchNorm2d(outputs)
-
-    def forward(self, films: torch.Tensor) -> torch.Tensor:
-        """Turn [N, inputs, H, W] into [N, outputs, H', W']."""
-        if self.halve:
-            films = nn.functional.avg_pool2d(films, 2, 2, ceil_mode=True)
-        films = self.norm(self.conv(films))
-        return nn.functional.relu(films, inplace=True) if self.relu else films
+STAGES = ((64, 3), (128, 4), (256, 6), (512, 3))  # width, blocks
 
 
-class Block(nn.Module):
-    """As `mammo.model.resnet_vd.Block`, of depth 50."""
+def torch_images_per_s(batch: int, size_px: int, threads: int, least_s: float) -> float:
+    """Train on one batch of random images for some seconds, after two steps to warm up."""
+    import torch
 
-    def __init__(self, inputs: int, width: int, stride: int, *, first: bool, first_of_all: bool) -> None:
-        super().__init__()
-        narrow, wide = ConvNorm(inputs, width, 1), ConvNorm(width, 4 * width, 1, relu=False)
-        self.long = nn.Sequential(narrow, ConvNorm(width, width, 3, stride), wide)
-        self.short = ConvNorm(inputs, 4 * width, 1, relu=False, halve=not first_of_all) if first else nn.Identity()
-
-    def forward(self, films: torch.Tensor) -> torch.Tensor:
-        """Turn [N, inputs, H, W] into [N, 4 width, H', W']."""
-        return nn.functional.relu(self.long(films) + self.short(films), inplace=True)
-
-
-def build() -> nn.Module:
-    """The whole network, for one channel and two classes."""
-    layers: list[nn.Module] = [ConvNorm(1, 32, 3, 2), ConvNorm(32, 32, 3), ConvNorm(32, 64, 3), nn.MaxPool2d(3, 2, 1)]
-    inputs = 64
-    for stage, (width, count) in enumerate(STAGES):
-        for number in range(count):
-            first = number == 0
-            layers.append(
-                Block(inputs, width, 2 if first and stage else 1, first=first, first_of_all=first and not stage)
-            )
-            inputs = 4 * width
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.4), nn.Linear(inputs, 2))
-
-
-def main() -> None:
-    """Train on one batch of random images for some seconds."""
-    batch, size, threads, least_s = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
     torch.set_num_threads(threads)
     network = build().to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(network.parameters(), 3e-4)
-    films = torch.randn(batch, 1, size, size).to(memory_format=torch.channels_last)
+    films = torch.randn(batch, 1, size_px, size_px).to(memory_format=torch.channels_last)
     labels = torch.arange(batch) % 2
-    start, steps = time.perf_counter(), -WARM_STEPS
-    while steps <= 0 or time.perf_counter() - start < least_s:
-        if steps == 0:
-            start = time.perf_counter()
+
+    def step() -> None:
         optimizer.zero_grad()
-        nn.functional.cross_entropy(network(films), labels, label_smoothing=0.1).backward()
+        torch.nn.functional.cross_entropy(network(films), labels, label_smoothing=0.1).backward()
         optimizer.step()
-        steps += 1
-    print(batch * steps / (time.perf_counter() - start))
+
+    step()
+    return per_second(step, batch, least_s)
 
 
-if __name__ == "__main__":
-    main()
+def build() -> torch.nn.Module:
+    """Build the network of `mammo.model.resnet_vd` at depth 50, for one channel and two classes."""
+    from torch import nn
+
+    def conv_norm(inputs: int, outputs: int, kernel: int, stride: int = 1, *, halve: bool = False) -> nn.Sequential:
+        conv = nn.Conv2d(inputs, outputs, kernel, stride, (kernel - 1) // 2, bias=False)
+        pool = [nn.AvgPool2d(2, 2, ceil_mode=True)] if halve else []
+        return nn.Sequential(*pool, conv, nn.BatchNorm2d(outputs))
+
+    def conv_relu(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
+        return nn.Sequential(conv_norm(inputs, outputs, kernel, stride), nn.ReLU(inplace=True))
+
+    class Block(nn.Module):
+        def __init__(self, inputs: int, width: int, *, stride: int) -> None:
+            super().__init__()
+            narrow, middle = conv_relu(inputs, width, 1), conv_relu(width, width, 3, stride)
+            self.long = nn.Sequential(narrow, middle, conv_norm(width, 4 * width, 1))
+            changed = inputs != 4 * width
+            self.short = conv_norm(inputs, 4 * width, 1, halve=stride > 1) if changed else nn.Identity()
+
+        def forward(self, films: torch.Tensor) -> torch.Tensor:
+            return nn.functional.relu(self.long(films) + self.short(films), inplace=True)
+
+    layers: list[nn.Module] = [
+        conv_relu(1, 32, 3, 2),
+        conv_relu(32, 32, 3),
+        conv_relu(32, 64, 3),
+        nn.MaxPool2d(3, 2, 1),
+    ]
+    inputs = 64
+    for stage, (width, count) in enumerate(STAGES):
+        for number in range(count):
+            layers.append(Block(inputs, width, stride=2 if stage and number == 0 else 1))
+            inputs = 4 * width
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.4), nn.Linear(inputs, 2))

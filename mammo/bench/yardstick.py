@@ -1,4 +1,4 @@
-"""The frozen-feature yardstick: a run's settings in, test AUC of logistic regression on its untrained backbone's features out."""
+"""Measures a baseline: logistic regression on the features of a run's frozen, pretrained backbone."""
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
@@ -21,17 +21,17 @@ STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1)  # inverse regularisation; chosen on valida
 def measure_yardstick(settings: Settings) -> dict[str, Metric]:
     """Fit on training, choose the regularisation on validation, measure on test, at 0.5 where a threshold is needed.
 
-    Features are the mean and the maximum over the backbone's map, standardised.
+    Features are the mean and the maximum over the backbone's feature map, standardised.
     """
     prepared = prepare_split(settings, gather_split(settings))
     _, backbone = make_network(settings)
     start_from_pretrained(backbone, settings.model)
     backbone.network.eval()
+    all_labels = prepared.split.samples.cases["label"].to_numpy(int)
     parts = {}
     for part in ("train", "validation", "test"):
         rows = prepared.split.rows(part)
-        labels = prepared.split.samples.cases["label"].to_numpy(int)[rows]
-        parts[part] = (_features(backbone.network, part_loader(settings, prepared, rows), part), labels)
+        parts[part] = (_features(backbone.network, part_loader(settings, prepared, rows), part), all_labels[rows])
     models = [make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=2000)) for strength in STRENGTHS]
     fitted = [model.fit(*parts["train"]) for model in models]
     best = max(fitted, key=lambda model: _auc(model, *parts["validation"]))
@@ -45,6 +45,7 @@ def _auc(model: Pipeline, features: np.ndarray, labels: np.ndarray) -> float:
 
 
 def _features(network: paddle.nn.Layer, loader: Loader, part: str) -> np.ndarray:
+    """Compute the features of a part's cases, float32 [cases, 2 × channels]."""
     pooled = []
     with paddle.no_grad():
         for image, *_ in track(loader, len(loader), f"features of {part}"):

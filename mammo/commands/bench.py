@@ -123,7 +123,7 @@ def _growth(settings: Settings, arguments: argparse.Namespace) -> None:
 
 def _start(settings: Settings, arguments: argparse.Namespace) -> None:
     """how long commands take to begin"""
-    from mammo.bench.start import bench_start
+    from mammo.bench.steps import bench_start
 
     _finish([bench_start(settings, arguments.rounds)], settings)
 
@@ -148,11 +148,11 @@ def _all(settings: Settings, arguments: argparse.Namespace) -> None:
     from mammo.bench.limits import bench_limits
     from mammo.bench.loading import bench_loader
     from mammo.bench.prepare import bench_many, bench_prepare
-    from mammo.bench.start import bench_start
-    from mammo.serving.export_description import read_manifest
+    from mammo.bench.steps import bench_start
+    from mammo.serving.export_description import read_description
 
     if arguments.run:
-        read_manifest(arguments.run / "export")
+        read_description(arguments.run / "export")
     if arguments.against:
         _recipes(settings, arguments)
 
@@ -177,8 +177,7 @@ def _all(settings: Settings, arguments: argparse.Namespace) -> None:
 
 
 def _engines(arguments: argparse.Namespace) -> "Iterator[Finding]":
-    from mammo.bench.inference import bench_engines
-    from mammo.bench.int8 import bench_int8
+    from mammo.bench.inference import bench_engines, bench_int8
 
     if arguments.run is None:
         raise SettingsError("infer: expected --run RUN, with an export in RUN/export (mammo export RUN makes it)")

@@ -23,8 +23,8 @@ def main(arguments: argparse.Namespace) -> None:
     from mammo.serving.export import CLOSE_ENOUGH, export_run
 
     out = arguments.out or folder / "export"
-    manifest = export_run(folder, out, images=arguments.images)
-    rows = [(name, parity.images, f"{parity.largest_difference:.1e}") for name, parity in manifest.parity.items()]
+    described = export_run(folder, out, images=arguments.images)
+    rows = [(name, parity.images, f"{parity.largest_difference:.1e}") for name, parity in described.parity.items()]
     header = ("engine", "images", f"largest difference (bar {CLOSE_ENOUGH:g})")
     print_table("logits beside the checkpoint's", header, rows)
     print(f"exported: {out}; use it: mammo predict FILES --export {out}")

@@ -103,19 +103,19 @@ def predict_with_export(arguments: argparse.Namespace) -> None:
     from mammo.prepare.readers import words_of
     from mammo.progress import track
     from mammo.runtime import available_cores
-    from mammo.serving.export_description import read_manifest
+    from mammo.serving.export_description import read_description
     from mammo.serving.folder import find_films, predict_films
     from mammo.serving.score_file import ScoreFile, check_errors, print_rows
 
-    manifest = read_manifest(arguments.export)
-    _check_export_options(arguments, manifest.form.preprocess.task)
+    described = read_description(arguments.export)
+    _check_export_options(arguments, described.form.preprocess.task)
     found = find_films(arguments.paths, arguments.boxes)
     if arguments.box:
         if len(found.jobs) != 1:
             raise SettingsError(f"{ONE_BOX.format(len(found.jobs))}; give --boxes CSV, with a row for each lesion")
         found = replace(found, asked=tuple(replace(asked, box=arguments.box) for asked in found.asked))
-    _print(PHANTOM if words_of(manifest.origin.data).generated else NOT_A_DEVICE)
-    made_by = f"{manifest.origin.network_sha256} {arguments.engine}"
+    _print(PHANTOM if words_of(described.origin.data).generated else NOT_A_DEVICE)
+    made_by = f"{described.origin.network_sha256} {arguments.engine}"
     file = ScoreFile(arguments.out, made_by) if arguments.out else None
     jobs = found.jobs
     todo = file.left(jobs) if file else jobs

@@ -1,10 +1,9 @@
-"""An exported folder and an engine's name enter; a function from images to logits leaves. Each engine is loaded only where asked for."""
+"""Opens an exported network with one of the installed inference engines; imports an engine's package only then."""
 
 import importlib.util
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -14,110 +13,91 @@ from mammo.evaluation.calibration import log_odds
 NETWORK = "network"
 ONNX_FILE = f"{NETWORK}.onnx"
 AUTO = "auto"
+# Classifies image float32 [N, V, C, H, W] with present bool [N, V]; returns the log-odds of malignancy, float64 [N].
+Engine = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
-class Engine(Protocol):
-    """Runs an exported network."""
+def open_openvino(folder: Path, threads: int) -> Engine:
+    """OpenVINO on the CPU, in float32: where it can, it computes in bfloat16, which changes logits by hundredths."""
+    import openvino
 
-    name: str
+    how = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
+    compiled = openvino.Core().compile_model(str(folder / ONNX_FILE), "CPU", how)
+    request = compiled.create_infer_request()
 
-    def __call__(self, image: np.ndarray, present: np.ndarray) -> np.ndarray:
-        """Classify: image float32 [N, V, C, H, W] and present bool [N, V] in, log-odds of malignancy float64 [N] out."""
+    def classify(image: np.ndarray, present: np.ndarray) -> np.ndarray:
+        inputs = (image, present)[: len(compiled.inputs)]
+        return log_odds(request.infer(dict(enumerate(inputs)))[0])
 
-
-class OnnxEngine:
-    """onnxruntime, on the CPU."""
-
-    name = "onnxruntime"
-
-    def __init__(self, folder: Path, threads: int) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        options.log_severity_level = 3  # errors; its warnings are of initializers that paddle2onnx left unused
-        self._session = onnxruntime.InferenceSession(
-            str(folder / ONNX_FILE), options, providers=["CPUExecutionProvider"]
-        )
-        self.inputs = [value.name for value in self._session.get_inputs()]
-
-    def __call__(self, image: np.ndarray, present: np.ndarray) -> np.ndarray:
-        return log_odds(self._session.run(None, dict(zip(self.inputs, (image, present), strict=False)))[0])
+    return classify
 
 
-class OpenVinoEngine:
-    """OpenVINO, on the CPU, in full precision: where it can, it takes bfloat16, which moves logits by hundredths."""
+def open_onnxruntime(folder: Path, threads: int) -> Engine:
+    """onnxruntime on the CPU."""
+    import onnxruntime
 
-    name = "openvino"
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.log_severity_level = 3  # errors only: it warns about initializers that paddle2onnx left unused
+    session = onnxruntime.InferenceSession(str(folder / ONNX_FILE), options, providers=["CPUExecutionProvider"])
+    names = [value.name for value in session.get_inputs()]
 
-    def __init__(self, folder: Path, threads: int) -> None:
-        import openvino
+    def classify(image: np.ndarray, present: np.ndarray) -> np.ndarray:
+        return log_odds(session.run(None, dict(zip(names, (image, present), strict=False)))[0])
 
-        how = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
-        self._compiled = openvino.Core().compile_model(str(folder / ONNX_FILE), "CPU", how)
-        self._request = self._compiled.create_infer_request()
-        self._inputs = len(self._compiled.inputs)
-
-    def __call__(self, image: np.ndarray, present: np.ndarray) -> np.ndarray:
-        return log_odds(self._request.infer(dict(enumerate((image, present)[: self._inputs])))[0])
+    return classify
 
 
-class PaddleEngine:
-    """Paddle Inference, on the CPU, with oneDNN."""
+def open_paddle(folder: Path, threads: int) -> Engine:
+    """Paddle Inference on the CPU, with oneDNN."""
+    from mammo.model.frozen import open_program, run_program, silent
 
-    name = "paddle"
+    predictor = open_program(folder / NETWORK, threads=threads)
+    first = True
 
-    def __init__(self, folder: Path, threads: int) -> None:
-        from mammo.model.frozen import open_program, run_program, silent
-
-        self._predictor, self._run = open_program(folder / NETWORK, threads=threads), run_program
-        self._around: Callable[[], AbstractContextManager[None]] = (
-            silent  # paddle 3.3.1 says things of its kernels when they first run
-        )
-
-    def __call__(self, image: np.ndarray, present: np.ndarray) -> np.ndarray:
-        with self._around():
-            logits = self._run(self._predictor, image, present)
-        self._around = nullcontext
+    def classify(image: np.ndarray, present: np.ndarray) -> np.ndarray:
+        nonlocal first
+        with silent() if first else nullcontext():  # paddle 3.3.1 prints a line when its kernels first run
+            logits = run_program(predictor, image, present)
+        first = False
         return log_odds(logits)
 
+    return classify
 
-# In the order of preference: the first that is installed is taken. See docs/experiments.md for what each measured.
-ENGINES: dict[str, tuple[str, Callable[[Path, int], Engine]]] = {
-    "openvino": ("openvino", OpenVinoEngine),
-    "onnxruntime": ("onnxruntime", OnnxEngine),
-    "paddle": ("paddle", PaddleEngine),
+
+# By the name of the package, in the order of preference. docs/experiments.md has the measured speed of each.
+ENGINES: dict[str, Callable[[Path, int], Engine]] = {
+    "openvino": open_openvino,
+    "onnxruntime": open_onnxruntime,
+    "paddle": open_paddle,
 }
 
 
 def installed_engines() -> list[str]:
-    """The engines whose package is here, the preferred one first."""
-    return [name for name, (package, _) in ENGINES.items() if importlib.util.find_spec(package) is not None]
+    """List the engines whose package is installed, the preferred one first."""
+    return [name for name in ENGINES if importlib.util.find_spec(name) is not None]
 
 
-def open_engine(folder: Path, name: str = AUTO, *, threads: int) -> Engine:
-    """Load an exported network.
+def open_engine(folder: Path, name: str, *, threads: int) -> Engine:
+    """Open an exported network with an engine.
 
     Args:
         folder: The export.
-        name: One of `ENGINES`, or `auto` for the first that is installed.
-        threads: On which it computes.
+        name: One of `ENGINES`.
+        threads: Number of threads that the engine uses.
 
     Raises:
         SettingsError: The engine is unknown or not installed.
-        WeightsError: It cannot read the network.
+        WeightsError: The engine cannot read the network.
     """
-    installed = installed_engines()
-    if name != AUTO and name not in ENGINES:
+    if name not in ENGINES:
         raise SettingsError(f"engine {name}: expected {AUTO}, {', '.join(ENGINES)}")
-    if name != AUTO and name not in installed:
-        raise SettingsError(
-            f"engine {name}: is not installed; pip install {ENGINES[name][0]}, or take one of {', '.join(installed)}"
-        )
-    chosen = installed[0] if name == AUTO else name
+    installed = installed_engines()
+    if name not in installed:
+        found = ", ".join(installed) or "none"
+        raise SettingsError(f"engine {name}: is not installed (installed: {found}); pip install {name}")
     try:
-        return ENGINES[chosen][1](folder, threads)
-    except Exception as error:  # each engine has a tree of its own
-        raise WeightsError(
-            f"{folder}: {chosen} cannot read the network ({first_line(error)}); export the run again, or take another engine"
-        ) from error
+        return ENGINES[name](folder, threads)
+    except Exception as error:  # each engine raises errors of its own
+        advice = "export the run again, or take another engine"
+        raise WeightsError(f"{folder}: {name} cannot read the network ({first_line(error)}); {advice}") from error

@@ -1,9 +1,9 @@
-"""An exported folder enters; what it is and how to ask it leaves, every file of it checked. No paddle needed."""
+"""Reads the description of an export and checks every file of the export against it. Needs no paddle."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ValidationError
+from pydantic import BeforeValidator, PlainSerializer, ValidationError
 
 from mammo.errors import WeightsError, in_one_line
 from mammo.evaluation.operating_point import Decision
@@ -13,18 +13,19 @@ from mammo.images.preprocess import check_version
 from mammo.model.tensors import sha256_of
 from mammo.settings.types import Strict, Task
 
-MANIFEST_FILE = "manifest.json"
+DESCRIPTION_FILE = "export_description.json"
+FORMER_FILE = "manifest.json"  # the name of the description in exports of earlier versions
 
 
 class Parity(Strict):
-    """How far an engine's logits lie from those of the checkpoint at most (of logits above 1 as a share), over so many images."""
+    """The largest difference between an engine's logits and the checkpoint's; relative for logits above 1."""
 
     images: int
     largest_difference: float
 
 
 class Origin(Strict):
-    """Which run a network is of, and what that learnt from."""
+    """The run that a network comes from, and the data that the run was trained on."""
 
     run: str
     network_sha256: str
@@ -34,19 +35,19 @@ class Origin(Strict):
     split_sha256: str
 
 
-class Manifest(Strict):
-    """What an export is; whoever loads it prepares films exactly as training did.
+class ExportDescription(Strict):
+    """Describes an export, so that whoever loads it prepares films exactly as training did.
 
     Attributes:
-        format: Of this file; others are refused.
+        format: Version of this file; others are refused.
         task: What a case is.
         classes: In the order of the logits.
-        form: What the network wants to see.
+        form: The input that the network expects.
         decision: How a logit becomes a score and a call, as in the run's `decision.json`.
         origin: The run.
-        results: Of the run's test part: for each level, metrics with their intervals; empty where it was not judged.
-        parity: By engine, as measured when this was exported.
-        versions: Of the packages that made it.
+        results: Metrics of the run's test part with their intervals, by level; empty for a run that was not evaluated.
+        parity: By engine, as measured during the export.
+        versions: Of the packages that made the export.
         files: SHA-256 of each file of the network.
     """
 
@@ -54,47 +55,40 @@ class Manifest(Strict):
     task: Task
     classes: tuple[str, str] = ("benign", "malignant")
     form: InputForm
-    decision: dict[str, Any]
+    decision: Annotated[Decision, BeforeValidator(Decision.of_json), PlainSerializer(Decision.as_json)]
     origin: Origin
     results: dict[str, Any]
     parity: dict[str, Parity]
     versions: dict[str, str]
     files: dict[str, str]
 
-    def read_decision(self) -> Decision:
-        """The decision as such.
 
-        Raises:
-            ValueError: It is none.
-        """
-        return Decision.of_json(self.decision)
-
-
-def read_manifest(folder: Path) -> Manifest:
-    """Read an export's manifest, and hold that the network beside it is the one that it describes.
+def read_description(folder: Path) -> ExportDescription:
+    """Read the description of an export, and check that the files beside it are the ones that it describes.
 
     Raises:
-        WeightsError: It is no export, of another version, or damaged.
+        WeightsError: The folder is not an export, comes from another version, or is damaged.
     """
-    path = folder / MANIFEST_FILE
-    again = "export the run again: tools/export.py RUN"
+    path = folder / DESCRIPTION_FILE
+    again = "export the run again: mammo export RUN"
+    if not path.exists() and (folder / FORMER_FILE).exists():
+        raise WeightsError(f"{folder}: is an export of an earlier version ({FORMER_FILE} for {path.name}); {again}")
     try:
-        manifest = Manifest.model_validate(read_json(path))
-        manifest.read_decision()
-        check_version(manifest.form.preprocess, path, "export it again from a run that was trained with this version")
-        for name, sha256 in manifest.files.items():
-            (folder / name).stat()  # told as missing, where it is
+        description = ExportDescription.model_validate(read_json(path))
+        check_version(
+            description.form.preprocess, path, "export it again from a run that was trained with this version"
+        )
+        for name, sha256 in description.files.items():
+            (folder / name).stat()  # reports a missing file as missing
             if "/" in name or sha256_of(folder / name) != sha256:
-                raise WeightsError(
-                    f"{folder / name}: is damaged or of another export (its hash is not the manifest's); {again}"
-                )
+                problem = f"is damaged or of another export (its hash is not that of {path.name})"
+                raise WeightsError(f"{folder / name}: {problem}; {again}")
     except FileNotFoundError as error:
-        raise WeightsError(f"{error.filename}: is missing; expected a folder that tools/export.py made") from None
-    except ValidationError as error:
-        faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
-        raise WeightsError(
-            in_one_line(f"{path}: is no manifest of an export, or of another version", faults) + f"; {again}"
-        ) from None
+        raise WeightsError(f"{error.filename}: is missing; expected a folder that mammo export made") from None
     except ValueError as error:
-        raise WeightsError(f"{path}: is no manifest of an export ({error}); {again}") from error
-    return manifest
+        errors = [str(error)]
+        if isinstance(error, ValidationError):
+            errors = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
+        problem = in_one_line(f"{path}: is no description of an export, or of another version", errors)
+        raise WeightsError(f"{problem}; {again}") from error
+    return description

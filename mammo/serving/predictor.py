@@ -1,4 +1,4 @@
-"""An exported folder enters; a predictor that scores films by it leaves. No paddle, unless it is the engine."""
+"""Opens an exported network and scores films with it. Needs no paddle, unless paddle is the engine."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -7,23 +7,28 @@ from pathlib import Path
 import numpy as np
 
 from mammo.errors import ImageError
-from mammo.evaluation.operating_point import Decision
 from mammo.images.film import Film
 from mammo.images.geometry import Box
 from mammo.images.network_input import network_input
 from mammo.images.readers import readers
 from mammo.prepare.stamps import looks_of
-from mammo.serving.engines import AUTO, Engine, installed_engines, open_engine
-from mammo.serving.export_description import Manifest, read_manifest
+from mammo.serving.engines import AUTO, ENGINES, Engine, installed_engines, open_engine
+from mammo.serving.export_description import ExportDescription, read_description
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What an export says of a film, or of a lesion on it; or the `error` for which it says nothing.
+    """The result for a film, or for a lesion on it; or the `error` because of which there is none.
 
-    `logit` is the log-odds before calibration, `score` the probability of malignancy, 0-1; `called` whether that is at or above
-    the threshold of the main operating point. `remarks` are keys of `remarks.REMARKS`; `stamp` tells the film's content from another's
-    by size and times.
+    Attributes:
+        path: The film.
+        box: The lesion; None for the whole film.
+        logit: Log-odds of malignancy before calibration.
+        score: Probability of malignancy, 0-1.
+        called: Whether the score is at or above the threshold of the main operating point.
+        error: Why there is no score; else "".
+        remarks: Warning keys, of `remarks.REMARKS`.
+        stamp: Size and times of the file that was scored, as `stamp_of` gives them.
     """
 
     path: Path
@@ -38,47 +43,47 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Predictor:
-    """An export, ready to be asked."""
+    """An export that is ready to score films."""
 
-    manifest: Manifest
-    decision: Decision
+    description: ExportDescription
     engine: Engine
 
     def predict(
         self, path: Path, boxes: Sequence[Box | None] = (None,), *, untrusted: bool = False
     ) -> list[Prediction]:
-        """Score a film, decoded once, or each of its lesions; a bad file is every box's error, a bad box its own.
+        """Score a film, decoded once, or each of its lesions.
+
+        A film that cannot be read is an error of all its boxes; a box that does not fit is an error of its own.
 
         Args:
             path: DICOM, PNG, JPEG or PGM.
-            boxes: Lesions (x, y, width, height) in the film's pixels, for a network for lesions.
-            untrusted: Decode in a process of its own, with limits; the pixels are the same.
+            boxes: Lesions (x, y, width, height) in the film's pixels, for a lesion network.
+            untrusted: Decode in a separate process, with limits; the pixels are the same.
         """
         try:
             before = stamp_of(path)
             film = readers(untrusted=untrusted).film(path)
             if stamp_of(path) != before:
-                raise ImageError(
-                    f"{path}: the file changed while it was read; run the command again once nothing writes to it any more"
-                )
+                advice = "run the command again when nothing writes to it any more"
+                raise ImageError(f"{path}: the file changed while it was read; {advice}")
         except (ImageError, OSError) as error:
             return [Prediction(path, box, error=" ".join(str(error).split())) for box in boxes]
         return [replace(self._score(film, path, box), stamp=before) for box in boxes]
 
     def _score(self, film: Film, path: Path, box: Box | None) -> Prediction:
         try:
-            shown = network_input(film, self.manifest.form, box=box)
+            shown = network_input(film, self.description.form, box=box)
         except ImageError as error:
             return Prediction(path, box, error=f"{path}: {' '.join(str(error).split())}")
+        decision = self.description.decision
         logit = float(self.engine(shown.image, shown.present).mean())
-        score = float(self.decision.calibrator.apply(np.float64(logit)))
-        return Prediction(
-            path, box, logit, score, bool(score >= self.decision.threshold), remarks=tuple(dict.fromkeys(shown.remarks))
-        )
+        score = float(decision.calibrator.apply(np.float64(logit)))
+        remarks = tuple(dict.fromkeys(shown.remarks))
+        return Prediction(path, box, logit, score, bool(score >= decision.threshold), remarks=remarks)
 
 
 def stamp_of(path: Path) -> str:
-    """Size and times of a file, of which any write or replacement changes one; "" where it is not there or no regular file."""
+    """Give size, times and inode of a file, one of which any write or replacement changes; "" for no regular file."""
     try:
         return "-".join(map(str, looks_of(path)))
     except (OSError, ImageError):
@@ -89,15 +94,17 @@ def open_export(folder: Path, *, engine: str = AUTO, threads: int) -> Predictor:
     """Open an export.
 
     Args:
-        folder: Made by tools/export.py.
-        engine: One of `engines.ENGINES`, or `auto`: the first installed of those that the export was proved with.
-        threads: On which the engine computes.
+        folder: Made by `mammo export`.
+        engine: One of `engines.ENGINES`, or `auto`: the first installed one that was compared with the checkpoint.
+        threads: Number of threads that the engine uses.
 
     Raises:
-        WeightsError: It is no whole export.
+        WeightsError: The folder is not a complete export.
         SettingsError: The engine is unknown or not installed.
     """
-    manifest = read_manifest(folder)
-    proved = [name for name in installed_engines() if name in manifest.parity]
-    chosen = proved[0] if engine == AUTO and proved else engine
-    return Predictor(manifest, manifest.read_decision(), open_engine(folder, chosen, threads=threads))
+    description = read_description(folder)
+    if engine == AUTO:
+        installed = installed_engines()
+        proved = [name for name in installed if name in description.parity]
+        engine = [*proved, *installed, *ENGINES][0]
+    return Predictor(description, open_engine(folder, engine, threads=threads))

@@ -1,4 +1,4 @@
-"""A trained run goes out as a folder and is asked by every engine: equal scores, whole CSVs, damage told, kills survived."""
+"""Exports: every engine gives the run's scores, predictions are complete CSVs, damage is reported in one line."""
 
 import csv
 import json
@@ -20,14 +20,14 @@ from mammo.runtime import paddle
 from mammo.serving import export as exporting
 from mammo.serving.engines import ENGINES, installed_engines, open_engine
 from mammo.serving.export import CLOSE_ENOUGH
-from mammo.serving.export_description import read_manifest
+from mammo.serving.export_description import read_description
 from mammo.serving.predictor import open_export
 from tests.processes import call, command, ended, refused, start, trained_run, wait_until
 from tests.tiny import write_films
 
 pytest.importorskip("paddle2onnx", reason="needs the extra export")
 TASKS = ("lesion", "image", "breast")
-# Enough for the networks' answers to differ from film to film: equal scores would prove nothing otherwise.
+# Enough training for scores to differ from film to film: otherwise equal scores would prove nothing.
 SHORT = {
     "training__epochs": 3,
     "training__ema_decay": 0,
@@ -57,23 +57,21 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_every_engine_is_proved_and_the_manifest_tells_what_it_is(
+def test_every_engine_is_compared_and_the_export_describes_the_run(
     exports: dict[str, Path], runs: dict[str, Path], task: str
 ) -> None:
     assert np.ptp([float(row["logit"]) for row in rows_of(runs[task] / "scores_test.csv")]) > 10 * CLOSE_ENOUGH
-    manifest = read_manifest(exports[task])
-    assert set(manifest.parity) == set(installed_engines()) >= {"onnxruntime", "paddle"}
-    for parity in manifest.parity.values():
+    description = read_description(exports[task])
+    assert set(description.parity) == set(installed_engines()) >= {"onnxruntime", "paddle"}
+    for parity in description.parity.values():
         assert parity.images == 20
         assert 0 < parity.largest_difference < CLOSE_ENOUGH
-    assert manifest.task == task
-    assert manifest.form.views == (2 if task == "breast" else 1)
-    assert manifest.form.preprocess == PreprocessSettings.from_data(load_run(runs[task]).settings.data)
-    assert manifest.read_decision() == load_run(runs[task]).decision
-    assert (
-        manifest.results[task]
-        == json.loads((runs[task] / "report" / "metrics.json").read_text(encoding="utf-8"))["levels"][task]
-    )
+    assert description.task == task
+    assert description.form.views == (2 if task == "breast" else 1)
+    assert description.form.preprocess == PreprocessSettings.from_data(load_run(runs[task]).settings.data)
+    assert description.decision == load_run(runs[task]).decision
+    metrics = json.loads((runs[task] / "report" / "metrics.json").read_text(encoding="utf-8"))
+    assert description.results[task] == metrics["levels"][task]
 
 
 @pytest.mark.parametrize("engine", sorted(ENGINES))
@@ -117,8 +115,8 @@ def test_a_folder_is_scored_to_a_csv_and_bad_files_are_rows(
     (folder / "broken.png").write_bytes((films / "00_CC.png").read_bytes()[:200])
     (folder / "empty.dcm").write_bytes(b"")
     line = command("predict", folder, "--export", exports["image"], "--out", tmp_path / "scores.csv", "--workers", "2")
-    told = refused(call(line), "2 of 50 rows have no score", "broken.png")
-    assert str(folder / "broken.png") in told
+    message = refused(call(line), "2 of 50 rows have no score", "broken.png")
+    assert str(folder / "broken.png") in message
     rows = {Path(row["file"]).name: row for row in rows_of(tmp_path / "scores.csv")}
     assert [Path(row["file"]).name for row in rows_of(tmp_path / "scores.csv")] == sorted(rows)
     assert sorted(name for name, row in rows.items() if row["error"]) == ["broken.png", "empty.dcm"]
@@ -147,14 +145,12 @@ def test_lesions_of_a_manifest_score_as_in_the_run_s_own_table(
 
 
 @pytest.mark.parametrize("engine", sorted(ENGINES))
-def test_rows_on_the_standard_output_are_all_that_stands_there(
-    exports: dict[str, Path], films: Path, engine: str
-) -> None:
+def test_nothing_but_rows_is_printed_on_standard_output(exports: dict[str, Path], films: Path, engine: str) -> None:
     if engine not in installed_engines():
         pytest.skip(f"{engine} is not installed")
     film = films / "00_CC.png"
     done = call(command("predict", film, "--export", exports["image"], "--engine", engine))
-    header, row = done.stdout.splitlines()  # paddle 3.3.1 would put a line of its own between them
+    header, row = done.stdout.splitlines()  # paddle 3.3.1 would print a line between them
     assert header.startswith("file,x,y,width,height,logit,score,")
     assert row.startswith(f"{film},,,,,")
 
@@ -182,7 +178,7 @@ def test_a_lesion_off_its_film_is_its_own_error(exports: dict[str, Path], films:
     assert "00_CC.png" in bad["error"]
 
 
-def test_a_killed_prediction_goes_on_and_ends_with_the_same_file(exports: dict[str, Path], tmp_path: Path) -> None:
+def test_a_killed_prediction_continues_and_ends_with_the_same_file(exports: dict[str, Path], tmp_path: Path) -> None:
     folder = tmp_path / "films"
     folder.mkdir()
     write_films(folder, patients=150)
@@ -212,18 +208,18 @@ def test_rows_of_another_network_are_not_mixed_in(exports: dict[str, Path], film
     refused(call(line), "scores.csv.part: is of another network or engine")
 
 
-@pytest.mark.parametrize("name", ["network.onnx", "network.pdiparams", "manifest.json"])
-def test_a_flipped_byte_in_an_export_is_told_by_file(
+@pytest.mark.parametrize("name", ["network.onnx", "network.pdiparams", "export_description.json"])
+def test_a_flipped_byte_in_an_export_is_reported_with_its_file(
     exports: dict[str, Path], films: Path, tmp_path: Path, name: str
 ) -> None:
     copy = shutil.copytree(exports["image"], tmp_path / "export")
     content = bytearray((copy / name).read_bytes())
-    content[len(content) // 2 if name != "manifest.json" else 3] ^= 0x10
+    content[len(content) // 2 if name != "export_description.json" else 3] ^= 0x10
     (copy / name).write_bytes(content)
     refused(call(command("predict", films / "00_CC.png", "--export", copy)), name)
 
 
-def test_another_network_s_program_is_no_proof(exports: dict[str, Path], runs: dict[str, Path]) -> None:
+def test_the_program_of_another_network_is_refused(exports: dict[str, Path], runs: dict[str, Path]) -> None:
     run = load_run(runs["image"])
     proof = exporting.prove(run, prepare_split(run.settings, gather_split(run.settings)), 10)
     assert exporting.compare(exports["image"], "onnxruntime", proof).largest_difference < CLOSE_ENOUGH
@@ -235,6 +231,15 @@ def test_another_network_s_program_is_no_proof(exports: dict[str, Path], runs: d
         WeightsError, match=r"onnxruntime gives other logits than the checkpoint, by up to .* on 10 images"
     ):
         exporting.compare(exports["image"], "onnxruntime", proof)
+
+
+def test_an_export_of_an_earlier_version_is_refused_in_one_line(
+    exports: dict[str, Path], films: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(exports["image"], tmp_path / "export")
+    (copy / "export_description.json").rename(copy / "manifest.json")
+    words = "is an export of an earlier version", "export the run again: mammo export RUN"
+    refused(call(command("predict", films / "00_CC.png", "--export", copy)), *words)
 
 
 def test_export_is_not_written_over_another(exports: dict[str, Path], runs: dict[str, Path]) -> None:
@@ -249,11 +254,11 @@ def test_export_is_not_written_over_another(exports: dict[str, Path], runs: dict
         (("{films}", "--export", "{image}", "--box", "1,2,3,4"), "this model looks at whole films"),
         (
             ("{films}/00_CC.png", "--export", "{image}", "--engine", "magic"),
-            "engine magic: expected auto, openvino, onnxruntime, paddle",
+            f"engine magic: expected auto, {', '.join(ENGINES)}",
         ),
         (
             ("{films}/00_CC.png", "--export", "{films}"),
-            "manifest.json: is missing; expected a folder that tools/export.py made",
+            "export_description.json: is missing; expected a folder that mammo export made",
         ),
         (("{films}/nowhere", "--export", "{image}"), "nowhere: there is no such file or folder"),
         (("{films}/00_CC.png", "--out", "x.csv"), "--out: only an exported network takes it"),
@@ -267,10 +272,11 @@ def test_wrong_options_are_one_line(
     refused(call(command("predict", *given, *run)), words)
 
 
-def test_an_export_is_asked_without_paddle(exports: dict[str, Path], films: Path) -> None:
+def test_an_export_scores_a_film_without_paddle(exports: dict[str, Path], films: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from mammo.serving.predictor import open_export; "
-        "(found,) = open_export(Path(sys.argv[1]), threads=1).predict(Path(sys.argv[2])); print(found.score, 'paddle' in sys.modules)"
+        "(found,) = open_export(Path(sys.argv[1]), threads=1).predict(Path(sys.argv[2])); "
+        "print(found.score, 'paddle' in sys.modules)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, exports["image"], films / "00_CC.png"], capture_output=True, text=True, check=True

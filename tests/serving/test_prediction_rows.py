@@ -1,4 +1,4 @@
-"""Predictions: a row for each that was asked for, in that order, with what came; and what becomes of them."""
+"""Predictions: a row for each requested film or lesion, in the requested order, with the cells of the given table."""
 
 import csv
 import io
@@ -49,7 +49,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_table_comes_back_row_by_row_with_its_columns(exports: dict[str, Path], films: Path, tmp_path: Path) -> None:
+def test_table_is_returned_row_by_row_with_its_columns(exports: dict[str, Path], films: Path, tmp_path: Path) -> None:
     table = tmp_path / "boxes.csv"
     lines = [
         "reader,image,x,y,width,height,score",
@@ -92,7 +92,7 @@ def test_one_box_is_not_used_for_several_films(exports: dict[str, Path], films: 
     )
 
 
-def test_replaced_film_is_scored_again_when_a_prediction_goes_on(
+def test_replaced_film_is_scored_again_when_a_prediction_continues(
     exports: dict[str, Path], films: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "films"
@@ -103,14 +103,17 @@ def test_replaced_film_is_scored_again_when_a_prediction_goes_on(
     (folder / "02.png").write_bytes(b"no image")
     assert call(line).returncode == 2
     before = {Path(row["file"]).name: row["score"] for row in rows_of(tmp_path / "scores.csv")}
-    part = tmp_path / "scores.csv"  # what a killed command leaves: rows with stamps, and the network that made them
+    part = tmp_path / "scores.csv"  # a killed command leaves rows with stamps, and the network that made them
     stamps = {name: "-".join(str(number) for number in looks(folder / name)) for name in ("00_CC.png", "01_CC.png")}
     kept = [[*list(row.values())[:10], stamps.get(Path(row["file"]).name, "")] for row in rows_of(part)]
     part.unlink()
     with (tmp_path / "scores.csv.part").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows(kept[:2])
     network = (
-        (exports["image"] / "manifest.json").read_text(encoding="utf-8").split('"network_sha256": "')[1].split('"')[0]
+        (exports["image"] / "export_description.json")
+        .read_text(encoding="utf-8")
+        .split('"network_sha256": "')[1]
+        .split('"')[0]
     )
     (tmp_path / "scores.csv.part.of").write_text(f'{{"made_by": "{network} auto"}}', encoding="utf-8")
     shutil.copy(films / "05_MLO.png", folder / "01_CC.png")
@@ -150,7 +153,7 @@ def test_predictions_are_judged_with_the_labels_of_a_manifest(
     assert "48 (24)" in done.stdout
 
 
-def test_folder_as_it_comes(exports: dict[str, Path], films: Path, tmp_path: Path) -> None:
+def test_folder_of_many_kinds_of_files_is_predicted(exports: dict[str, Path], films: Path, tmp_path: Path) -> None:
     folder = tmp_path / "cd"
     (folder / "deep").mkdir(parents=True)
     shutil.copy(films / "00_CC.png", folder / "deep" / "a.png")
@@ -184,7 +187,7 @@ def test_tiff_in_which_zero_is_white_is_inverted(tmp_path: Path) -> None:
     assert np.array_equal(read_film(tmp_path / "white.tif").pixels, pixels)
 
 
-def test_tiff_that_does_not_say_what_black_is_or_ends_early_is_refused(tmp_path: Path) -> None:
+def test_tiff_without_polarity_or_cut_short_is_refused(tmp_path: Path) -> None:
     pixels = np.arange(10_000, dtype=np.uint16).reshape(100, 100)
     Image.fromarray(pixels).save(tmp_path / "whole.tif", tiffinfo={278: 10})
     whole = bytearray((tmp_path / "whole.tif").read_bytes())
@@ -200,18 +203,18 @@ def test_tiff_that_does_not_say_what_black_is_or_ends_early_is_refused(tmp_path:
             read_film(tmp_path / "a.tif")
 
 
-def test_cell_with_a_lone_return_stays_one_cell() -> None:
+def test_cell_with_a_lone_carriage_return_stays_one_cell() -> None:
     text = as_bytes([["a\rb", "c"], ["d", "e"]]).decode()
     assert list(csv.reader(io.StringIO(text, newline=""))) == [["a\rb", "c"], ["d", "e"]]
 
 
-def test_columns_of_an_earlier_prediction_keep_their_names_apart() -> None:
+def test_columns_of_an_earlier_prediction_get_other_names() -> None:
     names = header(["image", "x", "given_x", "score"])
     assert len(names) == len(set(names))
     assert names[-4:] == ["image", "given_x", "given_given_x", "given_score"]
 
 
-def test_file_that_says_it_is_a_film_has_a_row_whatever_it_holds(tmp_path: Path) -> None:
+def test_file_with_the_ending_of_a_film_has_a_row_whatever_its_content(tmp_path: Path) -> None:
     for name, content in (
         ("a.dcm", b"PK\x03\x04" + bytes(200)),
         ("b.png", b"BM" + bytes(200)),
@@ -233,7 +236,7 @@ def test_complete_store_of_another_user_is_read(tmp_path: Path) -> None:
         os.chmod(tmp_path / "store", 0o755)
 
 
-def test_colour_picture_is_remarked(tmp_path: Path) -> None:
+def test_colour_picture_has_a_warning(tmp_path: Path) -> None:
     Image.new("RGB", (64, 64), (200, 90, 40)).save(tmp_path / "photo.png")
     Image.new("RGB", (64, 64), (90, 90, 90)).save(tmp_path / "gray.png")
     assert read_film(tmp_path / "photo.png").remarks == ("colour",)
@@ -251,7 +254,7 @@ EARLY = {
 
 
 @pytest.mark.parametrize(("options", "words"), EARLY.values(), ids=EARLY)
-def test_what_can_be_known_early_fails_before_a_film_is_drawn(
+def test_wrong_settings_are_refused_before_a_film_is_drawn(
     tmp_path: Path, options: tuple[str, ...], words: str
 ) -> None:
     where = () if any("output=" in option for option in options) else ("-o", f"output={tmp_path / 'out'}")
@@ -261,7 +264,7 @@ def test_what_can_be_known_early_fails_before_a_film_is_drawn(
     assert not list(tmp_path.glob("out/store/phantom*"))
 
 
-def test_running_run_is_no_judgement(films: Path, tmp_path: Path) -> None:
+def test_unfinished_run_has_no_network_to_load(films: Path, tmp_path: Path) -> None:
     run = tmp_path / "quickstart" / "now"
     run.mkdir(parents=True)
     (run / "config.yaml").write_text("{}", encoding="utf-8")
@@ -278,7 +281,7 @@ def test_running_run_is_no_judgement(films: Path, tmp_path: Path) -> None:
         load_run(run)
 
 
-def test_home_in_settings_and_options(tmp_path: Path) -> None:
+def test_tilde_in_settings_and_options_is_the_home_folder(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     write_films(tmp_path / "data")
     (tmp_path / "mine.yaml").write_text(

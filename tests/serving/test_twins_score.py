@@ -1,4 +1,4 @@
-"""One image in every lossless form gets one score, to the last bit, from a trained network: by file, by command and by manifest."""
+"""One image in every lossless form gets one score, to the last bit, from a trained network, by every way to ask."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,7 +49,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", params=["lesion", "image"])
 def run(request: pytest.FixtureRequest, folder: Path) -> LoadedRun:
-    """A network that has seen enough to tell films apart, its scores neither averaged nor drawn to the middle."""
+    """A network trained enough to tell films apart, without averaged weights and without calibration."""
     how = {"training__epochs": 3, "training__ema_decay": 0, "evaluation": {"resamples": 100, "calibration": "none"}}
     settings = tiny_settings(folder, output=str(folder / request.param), data__task=request.param, **how)
     return load_run(fit(settings, "tiny").run)
@@ -65,13 +65,12 @@ def test_all_twins_have_one_score_and_another_lesion_has_another(run: LoadedRun,
     assert len(twins) >= 9
     assert twins == dict.fromkeys(READABLE, twins["explicit"])
     assert others == dict.fromkeys(READABLE, others["explicit"])
-    assert (
-        abs(twins["explicit"] - others["explicit"]) > 1e-4
-    )  # a network of three epochs is more or less sure of it, by machine
+    # Only this much: how sure a network of three epochs is differs between machines.
+    assert abs(twins["explicit"] - others["explicit"]) > 1e-4
 
 
 def test_one_gray_value_of_a_few_pixels_is_another_score(run: LoadedRun, folder: Path, tmp_path: Path) -> None:
-    """Equal scores mean equal pixels: the network is no dead one that says the same of any film."""
+    """Equal scores mean equal pixels: the network does not give every film the same score."""
     pixels = benign_film()
     pixels[38:44, 28:34] += 1
     saved(film_dataset(pixels), tmp_path / "explicit.dcm")
@@ -79,18 +78,18 @@ def test_one_gray_value_of_a_few_pixels_is_another_score(run: LoadedRun, folder:
 
 
 @on_linux
-def test_twins_of_strangers_have_the_score_of_friends(run: LoadedRun, folder: Path) -> None:
-    friends = scores(run, folder / "twins")
+def test_untrusted_twins_have_the_score_of_trusted_ones(run: LoadedRun, folder: Path) -> None:
+    trusted = scores(run, folder / "twins")
     close_door()
-    strangers = load_run(run.folder, settings=load_settings(run.folder / "config.yaml", ["data.untrusted=true"]))
-    assert scores(strangers, folder / "twins") == friends
-    assert workers_of()  # they did come through the door
+    untrusted = load_run(run.folder, settings=load_settings(run.folder / "config.yaml", ["data.untrusted=true"]))
+    assert scores(untrusted, folder / "twins") == trusted
+    assert workers_of()  # the sandbox did decode them
     close_door()
 
 
-def test_command_says_the_same_of_all_twins(run: LoadedRun, folder: Path) -> None:
+def test_command_gives_all_twins_one_score(run: LoadedRun, folder: Path) -> None:
     box = ["--box", ",".join(map(str, BOX))] if run.settings.data.task == "lesion" else []
-    names = READABLE[:2] if box else READABLE  # a box is of one film: each takes a command of its own
+    names = READABLE[:2] if box else READABLE  # a box belongs to one film: a command for each
     paths = [folder / films / f"{name}.dcm" for films in ("twins", "others") for name in names]
     assert "explicit" in names
     said = {}
