@@ -49,8 +49,8 @@ def spread(
     except BrokenExecutor as error:
         signals = ", ".join(sorted(set(re.findall(r"SIG[A-Z]+", str(error)))))
         raise LoaderError(
-            f"a worker process ended early{f' ({signals})' if signals else ''}; if the memory was full, free some or use "
-            "data.prepare_workers=1; finished results are kept: run the command again to continue"
+            f"a worker process ended early{f' ({signals})' if signals else ''}; if the memory was full, free some or "
+            "use data.prepare_workers=1; finished results are kept: run the command again to continue"
         ) from error
 
 
