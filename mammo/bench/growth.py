@@ -22,7 +22,6 @@ from mammo.bench.evaluation import draw_scores, some_decision
 from mammo.bench.measure import Finding, Ratio, Series
 from mammo.bench.processes import last_line_of
 from mammo.cases.audit import audit_split, refuse_leaks
-from mammo.cases.read import read_cases
 from mammo.cases.splits import Split, split_lesions
 from mammo.data.dataset import MammogramDataset
 from mammo.data.sampler import EpochSampler
@@ -32,6 +31,7 @@ from mammo.judging.judged import Judged
 from mammo.prepare.arrays import write_array
 from mammo.prepare.gather import prepare_split, wishes_of
 from mammo.prepare.index import Entry, Seen, write_line
+from mammo.prepare.readers import read_lesions
 from mammo.prepare.stamps import stamp_file
 from mammo.report.write import write_report
 from mammo.runtime import peak_memory_mb
@@ -89,7 +89,7 @@ def main() -> None:
     settings = _settings(folder)
     _write_manifest(folder, size)
     found: dict[str, tuple[float, float]] = {}
-    table = _measured(found, "read", lambda: read_cases(settings.data))
+    table = _measured(found, "read", lambda: read_lesions(settings))
     split = _measured(found, "split and audit", lambda: _audited(split_lesions(table, settings.data)))
     _write_store(settings, split)
     prepared = _measured(found, "store look-up", lambda: prepare_split(settings, split))

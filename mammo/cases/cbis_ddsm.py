@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from mammo.cases.data_set import DataSetWords
 from mammo.cases.table import LATERALITIES, PATHOLOGY_LABELS, LesionTable, check, complete, no_exclusions
 from mammo.errors import CaseError, DataMissingError, in_one_line
+from mammo.settings.schema import DataSettings
 from mammo.tables import read_table, to_numbers
 
 CSV_FILES = {
@@ -29,10 +31,33 @@ SOURCE_COLUMNS = {
     "cropped_image_file_path": "crop",
     "ROI_mask_file_path": "mask",
 }
+WORDS = DataSetWords(
+    data="CBIS-DDSM (Lee et al., Scientific Data 2017;4:170177); licence CC BY 3.0. It is retrospective: films of known "
+    "outcome, among which cancers are far more frequent than in screening.",
+    films="screen films of about 1988 to 1999 from sites in the United States, scanned: no digital mammograms, no "
+    "tomosynthesis.",
+    reference_standard="malignant is what pathology proved; benign is so by pathology, in some cases by other means. "
+    "BENIGN_WITHOUT_CALLBACK was held benign on the screening films alone.",
+)
+LESION_TYPES = ("mass", "calcification")
 WHERE_TO_GET = (
     "get CBIS-DDSM (163.5 GB) from The Cancer Imaging Archive or the NCI Imaging Data Commons, or its JPEG form from Kaggle "
     "(cbis-ddsm-breast-cancer-image-dataset), and put it, with its four case_description CSVs, there or set data.root"
 )
+
+
+def read_cbis_ddsm(data: DataSettings, root: Path) -> LesionTable:
+    """Read the CSVs that settings ask for. Tasks image and breast need both types: all lesions label a film.
+
+    Raises:
+        DataMissingError: CSVs are missing.
+        CaseError: A file breaks the official form, or no wanted lesion type is in CBIS-DDSM.
+    """
+    wanted = tuple(kind for kind in LESION_TYPES if kind in data.lesion_types or data.task != "lesion")
+    if not wanted:
+        known, given = " and ".join(LESION_TYPES), ", ".join(data.lesion_types)
+        raise CaseError(f"data.lesion_types: CBIS-DDSM has only {known}, got {given}")
+    return read_official_csvs(root, wanted)
 
 
 def find_csv_folder(root: Path) -> Path:

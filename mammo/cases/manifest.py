@@ -10,11 +10,16 @@ import numpy as np
 import pandas as pd
 
 from mammo.cases import words
+from mammo.cases.data_set import DataSetWords
 from mammo.cases.identity import refuse_damaged_ids
 from mammo.cases.table import BOX, LESION_TYPES, PATHOLOGY_LABELS, LesionTable, check, complete, no_exclusions
 from mammo.errors import CaseError, in_one_line
 from mammo.tables import line_of, read_table, row_faults, to_numbers
 
+WORDS = DataSetWords(
+    data="the user's own, named by a manifest; the licence of those data applies.",
+    unknown_because="the data are the user's own",
+)
 REQUIRED = ("image", "patient_id")
 ONE_OF = ("pathology", "label", "image_label")
 OPTIONAL = (

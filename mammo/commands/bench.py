@@ -1,4 +1,4 @@
-"""What `tools/bench.py` measures, by name: settings and options in, lines printed."""
+"""Measure speed and memory on this machine: `mammo bench train -c quickstart`. Results go to OUTPUT/bench."""
 
 import argparse
 import statistics
@@ -6,122 +6,142 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mammo.bench.measure import Finding, keep, show
+from mammo.commands.shared import add_settings, at_least, config_file, read_settings, use_device
 from mammo.errors import SettingsError, TrainingError
-from mammo.progress import print_table
 from mammo.settings.load import load_settings
 from mammo.settings.schema import Settings
 
+if TYPE_CHECKING:
+    from mammo.bench.measure import Finding
 
-def bench_train(settings: Settings, arguments: argparse.Namespace) -> None:
-    """Training steps with the runtime's settings and as paddle comes, in processes that take turns."""
+Benchmark = Callable[[Settings, argparse.Namespace], None]
+TRAIN = [sys.executable, "-m", "mammo", "train"]
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `mammo bench`."""
+    add_settings(parser)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = "\n".join(f"  {name:<11}{benchmark.__doc__}" for name, benchmark in BENCHMARKS.items())
+    parser.add_argument("what", choices=BENCHMARKS, metavar="WHAT", help="one of the benchmarks below")
+    what = "training steps a measurement (default 8; learn: 50 is usual)"
+    parser.add_argument("--steps", type=at_least(3), default=8, help=what, metavar="N")
+    parser.add_argument("--rounds", type=at_least(1), default=3, help="measurements of each (default 3)", metavar="N")
+    what = "learn: from the first N training cases; growth, evaluation: up to N; prepare: N small films (default: all)"
+    parser.add_argument("--cases", type=at_least(0), default=0, help=what, metavar="N")
+    parser.add_argument("--kills", type=at_least(1), default=40, help="soak: how many (default 40)", metavar="N")
+    what = "soak: spread over about this many (default 30)"
+    parser.add_argument("--minutes", type=at_least(1), default=30, help=what, metavar="N")
+    parser.add_argument("--run", type=Path, metavar="RUN", help="infer, all: a run with its export/")
+    parser.add_argument("--against", type=config_file, metavar="FILE", help="reach, all: the second recipe's settings")
+    parser.add_argument("--auc", type=float, default=0.8, help="reach, all: of the validation part (default 0.8)")
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Run one benchmark."""
+    settings = read_settings(arguments)
+    use_device(settings)
+    BENCHMARKS[arguments.what](settings, arguments)
+
+
+def _train(settings: Settings, arguments: argparse.Namespace) -> None:
+    """training steps with the runtime's settings and with paddle's own"""
     from mammo.bench.steps import bench_train
 
     _finish([bench_train(settings, arguments.steps, arguments.rounds)], settings)
 
 
-def bench_learn(settings: Settings, arguments: argparse.Namespace) -> None:
-    """How the loss falls over some steps."""
+def _learn(settings: Settings, arguments: argparse.Namespace) -> None:
+    """how the loss falls over some steps"""
     from mammo.bench.steps import loss_fall, run_steps
 
     result = run_steps(settings, arguments.steps, cases=arguments.cases)
     print(" ".join(f"{loss:.3f}" for loss in result.losses))
     first, last = (statistics.fmean(part) for part in (result.losses[:10], result.losses[-10:]))
-    print(
-        f"mean loss {first:.3f} of the first ten steps, {last:.3f} of the last ten: {loss_fall(result.losses):.0%} lower"
-    )
+    fall = f"{loss_fall(result.losses):.0%} lower"
+    print(f"mean loss {first:.3f} of the first ten steps, {last:.3f} of the last ten: {fall}")
     print(f"{result.images_per_s:.2f} images/s")
 
 
-def bench_yardstick(settings: Settings, arguments: argparse.Namespace) -> None:
-    """Frozen features and logistic regression on the test part."""
+def _yardstick(settings: Settings, arguments: argparse.Namespace) -> None:
+    """frozen features and logistic regression on the test part"""
     from mammo.bench.yardstick import measure_yardstick
 
-    print(
-        "test part, frozen features: "
-        + ", ".join(f"{name} {metric}" for name, metric in measure_yardstick(settings).items())
-    )
+    metrics = ", ".join(f"{name} {metric}" for name, metric in measure_yardstick(settings).items())
+    print(f"test part, frozen features: {metrics}")
 
 
-def bench_evaluation(settings: Settings, arguments: argparse.Namespace) -> None:
-    """How long intervals and judgement take."""
+def _evaluation(settings: Settings, arguments: argparse.Namespace) -> None:
+    """how long intervals and judgement take"""
     from mammo.bench.evaluation import bench_evaluation
 
     _finish([bench_evaluation(settings.evaluation.resamples, arguments.cases or 100_000, arguments.rounds)], settings)
 
 
-def bench_soak(settings: Settings, arguments: argparse.Namespace) -> None:
-    """Kill a training at random, resume it, and compare its end with one left alone.
-
-    Raises:
-        TrainingError: They differ.
-    """
+def _soak(settings: Settings, arguments: argparse.Namespace) -> None:
+    """a training killed at random and resumed, beside one left alone"""
     from mammo.bench.soak import soak
+    from mammo.progress import print_table
 
-    result = soak(settings, Path(sys.argv[0]).with_name("train.py"), kills=arguments.kills, minutes=arguments.minutes)
+    result = soak(settings, TRAIN, kills=arguments.kills, minutes=arguments.minutes)
     print_table("where kills came", ("moment", "kills"), sorted(result.kills.items()))
-    print(
-        f"{result.kills.total()} kills in {result.seconds / 60:.1f} minutes; damaged checkpoints met: {result.fell_back}"
-    )
-    print(
-        f"runs killed and resumed to their end: {result.ended}; otherwise than the unbroken one: {len(result.differing)}"
-    )
-    if result.differing:
-        raise TrainingError(
-            "; ".join(
-                f"{run}: differs from the unbroken run in {', '.join(keys)}" for run, keys in result.differing.items()
-            )
-        )
+    minutes = f"{result.seconds / 60:.1f} minutes"
+    print(f"{result.kills.total()} kills in {minutes}; damaged checkpoints found: {result.fell_back}")
+    print(f"runs killed and resumed to their end: {result.ended}; unlike the unbroken one: {len(result.differing)}")
+    unlike = [f"{run}: differs from the unbroken run in {', '.join(keys)}" for run, keys in result.differing.items()]
+    if unlike:
+        raise TrainingError("; ".join(unlike))
 
 
-def bench_infer(settings: Settings, arguments: argparse.Namespace) -> None:
-    """Engines beside each other, on an export of a run, and 8-bit numbers."""
+def _infer(settings: Settings, arguments: argparse.Namespace) -> None:
+    """engines beside each other on a run's export, and 8-bit numbers"""
     _finish(_engines(arguments), settings)
 
 
-def bench_prepare(settings: Settings, arguments: argparse.Namespace) -> None:
-    """Preparing full films, and many small ones."""
+def _prepare(settings: Settings, arguments: argparse.Namespace) -> None:
+    """preparing full films, and many small ones"""
     from mammo.bench.prepare import MANY, bench_many, bench_prepare
 
     _finish([bench_prepare(arguments.rounds), bench_many(arguments.cases or MANY)], settings)
 
 
-def bench_loader(settings: Settings, arguments: argparse.Namespace) -> None:
-    """Augmented images from the store."""
+def _loader(settings: Settings, arguments: argparse.Namespace) -> None:
+    """augmented images from the store"""
     from mammo.bench.loading import bench_loader
 
     _finish([bench_loader(arguments.rounds)], settings)
 
 
-def bench_growth(settings: Settings, arguments: argparse.Namespace) -> None:
-    """All that looks at every case, for 1,000 to 1,000,000 of them."""
+def _growth(settings: Settings, arguments: argparse.Namespace) -> None:
+    """every step over all cases, for 1,000 to 1,000,000 of them"""
     from mammo.bench.growth import bench_growth
 
     _finish(bench_growth(arguments.cases or 1_000_000), settings)
 
 
-def bench_start(settings: Settings, arguments: argparse.Namespace) -> None:
-    """How long commands take to begin."""
+def _start(settings: Settings, arguments: argparse.Namespace) -> None:
+    """how long commands take to begin"""
     from mammo.bench.start import bench_start
 
     _finish([bench_start(settings, arguments.rounds)], settings)
 
 
-def bench_finetune(settings: Settings, arguments: argparse.Namespace) -> None:
-    """Frozen stages, the head alone, and PyTorch beside full steps."""
+def _finetune(settings: Settings, arguments: argparse.Namespace) -> None:
+    """frozen stages, the head alone, and PyTorch beside full steps"""
     from mammo.bench.finetune import bench_finetune
 
     _finish([bench_finetune(arguments.rounds)], settings)
 
 
-def bench_reach(settings: Settings, arguments: argparse.Namespace) -> None:
-    """How long two recipes train until a validation AUC."""
-    _finish([_reach(settings, arguments, rounds=arguments.rounds)], settings)
+def _reach(settings: Settings, arguments: argparse.Namespace) -> None:
+    """how long two recipes train until a validation AUC"""
+    _finish([_recipes_reach(settings, arguments, rounds=arguments.rounds)], settings)
 
 
-def bench_all(settings: Settings, arguments: argparse.Namespace) -> None:
-    """Everything of the speed table, one after the other; what needs a trained run or a second recipe, where they are given."""
+def _all(settings: Settings, arguments: argparse.Namespace) -> None:
+    """everything of the speed table, one after the other"""
     from mammo.bench.evaluation import bench_evaluation
     from mammo.bench.finetune import bench_finetune
     from mammo.bench.growth import bench_growth
@@ -136,7 +156,7 @@ def bench_all(settings: Settings, arguments: argparse.Namespace) -> None:
     if arguments.against:
         _recipes(settings, arguments)
 
-    def findings() -> Iterator[Finding]:
+    def findings() -> "Iterator[Finding]":
         yield bench_limits(arguments.rounds)
         yield bench_start(settings, arguments.rounds)
         yield bench_prepare(arguments.rounds)
@@ -148,29 +168,29 @@ def bench_all(settings: Settings, arguments: argparse.Namespace) -> None:
         if arguments.run:
             yield from _engines(arguments)
         if arguments.against:
-            yield _reach(settings, arguments, rounds=1)
+            yield _recipes_reach(settings, arguments, rounds=1)
 
     _finish(findings(), settings)
     for option, what in (("run", "inference"), ("against", "the time to an AUC")):
         if getattr(arguments, option) is None:
-            print(f"left out, for want of --{option}: {what}")
+            print(f"not measured, because --{option} is missing: {what}")
 
 
-def _engines(arguments: argparse.Namespace) -> Iterator[Finding]:
+def _engines(arguments: argparse.Namespace) -> "Iterator[Finding]":
     from mammo.bench.inference import bench_engines
     from mammo.bench.int8 import bench_int8
 
     if arguments.run is None:
-        raise SettingsError("infer: expected --run RUN, an export of which lies in RUN/export (tools/export.py RUN)")
+        raise SettingsError("infer: expected --run RUN, with an export in RUN/export (mammo export RUN makes it)")
     export = arguments.run / "export"
     yield from bench_engines(arguments.run, export, arguments.rounds)
     yield bench_int8(arguments.run, export, arguments.rounds)
 
 
-def _reach(settings: Settings, arguments: argparse.Namespace, *, rounds: int) -> Finding:
+def _recipes_reach(settings: Settings, arguments: argparse.Namespace, *, rounds: int) -> "Finding":
     from mammo.bench.reach import bench_reach
 
-    return bench_reach(*_recipes(settings, arguments), arguments.auc, Path(sys.argv[0]).with_name("train.py"), rounds)
+    return bench_reach(*_recipes(settings, arguments), arguments.auc, TRAIN, rounds)
 
 
 def _recipes(settings: Settings, arguments: argparse.Namespace) -> tuple[tuple[str, Settings], tuple[str, Settings]]:
@@ -180,8 +200,10 @@ def _recipes(settings: Settings, arguments: argparse.Namespace) -> tuple[tuple[s
     return (arguments.config.stem, settings), (arguments.against.stem, quick)
 
 
-def _finish(findings: Iterable[Finding], settings: Settings) -> None:
-    """Show each finding as it comes, and write what is there after each: one that fails costs none of those before it."""
+def _finish(findings: "Iterable[Finding]", settings: Settings) -> None:
+    """Show each finding when it is there, and write all so far, so that a later failure loses none of them."""
+    from mammo.bench.measure import keep, show
+
     folder = settings.output / "bench" / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     found: list[Finding] = []
     for finding in findings:
@@ -191,18 +213,18 @@ def _finish(findings: Iterable[Finding], settings: Settings) -> None:
         print(f"written: {written}", flush=True)
 
 
-BENCHMARKS: dict[str, Callable[[Settings, argparse.Namespace], None]] = {
-    "train": bench_train,
-    "learn": bench_learn,
-    "yardstick": bench_yardstick,
-    "evaluation": bench_evaluation,
-    "soak": bench_soak,
-    "infer": bench_infer,
-    "prepare": bench_prepare,
-    "loader": bench_loader,
-    "growth": bench_growth,
-    "start": bench_start,
-    "finetune": bench_finetune,
-    "reach": bench_reach,
-    "all": bench_all,
+BENCHMARKS: dict[str, Benchmark] = {
+    "train": _train,
+    "learn": _learn,
+    "yardstick": _yardstick,
+    "evaluation": _evaluation,
+    "soak": _soak,
+    "infer": _infer,
+    "prepare": _prepare,
+    "loader": _loader,
+    "growth": _growth,
+    "start": _start,
+    "finetune": _finetune,
+    "reach": _reach,
+    "all": _all,
 }

@@ -4,7 +4,6 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from mammo.cases.read import read_cases
 from mammo.cases.samples import make_samples
 from mammo.cases.table import no_exclusions
 from mammo.errors import SettingsError, SplitError
@@ -14,6 +13,7 @@ from mammo.judging.judged import Judged
 from mammo.judging.part import decide, judge_part
 from mammo.judging.run_cases import known_patients, resembling_patients
 from mammo.prepare.gather import PreparedSplit, gather_split, prepare_samples, prepare_split
+from mammo.prepare.readers import read_lesions
 from mammo.runs import CONFIG_FILE, ENVIRONMENT_FILE, check_out, read_hash, writing
 from mammo.settings.load import dump_settings
 from mammo.settings.schema import Settings
@@ -103,7 +103,7 @@ def prepare_manifest(settings: Settings, manifest: Path) -> tuple[Settings, Prep
     """Prepare all of another data set as a run's settings prepare films."""
     data = settings.data.model_copy(update={"kind": "manifest", "manifest": manifest})
     settings = settings.model_copy(update={"data": data})
-    return settings, prepare_samples(settings, make_samples(read_cases(settings.data), settings.data.task))
+    return settings, prepare_samples(settings, make_samples(read_lesions(settings), settings.data.task))
 
 
 def _check_same_data(folder: Path, prepared: PreparedSplit) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from mammo.errors import SettingsError
 from mammo.images.readers import readers
 from mammo.parallel.cluster import check_address
+from mammo.prepare.readers import reader_of
 from mammo.settings.schema import Settings
 
 
@@ -15,9 +16,10 @@ def check_places(settings: Settings) -> None:
     A store that is there may be another user's, and be read all the same: filling it says what it lacks.
 
     Raises:
-        SettingsError: Naming the folder, or the extra that is missing.
+        SettingsError: Naming the data set's setting, the folder, or the extra that is missing.
         ImageError: `data.untrusted` is asked for where the system has no limits for processes.
     """
+    reader_of(settings.data)
     if not settings.store_folder.is_dir():
         check_writable(settings.store_folder, "data.store, or output,")
     readers(untrusted=settings.data.untrusted)

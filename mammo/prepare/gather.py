@@ -2,25 +2,20 @@
 
 import hashlib
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
-from mammo.archives.unpack import data_root
 from mammo.cases.audit import Audit, audit_split, leaks_by_content, refuse_leaks, refuse_shared_films
-from mammo.cases.cbis_ddsm import find_csv_folder
-from mammo.cases.read import read_cases
 from mammo.cases.samples import SampleTable
 from mammo.cases.splits import Split, split_lesions
-from mammo.cases.table import BOX, CANDIDATE_SEPARATOR, LesionTable, exclusion_lines
+from mammo.cases.table import BOX, CANDIDATE_SEPARATOR, exclusion_lines
 from mammo.errors import CaseError, ImageError, in_one_line
 from mammo.images.preprocess import PreprocessSettings
 from mammo.images.remarks import in_words
-from mammo.phantom.draw import write_phantom
 from mammo.prepare.doubts import film_warnings, is_doubtful, remarks_of
 from mammo.prepare.film_job import Fault
 from mammo.prepare.index import Entry, Wish
-from mammo.prepare.locate import locate_files
+from mammo.prepare.readers import read_lesions
 from mammo.prepare.store import Store
 from mammo.settings.schema import Settings
 
@@ -39,39 +34,6 @@ class PreparedSplit:
         return hashlib.sha256("\n".join(sorted({entry.film_hash for entry in self.entries})).encode()).hexdigest()
 
 
-def read_lesions(settings: Settings) -> LesionTable:
-    """Read the lesion table of the data set that settings name; a phantom is made where it is not there yet.
-
-    Raises:
-        DataMissingError: The data set, or a film of it, is not there.
-        CaseError: Its tables break their contract.
-    """
-    data = settings.data
-    if data.kind == "manifest":
-        return read_cases(data)
-    root = (
-        phantom_folder(settings) if data.kind == "phantom" else data_root(Path(data.root or ""), settings.store_folder)
-    )
-    if data.kind == "phantom":
-        write_phantom(root, data.phantom)
-    else:
-        find_csv_folder(root)
-    return locate_files(
-        read_cases(data, root),
-        root,
-        missing=data.bad_images,
-        need_masks=data.task == "lesion",
-        untrusted=data.untrusted,
-    )
-
-
-def phantom_folder(settings: Settings) -> Path:
-    """Where the phantom of these settings lies."""
-    phantom = settings.data.phantom
-    height, width = phantom.film_size
-    return settings.store_folder / f"phantom_{phantom.patients}_{height}x{width}_{phantom.seed}"
-
-
 def gather_split(settings: Settings) -> Split:
     """Read cases and give each its part; nothing is decoded."""
     split = split_lesions(read_lesions(settings), settings.data)
@@ -81,7 +43,7 @@ def gather_split(settings: Settings) -> Split:
 
 def _refuse_nothing(settings: Settings, samples: SampleTable) -> None:
     if not len(samples):
-        source = settings.data.manifest if settings.data.kind == "manifest" else settings.data.root
+        source = settings.data.manifest or settings.data.root or settings.data.kind
         raise CaseError(
             f"{source}: no case of task {settings.data.task} is left: " + "; ".join(exclusion_lines(samples.excluded))
         )

@@ -43,7 +43,7 @@ class DataSettings(Strict):
     patient ids that look like one person's in two spellings (`audit` lists them) are of different people.
     """
 
-    kind: Literal["cbis_ddsm", "manifest", "phantom"] = "phantom"
+    kind: str = "phantom"
     root: FilePath | None = None
     manifest: FilePath | None = None
     task: Task = "lesion"
@@ -75,10 +75,6 @@ class DataSettings(Strict):
             raise ValueError(f"fractions must sum to 1 (train, validation, test), got {list(self.fractions)}")
         if self.fractions[0] == 0:
             raise ValueError(f"fractions must leave something to train on, got {list(self.fractions)}")
-        if self.kind == "manifest" and self.manifest is None:
-            raise ValueError("kind manifest needs data.manifest, the path of a CSV file")
-        if self.kind == "cbis_ddsm" and self.root is None:
-            raise ValueError("kind cbis_ddsm needs data.root, the folder that holds CBIS-DDSM")
         if self.folds == 1 or (self.folds and self.fold >= self.folds):
             raise ValueError(
                 f"folds must be 0 (none) or at least 2, and fold below it, got folds {self.folds}, fold {self.fold}"

@@ -6,16 +6,16 @@ import pytest
 
 from mammo.cases.audit import audit_split, refuse_leaks
 from mammo.cases.manifest import read_manifest
-from mammo.cases.read import read_cases
 from mammo.cases.splits import Split, check_trainable, split_lesions
 from mammo.errors import CaseError, SplitError
-from mammo.settings.schema import DataSettings
+from mammo.prepare.readers import read_lesions
+from mammo.settings.schema import DataSettings, Settings
 from tests.cases.test_cases import write_manifest
 
 
 def split_of(path: Path, task: str = "lesion", kind: str = "manifest") -> Split:
     data = DataSettings(kind="manifest", manifest=path, split=kind, task=task)
-    return split_lesions(read_cases(data), data)
+    return split_lesions(read_lesions(Settings(data=data)), data)
 
 
 @pytest.mark.parametrize("task", ["lesion", "image", "breast"])

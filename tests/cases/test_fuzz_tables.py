@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 
 from mammo.cases.audit import audit_split
 from mammo.cases.manifest import KNOWN, read_manifest
-from mammo.cases.read import read_cases
 from mammo.cases.samples import make_samples
 from mammo.cases.splits import check_trainable, split_lesions
 from mammo.cases.table import BOX, LesionTable
 from mammo.errors import CaseError, DataMissingError, SplitError
-from mammo.settings.schema import DataSettings
+from mammo.prepare.readers import read_lesions
+from mammo.settings.schema import DataSettings, Settings
 from mammo.tables import LONGEST_ROW, read_table, to_numbers
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -218,7 +218,7 @@ def test_any_manifest_ends_in_a_split_that_can_be_learnt_from_or_one_line(
     path.write_bytes(as_bytes(table, "plain"))
     data = DataSettings(kind="manifest", manifest=path, split=kind, task=task, lesion_types=("mass",))
     try:
-        split = split_lesions(read_cases(data), data)
+        split = split_lesions(read_lesions(Settings(data=data)), data)
     except (CaseError, SplitError, DataMissingError) as error:
         assert "\n" not in str(error)
         return

@@ -14,9 +14,10 @@ from mammo.images.preprocess import PreprocessSettings
 from mammo.phantom.draw import write_phantom
 from mammo.prepare.contact_sheet import write_contact_sheet
 from mammo.prepare.film_job import make_wishes
-from mammo.prepare.gather import check_split, gather_split, prepare_split, read_lesions, wishes_of
+from mammo.prepare.gather import check_split, gather_split, prepare_split, wishes_of
 from mammo.prepare.index import Wish
 from mammo.prepare.locate import locate_files
+from mammo.prepare.readers import read_lesions
 from mammo.prepare.store import Store
 from mammo.settings.schema import PhantomSettings
 from tests.tiny import tiny_settings, write_films

@@ -1,0 +1,58 @@
+"""Fine-tune a network: `mammo train -c quickstart`; then `visualdl --logdir output` shows the curves."""
+
+import argparse
+from pathlib import Path
+
+from mammo.commands.shared import add_settings, at_least, read_settings, resumed_run, use_device
+from mammo.errors import SettingsError
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `mammo train`."""
+    add_settings(parser)
+    what = "build everything, send one batch through, estimate the time; write nothing"
+    parser.add_argument("--dry-run", action="store_true", help=what)
+    what = "cross-validate: a run for each of K patient-grouped folds"
+    parser.add_argument("--folds", type=at_least(2), metavar="K", help=what)
+    what = "go on with a stopped run (the newest, where none is named)"
+    parser.add_argument("--resume", nargs="?", const=Path(), type=Path, metavar="RUN", help=what)
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Train one run, or one per fold, or try it dry."""
+    _add_folds(arguments)
+    settings, folder = resumed_run(arguments) if arguments.resume is not None else (read_settings(arguments), None)
+    use_device(settings)
+    if arguments.dry_run:
+        from mammo.report.text import show_dry_run
+        from mammo.training.dry_run import dry_run
+
+        tried = dry_run(settings)
+        show_dry_run(tried.parts, tried.excluded, tried.lines)
+        return
+    from mammo.training.folds import train
+
+    name = arguments.config.stem if arguments.config else "defaults"
+    judged = train(settings, name, folds=arguments.folds or 0, resume=folder)
+    if judged is None:  # of several processes, only the first one reports
+        return
+    from mammo.report.text import show_judged
+    from mammo.report.write import write_report
+
+    show_judged(judged)
+    print(f"written: {write_report(judged)}")
+    print(f"see the curves: visualdl --logdir {settings.output}; judge again: mammo eval --run {judged.run}")
+
+
+def _add_folds(arguments: argparse.Namespace) -> None:
+    """Add `--folds K` to the settings, as `data.folds`.
+
+    Raises:
+        SettingsError: The overrides name folds too.
+    """
+    if not arguments.folds or arguments.resume is not None:
+        return
+    keys = [override.partition("=")[0].strip() for override in arguments.override]
+    if given := ", ".join(key for key in keys if key in ("data.folds", "data.fold")):
+        raise SettingsError(f"--folds {arguments.folds}: trains all folds, got also {given}; remove one of them")
+    arguments.override.append(f"data.folds={arguments.folds}")

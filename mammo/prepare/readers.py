@@ -1,0 +1,96 @@
+"""Reads the data set that `data.kind` names; a new data set is a row of `READERS` and a file with its reader."""
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from mammo.archives.unpack import data_root
+from mammo.cases import cbis_ddsm, manifest
+from mammo.cases.data_set import DataSetWords
+from mammo.cases.selection import select_lesions
+from mammo.cases.table import LesionTable
+from mammo.errors import SettingsError
+from mammo.phantom import draw
+from mammo.prepare.locate import locate_files
+from mammo.settings.schema import DataSettings, Settings
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How a data set is read.
+
+    Attributes:
+        words: What reports say of it.
+        needs: The key of `data` that must be set, and what it is; empty where none is needed.
+        root: Returns the folder of the data set; it may unpack or generate it.
+        read: Reads the lesion table below that folder.
+        by_series: Whether the table names DICOM series, whose files are then searched for below the folder.
+    """
+
+    words: DataSetWords
+    needs: tuple[str, str] | None
+    root: Callable[[Settings], Path]
+    read: Callable[[DataSettings, Path], LesionTable]
+    by_series: bool = True
+
+
+def _unpacked_root(settings: Settings) -> Path:
+    return data_root(Path(settings.data.root or ""), settings.store_folder)
+
+
+READERS = {
+    "cbis_ddsm": Reader(
+        cbis_ddsm.WORDS, ("root", "the folder that holds CBIS-DDSM"), _unpacked_root, cbis_ddsm.read_cbis_ddsm
+    ),
+    "manifest": Reader(
+        manifest.WORDS,
+        ("manifest", "the path of a CSV file"),
+        lambda settings: Path(settings.data.manifest or ""),
+        lambda data, path: manifest.read_manifest(path),
+        by_series=False,
+    ),
+    "phantom": Reader(draw.WORDS, None, draw.make_phantom, cbis_ddsm.read_cbis_ddsm),
+}
+
+
+def reader_of(data: DataSettings) -> Reader:
+    """Return the reader that `data.kind` names.
+
+    Raises:
+        SettingsError: There is no such reader, or a setting that it needs is missing.
+    """
+    if data.kind not in READERS:
+        near = difflib.get_close_matches(data.kind, READERS, n=1)
+        advice = f"; did you mean {near[0]}?" if near else ""
+        raise SettingsError(f"data.kind: expected one of {', '.join(READERS)}, got {data.kind[:100]!r}{advice}")
+    reader = READERS[data.kind]
+    if reader.needs and getattr(data, reader.needs[0]) is None:
+        raise SettingsError(f"data: kind {data.kind} needs data.{reader.needs[0]}, {reader.needs[1]}")
+    return reader
+
+
+def read_lesions(settings: Settings) -> LesionTable:
+    """Read the lesion table of the data set that settings name, without what they leave out.
+
+    Raises:
+        SettingsError: `data.kind` is unknown, or a setting that it needs is missing.
+        DataMissingError: The data set, or a film of it, is not there.
+        CaseError: Its tables break their contract.
+    """
+    data, reader = settings.data, reader_of(settings.data)
+    root = reader.root(settings)
+    table = select_lesions(reader.read(data, root), data)
+    if not reader.by_series:
+        return table
+    need_masks = data.task == "lesion"
+    return locate_files(table, root, missing=data.bad_images, need_masks=need_masks, untrusted=data.untrusted)
+
+
+def words_of(kind: str) -> DataSetWords:
+    """Return what reports say of a kind of data set; of an unknown one, that nothing is known."""
+    if kind in READERS:
+        return READERS[kind].words
+    return DataSetWords(
+        f"{kind}: not known to this version of mammo.", unknown_because="the data set is not known here"
+    )
