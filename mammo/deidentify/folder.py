@@ -1,4 +1,4 @@
-"""What the user named enters: DICOM files, an output folder, a mapping; copies that name nobody leave, made by one process at a time."""
+"""Copies the DICOM files that a user names into a folder without patient data, one process at a time."""
 
 import contextlib
 import csv
@@ -7,7 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from mammo.deidentify.one_file import Copied, Refused, deidentify
@@ -18,6 +18,7 @@ from mammo.images.contents import FILM, kind_of
 from mammo.images.dicom import looks_like_dicom
 
 LOCK_FILE = ".lock"
+NOT_DICOM = "not DICOM"
 COLUMNS = ("file", "copy", "patient_id", "new_patient_id", "study_uid", "new_study_uid")
 
 
@@ -26,68 +27,75 @@ class Found:
     """The files below what the user named.
 
     Attributes:
-        dicom: Files of DICOM images, and what cannot be opened.
-        others: Files that are no DICOM, which are skipped.
-        objects: How many DICOM objects without an image there are, by kind: reports, presentation states, directories.
+        dicom: Files of DICOM images, and files that cannot be opened.
+        others: Files that are not DICOM, which are skipped.
+        objects: The number of DICOM objects without an image, by kind: reports, presentation states, directories.
         unreadable: Folders that may not be read.
     """
 
     dicom: tuple[Path, ...]
     others: tuple[Path, ...]
-    objects: Counter[str] = field(default_factory=Counter)
-    unreadable: tuple[Path, ...] = ()
+    objects: Counter[str]
+    unreadable: tuple[Path, ...]
 
 
 def find_files(inputs: Sequence[Path], out: Path, *, key: Path | None = None, mapping: Path | None = None) -> Found:
-    """List the files below what the user named, and make the output folder. Hidden files are passed by.
+    """List the files below what the user named, and create the output folder. Hidden files are skipped.
 
     Args:
-        inputs: Files, and folders that are walked.
-        out: Must be empty or not there, and outside the folders.
-        key: Must not lie in `out`.
-        mapping: Must not be there, nor lie in `out`.
+        inputs: Files, and folders to walk.
+        out: Must be empty or absent, and outside the folders.
+        key: Must not be in `out`.
+        mapping: Must not exist, and must not be in `out`.
 
     Raises:
-        DataMissingError: An input is not there, or no file is DICOM.
-        SettingsError: The output folder has content, or one place contradicts another.
-        OSError: A folder cannot be read or made.
+        DataMissingError: An input does not exist, or no file is DICOM.
+        SettingsError: The output folder has content, or two of the places conflict.
+        OSError: A folder cannot be read or created.
     """
     for path in inputs:
         if not path.exists():
             raise DataMissingError(f"{path}: there is no such file or folder; expected DICOM files or folders of them")
         if path.is_dir() and out.resolve().is_relative_to(path.resolve()):
             raise SettingsError(
-                f"--out {out}: lies inside {path}, where copies would be taken for originals; choose another folder"
+                f"--out {out}: is inside {path}, where copies would be taken for originals; choose another folder"
             )
     if mapping is not None and (mapping.exists() or mapping == key):
-        raise SettingsError(f"--mapping {mapping}: expected a file that is not there yet; none is overwritten")
+        raise SettingsError(f"--mapping {mapping}: expected a file that does not exist yet; none is overwritten")
     for secret in (key, mapping):
         if secret is not None and secret.resolve().is_relative_to(out.resolve()):
             raise SettingsError(
-                f"{secret}: lies inside --out {out} and would leave the house with the copies; choose another place"
+                f"{secret}: is inside --out {out} and would leave the institution with the copies; choose another place"
             )
     _refuse_content(out)
-    unreadable: list[OSError] = []
-    files = list(
-        dict.fromkeys(file for path in inputs for file in walk_files(path, follow=False, unreadable=unreadable))
-    )
-    dicom = [file for file in files if _is_dicom(file)]
-    kinds = {file: _kind(file) for file in dicom if file not in inputs}
-    images = [file for file in dicom if kinds.get(file, FILM) == FILM]
-    if not images and not unreadable:
+    errors: list[OSError] = []
+    files = dict.fromkeys(file for path in inputs for file in walk_files(path, follow=False, unreadable=errors))
+    kinds = {file: _kind(file, named=file in inputs) for file in files}
+    images = tuple(file for file, kind in kinds.items() if kind == FILM)
+    if not images and not errors:
         raise DataMissingError(
             f"{', '.join(map(str, inputs))}: expected DICOM images, found none among {len(files)} files"
         )
     out.mkdir(parents=True, exist_ok=True)
-    objects = Counter(kind for kind in kinds.values() if kind != FILM)
-    closed = tuple(Path(str(error.filename)) for error in unreadable)
-    return Found(tuple(images), tuple(sorted(set(files) - set(dicom))), objects, closed)
+    others = sorted(file for file, kind in kinds.items() if kind == NOT_DICOM)
+    objects = Counter(kind for kind in kinds.values() if kind not in (FILM, NOT_DICOM))
+    return Found(images, tuple(others), objects, tuple(Path(str(error.filename)) for error in errors))
 
 
-def _kind(path: Path) -> str:
+def _kind(path: Path, *, named: bool) -> str:
+    """Return the kind of a file by its content.
+
+    A DICOM file that the user named counts as a film, and so does a file that cannot be opened: they are refused later
+    and not skipped.
+    """
+    if not path.is_file():
+        return NOT_DICOM
     try:
-        return kind_of(path)
-    except ImageError:
+        with path.open("rb") as file:
+            if not looks_like_dicom(file.read(132)):
+                return NOT_DICOM
+        return FILM if named else kind_of(path)
+    except (OSError, ImageError):
         return FILM
 
 
@@ -98,15 +106,15 @@ def copy_files(
 
     Args:
         files: DICOM files.
-        out: A folder that is there, and empty.
-        pseudonyms: Where new ids come from.
-        mapping: A new file, for the owner's eyes only, that tells which copy is whose, and so undoes the whole
-            de-identification. A copy's row is on the disk before the copy is: a run that is killed leaves no copy of unknown
-            origin (but perhaps a last row without its copy).
+        out: An existing, empty folder.
+        pseudonyms: Gives the new ids.
+        mapping: A new file that says which copy is whose, and so can undo the de-identification; only its owner may
+            read it. A copy's row is on the disk before the copy is, so a killed run never leaves a copy of unknown
+            origin. It may leave a last row without its copy.
 
     Raises:
-        InUseError: Another process copies into it.
-        SettingsError: It has content.
+        InUseError: Another process copies into the folder.
+        SettingsError: The folder has content.
         OSError: A copy or the mapping cannot be written.
     """
     with locked(out / LOCK_FILE, doing=f"--out {out}: is being filled", named=False):
@@ -121,15 +129,14 @@ def copy_files(
 
 @contextmanager
 def _opened(mapping: Path | None) -> Iterator[Callable[[Copied], None]]:
+    """Open the mapping and give the function that adds a copy's row."""
     if mapping is None:
         yield lambda copied: None
         return
-    with open_private(mapping) as file:
+    with io.TextIOWrapper(open_private(mapping), "utf-8", errors="surrogateescape", newline="") as file:
 
         def write(row: Sequence[object]) -> None:
-            text = io.StringIO(newline="")
-            csv.writer(text).writerow(row)
-            file.write(text.getvalue().encode("utf-8", "surrogateescape"))
+            csv.writer(file).writerow(row)
             file.flush()
             os.fsync(file.fileno())
 
@@ -140,17 +147,4 @@ def _opened(mapping: Path | None) -> Iterator[Callable[[Copied], None]]:
 
 def _refuse_content(out: Path) -> None:
     if out.exists() and (not out.is_dir() or any(not path.name.startswith(LOCK_FILE) for path in out.iterdir())):
-        raise SettingsError(
-            f"--out {out}: expected an empty folder, or none yet; copies are not mixed with other files"
-        )
-
-
-def _is_dicom(path: Path) -> bool:
-    """Tell by content; a file that cannot be opened counts as DICOM, so that it is refused and not passed by."""
-    if not path.is_file():
-        return False
-    try:
-        with path.open("rb") as file:
-            return looks_like_dicom(file.read(132))
-    except OSError:
-        return True
+        raise SettingsError(f"--out {out}: expected an empty folder or none; copies are not mixed with other files")

@@ -1,6 +1,6 @@
-"""Mammography DICOM files enter; copies that name nobody leave: allowed header elements, new ids, pixels written anew.
+"""Writes de-identified copies of mammography DICOM files: allowed header elements, new ids, pixels written again.
 
-What the user reads about a file names its path and elements' keywords, never a value of its header.
+Messages about a file give its path and the keywords of elements, never a value of its header.
 """
 
 import io
@@ -12,37 +12,39 @@ import numpy as np
 import pydicom.uid as uids
 from pydicom import Dataset, dcmread
 from pydicom.dataset import FileMetaDataset
-from pydicom.errors import InvalidDicomError
+from pydicom.sr.codedict import codes
 
 from mammo import __version__
-from mammo.deidentify.allow_list import KEPT, SOP_CLASSES
-from mammo.deidentify.burned_in_text import find_marks
-from mammo.deidentify.image import IDENTITY, NEW_UIDS, deidentified_image
+from mammo.deidentify.allow_list import KEPT, SOP_CLASSES, allowed, code_item
+from mammo.deidentify.burned_in_text import Box, find_marks
 from mammo.deidentify.pseudonyms import Pseudonyms
 from mammo.errors import ImageError
 from mammo.files import written_beside
-from mammo.images.dicom import read_dicom
+from mammo.images.dicom import HEADER_FAULTS, read_dicom
 from mammo.images.display import Display, Table, as_displayed
-from mammo.images.guards import DECODER_FAULTS, check_file_size
+from mammo.images.guards import check_file_size
 
-IMPLEMENTATION_UID = "2.25.105580381702901196192130577946524384983"
-FAULTS: tuple[type[Exception], ...] = (InvalidDicomError, *DECODER_FAULTS)
-
+IMPLEMENTATION_UID = uids.UID("2.25.105580381702901196192130577946524384983")
+METHOD = "mammo: allow-list by the basic profile of DICOM PS3.15"
+NEW_UIDS = ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
+IDENTITY = ("SOPClassUID", *NEW_UIDS, "FrameOfReferenceUID", "PatientID", "SourceImageSequence")
+ALWAYS_LOSSY = (uids.JPEGBaseline8Bit, uids.JPEGExtended12Bit, uids.JPEGLSNearLossless)
+MOST_REFERENCES = 20
 BURNED_IN = "header says that text is burned in"
-SILENT = "header is silent on burned-in text"
+SILENT = "header does not say whether text is burned in"
 CAPTURE = "secondary capture or derived: text is often burned in"
 MARKS = "bright marks outside the breast"
 MISFITS = "elements left out: values not of the standard"
 NO_PATIENT = "no PatientID: pseudonym of the study only"
 ADVICE = (
-    "A person must look at each copy before it leaves the house: view markers look the same as labels with a name, and text "
-    "over the breast or darker than its surroundings is not found."
+    "A person must check each copy before it leaves the institution: view markers cannot be told from labels with a "
+    "name, and text over the breast or darker than its surroundings is not found."
 )
 
 
 @dataclass(frozen=True)
 class Remark:
-    """A warning about one file: its kind, one of the constants above, and particulars."""
+    """A warning about one file: its kind, one of the constants above, and details."""
 
     kind: str
     detail: str = ""
@@ -50,7 +52,7 @@ class Remark:
 
 @dataclass(frozen=True)
 class Copied:
-    """A file and its copy; `ids` are its PatientID and study UID and the new ones, for a mapping that the user asks for."""
+    """A file and its copy; `ids` are PatientID, new PatientID, study UID and new study UID, for a mapping."""
 
     source: Path
     copy: Path
@@ -60,7 +62,7 @@ class Copied:
 
 @dataclass(frozen=True)
 class Refused:
-    """A file of which there is no copy, and why, in one line that begins with its path."""
+    """A file without a copy, and the reason in one line that begins with its path."""
 
     source: Path
     why: str
@@ -73,8 +75,8 @@ def deidentify(
 
     Args:
         files: DICOM files.
-        out: A folder that is there.
-        pseudonyms: Where new ids come from.
+        out: An existing folder.
+        pseudonyms: Gives the new ids.
         note: Called with each copy just before it gets its name.
 
     Raises:
@@ -94,26 +96,23 @@ def deidentify(
 def _copy(
     source: Path, out: Path, pseudonyms: Pseudonyms, written: set[Path], note: Callable[[Copied], None]
 ) -> Copied:
-    """Write the copy of one file, read it back, and give it its name only when it shows the same."""
+    """Write the copy of one file and read it back; it gets its name only if it shows the same film."""
     check_file_size(source, source.stat().st_size)
     display, stored = read_dicom(source)
     header = _read_header(source)
     _check_tables(display, source)
     try:
-        image, misfits = deidentified_image(header, display, stored, pseudonyms)
-    except FAULTS as error:
-        raise ImageError(f"{source}: damaged DICOM header ({type(error).__name__}); fetch the file again") from error
+        image, misfits = _build(header, display, stored, pseudonyms)
+    except HEADER_FAULTS as error:
+        raise _damaged(source, error) from error
     shown = as_displayed(stored, display)
     remarks = _remarks(header, image, misfits, find_marks(shown))
     copy = out / str(image.PatientID) / f"{image.SOPInstanceUID}.dcm"
     if copy in written:
-        raise ImageError(
-            f"{source}: has the SOP Instance UID of a file that was copied before it; leave one of the two out"
-        )
+        raise ImageError(f"{source}: its SOP Instance UID is that of a file already copied; leave one of the two out")
     old_patient, old_study = str(header.get("PatientID") or ""), str(header.StudyInstanceUID)
-    done = Copied(
-        source, copy, tuple(remarks), (old_patient, str(image.PatientID), old_study, str(image.StudyInstanceUID))
-    )
+    ids = (old_patient, str(image.PatientID), old_study, str(image.StudyInstanceUID))
+    done = Copied(source, copy, tuple(remarks), ids)
     copy.parent.mkdir(exist_ok=True)
     with written_beside(copy) as beside:
         _save(image, beside, source)
@@ -123,37 +122,98 @@ def _copy(
 
 
 def _read_header(source: Path) -> Dataset:
-    """Read what the table names and the ids to be replaced; nothing else enters memory."""
+    """Read only the elements that are kept and the ids that are replaced."""
     try:
-        keywords = [keyword for group in KEPT.values() for keyword in group]
-        header = dcmread(source, force=True, specific_tags=[*keywords, *IDENTITY])
-        lacking = [keyword for keyword in NEW_UIDS if not str(header.get(keyword) or "").strip()]
+        header = dcmread(source, force=True, specific_tags=[*KEPT, *IDENTITY])
+        missing = [keyword for keyword in NEW_UIDS if not str(header.get(keyword) or "").strip()]
         kind = str(header.get("SOPClassUID"))
-    except FAULTS as error:
-        raise ImageError(f"{source}: damaged DICOM header ({type(error).__name__}); fetch the file again") from error
+    except HEADER_FAULTS as error:
+        raise _damaged(source, error) from error
     if kind not in SOP_CLASSES:
-        raise ImageError(
-            f"{source}: expected a mammography, digital X-ray, CR or secondary capture image, got another kind; it is not copied"
-        )
-    if lacking:
-        raise ImageError(f"{source}: {', '.join(lacking)} missing from its DICOM header; fetch the file again")
+        expected = "a mammography, digital X-ray, CR or secondary capture image"
+        raise ImageError(f"{source}: expected {expected}, got another kind; it is not copied")
+    if missing:
+        raise ImageError(f"{source}: {', '.join(missing)} missing from its DICOM header; fetch the file again")
     return header
 
 
+def _damaged(source: Path, error: Exception) -> ImageError:
+    return ImageError(f"{source}: damaged DICOM header ({type(error).__name__}); fetch the file again")
+
+
 def _check_tables(display: Display, source: Path) -> None:
-    """A table for display rises or falls all the way; text in its place does not."""
+    """Refuse a display table that does not rise or fall all the way: it could be text in a table's place."""
     for table in (display.modality, display.voi):
         if isinstance(table, Table):
             steps = np.diff(table.entries.astype(np.int64))
             if (steps < 0).any() and (steps > 0).any():
-                raise ImageError(
-                    f"{source}: expected a modality and VOI LUT that only rise or only fall, got another; it is not copied"
-                )
+                expected = "a modality and VOI LUT that only rise or only fall"
+                raise ImageError(f"{source}: expected {expected}, got another; it is not copied")
 
 
-def _remarks(
-    header: Dataset, image: Dataset, misfits: Sequence[str], marks: Sequence[tuple[int, int, int, int]]
-) -> list[Remark]:
+def _build(
+    header: Dataset, display: Display, stored: np.ndarray, pseudonyms: Pseudonyms
+) -> tuple[Dataset, tuple[str, ...]]:
+    """Build a copy's data set; return it with the keywords of elements of which a value was left out."""
+    image, misfits = allowed(header, signed=display.signed)
+    _set_identity(image, header, pseudonyms)
+    _set_pixels(image, display, stored)
+    if header.file_meta.get("TransferSyntaxUID") in ALWAYS_LOSSY:
+        image.LossyImageCompression = "01"  # the copy is not compressed, its pixels once were (PS3.3 C.7.6.1.1.5)
+    return image, misfits
+
+
+def _set_identity(image: Dataset, header: Dataset, pseudonyms: Pseudonyms) -> None:
+    """Set new ids, and what PS3.15 E.1.1 requires a copy to state; the dates are removed, so their order is too."""
+    patient = str(header.get("PatientID") or "").strip() or f"study {header.StudyInstanceUID}"
+    image.PatientName = image.PatientID = pseudonyms.patient(patient)
+    image.SOPClassUID = header.SOPClassUID
+    for keyword in NEW_UIDS:
+        setattr(image, keyword, pseudonyms.uid(str(header[keyword].value)))
+    if header.get("FrameOfReferenceUID"):
+        image.FrameOfReferenceUID = pseudonyms.uid(str(header.FrameOfReferenceUID))
+        image.PositionReferenceIndicator = None
+    references = []
+    for item in header.get("SourceImageSequence") or []:
+        if item.get("ReferencedSOPClassUID") in SOP_CLASSES and item.get("ReferencedSOPInstanceUID"):
+            reference = Dataset()
+            reference.ReferencedSOPClassUID = item.ReferencedSOPClassUID
+            reference.ReferencedSOPInstanceUID = pseudonyms.uid(str(item.ReferencedSOPInstanceUID))
+            references.append(reference)
+    if references:
+        image.SourceImageSequence = references[:MOST_REFERENCES]
+    image.PatientIdentityRemoved, image.LongitudinalTemporalInformationModified = "YES", "REMOVED"
+    image.DeidentificationMethod = METHOD
+    image.DeidentificationMethodCodeSequence = [code_item(codes.DCM.BasicApplicationConfidentialityProfile)]
+
+
+def _set_pixels(image: Dataset, display: Display, stored: np.ndarray) -> None:
+    """Describe the pixels (PS3.3 C.7.6.3), and write the first modality and VOI table as they were read."""
+    image.SamplesPerPixel, image.PixelRepresentation = 1, int(display.signed)
+    image.PhotometricInterpretation = "MONOCHROME1" if display.inverted else "MONOCHROME2"
+    image.Rows, image.Columns = stored.shape
+    image.BitsAllocated, image.BitsStored = 8 * stored.dtype.itemsize, display.bits_stored
+    image.HighBit = display.bits_stored - 1
+    data = stored.astype(stored.dtype.newbyteorder("<")).tobytes()
+    image.add_new("PixelData", "OW" if stored.dtype.itemsize == 2 else "OB", data + b"\0" * (len(data) % 2))
+    if isinstance(display.modality, Table):
+        image.ModalityLUTSequence = [_table_item(display.modality)]
+        image.ModalityLUTSequence[0].ModalityLUTType = "US"
+        for keyword in ("RescaleIntercept", "RescaleSlope", "RescaleType"):
+            image.pop(keyword, None)
+    if isinstance(display.voi, Table):
+        image.VOILUTSequence = [_table_item(display.voi)]
+
+
+def _table_item(table: Table) -> Dataset:
+    item = Dataset()
+    descriptor = [len(table.entries) % 2**16, table.first, table.bits]
+    item.add_new("LUTDescriptor", "SS" if table.first < 0 else "US", descriptor)
+    item.add_new("LUTData", "OW", table.entries.astype("<u2").tobytes())
+    return item
+
+
+def _remarks(header: Dataset, image: Dataset, misfits: Sequence[str], marks: Sequence[Box]) -> list[Remark]:
     burned_in = image.get("BurnedInAnnotation")
     captured = SOP_CLASSES[image.SOPClassUID] == "OT" or "SECONDARY" in image.get("ImageType", ())
     boxes = f"{len(marks)}, at x,y,width,height " + " ".join(",".join(map(str, box)) for box in marks)
@@ -165,33 +225,28 @@ def _remarks(
         (MISFITS, bool(misfits), " ".join(misfits)),
         (NO_PATIENT, not str(header.get("PatientID") or "").strip(), ""),
     ]
-    return [Remark(kind, detail) for kind, holds, detail in remarks if holds]
+    return [Remark(kind, detail) for kind, applies, detail in remarks if applies]
 
 
 def _save(image: Dataset, path: Path, source: Path) -> None:
-    meta = FileMetaDataset()
-    meta.TransferSyntaxUID = uids.ExplicitVRLittleEndian
-    meta.ImplementationClassUID, meta.ImplementationVersionName = (
-        uids.UID(IMPLEMENTATION_UID),
-        f"MAMMO_{__version__}"[:16],
-    )
-    image.file_meta = meta
+    image.file_meta = FileMetaDataset()
+    image.file_meta.TransferSyntaxUID = uids.ExplicitVRLittleEndian
+    image.file_meta.ImplementationClassUID = IMPLEMENTATION_UID
+    image.file_meta.ImplementationVersionName = f"MAMMO_{__version__}"[:16]
     content = io.BytesIO()
     try:
-        image.save_as(content, enforce_file_format=True)  # a preamble of zeros, and nothing of the source's file meta
-    except DECODER_FAULTS as error:
-        raise ImageError(
-            f"{source}: its copy cannot be written ({type(error).__name__}); its header is damaged"
-        ) from error
+        image.save_as(content, enforce_file_format=True)  # a preamble of zeros, nothing of the source's file meta
+    except HEADER_FAULTS as error:
+        raise _damaged(source, error) from error
     path.write_bytes(content.getbuffer())
 
 
 def _check_same(copy: Path, stored: np.ndarray, shown: np.ndarray, source: Path) -> None:
-    """Read the copy as any other file: a table or window that was left out would show another film."""
+    """Read the copy like any other file: without a table or window of its source it would show another film."""
     try:
         display, again = read_dicom(copy)
     except ImageError as error:
-        raise ImageError(f"{source}: its copy would be no readable image; fetch the file again") from error
+        raise ImageError(f"{source}: its copy would not be a readable image; fetch the file again") from error
     if not np.array_equal(again, stored) or not np.array_equal(as_displayed(again, display), shown):
         raise ImageError(
             f"{source}: a value that its display depends on is not of the standard's form; it is not copied"

@@ -1,4 +1,7 @@
-"""A job and many things to do it on enter; the results leave as they come, from a few processes, of which none outlives this one."""
+"""Runs a job on many items in a few worker processes that end with this one, and returns the results as they come.
+
+Preparing, auditing, predicting and the phantom share this module.
+"""
 
 import multiprocessing.resource_tracker
 import os
@@ -18,7 +21,7 @@ from joblib.externals.loky.backend import resource_tracker
 from mammo.errors import LoaderError
 
 WATCH_SECONDS = 0.5
-NO_REMARKS = "ignore:resource_tracker:UserWarning"
+QUIET_TRACKER = "ignore:resource_tracker:UserWarning"
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -26,38 +29,36 @@ Result = TypeVar("Result")
 def spread(
     job: Callable[[Item], Result], items: Iterable[Item], workers: int, *, ordered: bool = False
 ) -> Iterator[Result]:
-    """Do a job on each item in processes of joblib's; results come as they are made, or `ordered` as the items are.
+    """Run a job on each item in joblib's processes; results come as they are made, or `ordered` like the items.
 
-    A result must be small, a few kilobytes: results share one pipe, and a worker that is killed while it writes a large one
-    leaves half of it there, for the rest of which joblib waits for ever. What fits the pipe is written in one go (pipe(7)).
-    For the same reason items go one by one, not in joblib's batches, and few wait in their own pipe.
+    A result must be small, a few kilobytes. Results share one pipe: a worker that is killed while it writes a large
+    result leaves half of it in the pipe, and joblib waits for the rest for ever. What fits the pipe is written at once
+    (pipe(7)). For the same reason items are sent one by one, not in joblib's batches, and few wait in their own pipe.
 
     Raises:
-        LoaderError: A worker ended before its time, as the system ends one when the memory is full.
+        LoaderError: A worker ended early, for example because the memory was full.
     """
-    warnings.filterwarnings(
-        "ignore", message=r"\d+ tasks (have|which) "
-    )  # an error that ends the work is told by itself
+    warnings.filterwarnings("ignore", message=r"\d+ tasks (have|which) ")  # the error itself is reported
     ahead = workers + min(workers, 4)
     how = {"return_as": "generator" if ordered else "generator_unordered", "batch_size": 1, "pre_dispatch": ahead}
     pool = joblib.Parallel(workers, "loky", **how, initializer=end_with, initargs=(os.getpid(),))
     try:
-        with _silent_tidier(), _deaf():
+        with _quiet_tracker(), _without_interrupts():
             results = pool(joblib.delayed(job)(item) for item in items)
         yield from results
     except BrokenExecutor as error:
-        names = sorted(set(re.findall(r"SIG[A-Z]+", str(error))))
+        signals = ", ".join(sorted(set(re.findall(r"SIG[A-Z]+", str(error)))))
         raise LoaderError(
-            f"a worker process ended before its time{' (' + ', '.join(names) + ')' if names else ''}; where the memory was full, "
-            "free some, or use fewer: data.prepare_workers=1; what was made is kept: run the command again, which goes on from there"
+            f"a worker process ended early{f' ({signals})' if signals else ''}; if the memory was full, free some or "
+            "use data.prepare_workers=1; finished results are kept: run the command again to continue"
         ) from error
 
 
 @contextmanager
-def _silent_tidier() -> Iterator[None]:
-    """Start joblib's processes so that the one which tidies up has no words of its own about what a killed worker left."""
+def _quiet_tracker() -> Iterator[None]:
+    """Start joblib's resource tracker so that it prints no warnings about what a killed worker left."""
     before = os.environ.get("PYTHONWARNINGS")
-    os.environ["PYTHONWARNINGS"] = f"{before},{NO_REMARKS}" if before else NO_REMARKS
+    os.environ["PYTHONWARNINGS"] = f"{before},{QUIET_TRACKER}" if before else QUIET_TRACKER
     try:
         yield
     finally:
@@ -68,14 +69,14 @@ def _silent_tidier() -> Iterator[None]:
 
 
 @contextmanager
-def _deaf() -> Iterator[None]:
-    """Start processes that Ctrl-C does not reach, which a terminal sends to all: they end with this one, not with tracebacks."""
+def _without_interrupts() -> Iterator[None]:
+    """Start processes that ignore Ctrl-C, which a terminal sends to all: they end with this one, without tracebacks."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
     for tracker in (multiprocessing.resource_tracker, resource_tracker):
-        tracker.ensure_running()  # whose start would let Ctrl-C through again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # a new process inherits what is blocked
+        tracker.ensure_running()  # starting it later would unblock Ctrl-C
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # a new process inherits the blocked signals
     try:
         yield
     finally:
@@ -83,7 +84,7 @@ def _deaf() -> Iterator[None]:
 
 
 def end_with(parent: int) -> None:
-    """End this worker when its parent does, however that ends: joblib's would outlive it by five minutes, and hold its output open."""
+    """End this worker when its parent ends: joblib's would live five minutes longer and keep its output open."""
     threading.Thread(target=_watch, args=(parent,), daemon=True).start()
 
 

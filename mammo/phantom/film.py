@@ -1,4 +1,4 @@
-"""Draws the phantom's film without a lesion: breast outline, tissue, pectoral muscle, letters and border; arrays out."""
+"""Draws the phantom's film without a lesion, as arrays: breast outline, tissue, pectoral muscle, letters and border."""
 
 from dataclasses import dataclass
 
@@ -12,8 +12,10 @@ BORDER_SHARE = 0.33
 
 @dataclass(frozen=True)
 class Breast:
-    """One view with the chest wall at column 0: `tissue` float32 [H, W] in about 0-1, `radius` float32 [H, W] is 0 at the
-    middle of the chest wall and 1 on the skin, `pectoral` float32 [H, W] in 0-1."""
+    """One view with the chest wall at column 0, as float32 arrays [H, W].
+
+    `tissue` is in about 0-1, `pectoral` in 0-1; `radius` is 0 at the middle of the chest wall and 1 on the skin.
+    """
 
     tissue: np.ndarray
     radius: np.ndarray
@@ -21,7 +23,7 @@ class Breast:
 
 
 def unit_px(size: tuple[int, int]) -> float:
-    """Pixels of a film of this size per pixel of the design size, 512 x 384."""
+    """Return the pixels of a film of this size per pixel of the design size, 512 x 384."""
     return min(size[0] / DESIGN_SIZE[0], size[1] / DESIGN_SIZE[1])
 
 
@@ -29,7 +31,7 @@ def draw_breast(rng: np.random.Generator, size: tuple[int, int], *, view: str, d
     """Draw the breast of one view.
 
     Args:
-        rng: Drawn from.
+        rng: The random generator.
         size: Height and width in pixels.
         view: CC or MLO.
         density: 1 (fat) to 4 (dense).
@@ -50,7 +52,7 @@ def draw_breast(rng: np.random.Generator, size: tuple[int, int], *, view: str, d
 
 
 def _textures(rng: np.random.Generator, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Coarse and fine 1/f noise, each of mean 0 and deviation 1 (parenchyma's spectrum falls with about f^-3 in power)."""
+    """Make coarse and fine 1/f noise of mean 0 and deviation 1; the power of parenchyma falls with about f^-3."""
     frequency = np.hypot(np.fft.fftfreq(size[0])[:, None], np.fft.fftfreq(size[1], d=size[0] / size[1])[None])
     frequency[0, 0] = 1
     spectrum = np.fft.fft2(rng.standard_normal(size) + 1j * rng.standard_normal(size))
@@ -84,7 +86,7 @@ def _pectoral(rng: np.random.Generator, y: np.ndarray, x: np.ndarray) -> np.ndar
 
 
 def _strands(rng: np.random.Generator, size: tuple[int, int], radius: np.ndarray) -> np.ndarray:
-    """Ligaments and vessels: thin curved lines, most of them running towards the nipple."""
+    """Draw ligaments and vessels: thin curved lines, most of them towards the nipple."""
     height, width = size
     canvas = np.zeros(size, np.float32)
     nipple = np.array([0.75 * width, 0.52 * height])
@@ -100,7 +102,7 @@ def _strands(rng: np.random.Generator, size: tuple[int, int], radius: np.ndarray
 
 
 def expose(rng: np.random.Generator, tissue: np.ndarray) -> np.ndarray:
-    """Turn tissue to 12-bit values (uint16): exposure, gamma, blur of the screen, grain and the dark air around."""
+    """Turn tissue into a film, uint16 [H, W] of 12 bits: exposure, gamma, blur of the screen, grain and dark air."""
     unit = unit_px(tissue.shape)
     light = np.clip(tissue * rng.uniform(0.95, 1.3), 0, 1.2) ** rng.uniform(0.85, 1.15)
     light = cv2.GaussianBlur(light.astype(np.float32), (0, 0), max(0.3, rng.uniform(0.4, 0.7) * unit))
@@ -110,9 +112,9 @@ def expose(rng: np.random.Generator, tissue: np.ndarray) -> np.ndarray:
 
 
 def write_on_film(rng: np.random.Generator, film: np.ndarray, letters: str) -> np.ndarray:
-    """Burn letters such as `L CC` into the upper corner away from the chest wall, and on every third film add a bright border.
+    """Write letters such as `L CC` in the upper corner away from the chest wall, and on every third film a border.
 
-    The chest wall lies at the brighter side; the border runs along the side opposite to it or along the bottom.
+    The chest wall is at the brighter side; the border is along the opposite side or along the bottom.
     """
     width, unit = film.shape[1], unit_px(film.shape)
     wall_left = film[:, : width // 4].mean() > film[:, -(width // 4) :].mean()

@@ -1,7 +1,7 @@
-"""Draws the phantom's lesions: profile and outline of a mass or a calcification cluster; arrays out.
+"""Draws the phantom's lesions: arrays of the profile and the outline of a mass or a calcification cluster.
 
-The classes differ in form only. Their sizes come from one distribution, and each profile is scaled to the same sum for
-its size, so that neither the mean nor the extent tells them apart.
+The classes differ in shape only. Their sizes come from one distribution, and each profile is scaled to the same sum
+for its size, so neither the mean nor the extent separates the classes.
 """
 
 from dataclasses import dataclass
@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-FINE = 4  # drawn so many times finer than the film, then averaged down
+FINE = 4  # lesions are drawn this many times finer than the film, then averaged
 MASS_RADIUS = (13.0, 23.0)
 CLUSTER_RADIUS = (12.0, 20.0)
 MASS_CONTRAST = (0.08, 0.22)
 CLUSTER_CONTRAST = (0.17, 0.42)
+Stroke = tuple[np.ndarray, float, float]  # points [k, 2] around the lesion's centre, width, brightness
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Lesion:
 
 
 def lesion_radius(lesion_type: str, size: float, unit: float) -> float:
-    """Radius in film pixels of a size in 0-1."""
+    """Return the radius in film pixels of a size in 0-1."""
     low, high = MASS_RADIUS if lesion_type == "mass" else CLUSTER_RADIUS
     return (low + size * (high - low)) * unit
 
@@ -36,9 +37,9 @@ def draw_lesion(
     """Draw one lesion as one view shows it.
 
     Args:
-        rng: Drawn from.
+        rng: The random generator.
         lesion_type: mass or calcification.
-        malignant: Spiculated or pleomorphic and branching; else smooth, or round and regular.
+        malignant: Spiculated, or pleomorphic and branching; otherwise smooth, or round and regular.
         radius: In film pixels.
         contrast: In 0-1 of the type's range.
         unit: Film pixels per pixel of the design size.
@@ -67,7 +68,7 @@ def _draw_mass(rng: np.random.Generator, malignant: bool, radius: float, unit: f
 
 
 def _edge(rng: np.random.Generator, radius: float, *, orders: range, amplitude: float) -> np.ndarray:
-    """Outline points [k, 2] around the origin: an ellipse with a few harmonics."""
+    """Draw outline points [k, 2] around the origin: an ellipse with a few harmonics."""
     angle = np.linspace(0, 2 * np.pi, 120, endpoint=False)
     waves = sum(
         rng.normal(0, amplitude) / np.sqrt(order / 2) * np.cos(order * angle + rng.uniform(0, 6.3)) for order in orders
@@ -82,7 +83,7 @@ def _turn(angle: float) -> np.ndarray:
 
 
 def _spicules(rng: np.random.Generator, core: float, count: int, unit: float) -> list[np.ndarray]:
-    """Tapering spikes that radiate from the core, each a triangle [3, 2]: base, base, tip."""
+    """Draw tapering spikes that radiate from the core, each a triangle [3, 2]: base, base, tip."""
     angles = 2 * np.pi * (np.arange(count) + rng.uniform(-0.35, 0.35, count)) / count + rng.uniform(0, 6.3)
     spikes = []
     for angle in angles:
@@ -100,8 +101,8 @@ def _shortened(spike: np.ndarray, reach: float) -> np.ndarray:
     return np.stack([spike[0], spike[1], tip * min(1.0, reach / np.linalg.norm(tip))])
 
 
-def _chords(rng: np.random.Generator, radius: float, count: int, unit: float) -> list[tuple[np.ndarray, float, float]]:
-    """Strands that pass by or across the lesion in any direction but the radial: points, width, brightness."""
+def _chords(rng: np.random.Generator, radius: float, count: int, unit: float) -> list[Stroke]:
+    """Draw strands that pass beside or across the lesion, in any direction except the radial one."""
     chords = []
     for _ in range(count):
         turn = _turn(rng.uniform(0, 2 * np.pi))
@@ -125,10 +126,8 @@ def _draw_cluster(
     return profile * (7.0 * unit / np.sqrt((profile**2).sum())), outline
 
 
-def _round_calcifications(
-    rng: np.random.Generator, radius: float, unit: float
-) -> list[tuple[np.ndarray, float, float]]:
-    """Round and regular: dots of like size, scattered evenly over the disc."""
+def _round_calcifications(rng: np.random.Generator, radius: float, unit: float) -> list[Stroke]:
+    """Draw round and regular calcifications: dots of similar size, scattered evenly over the disc."""
     width = rng.uniform(2.0, 3.2) * unit
     dots = []
     for place in _scattered(rng, int(rng.integers(7, 14)), 1.06 * radius):
@@ -136,10 +135,8 @@ def _round_calcifications(
     return dots
 
 
-def _branching_calcifications(
-    rng: np.random.Generator, radius: float, unit: float
-) -> list[tuple[np.ndarray, float, float]]:
-    """Pleomorphic, fine linear and branching: short strokes and forks of unlike size, along one duct's direction."""
+def _branching_calcifications(rng: np.random.Generator, radius: float, unit: float) -> list[Stroke]:
+    """Draw pleomorphic, fine linear and branching ones: strokes and forks of different size along one duct."""
     duct = rng.uniform(0, np.pi)
     strokes = []
     for place in _scattered(rng, int(rng.integers(6, 12)), 0.92 * radius):
@@ -154,7 +151,7 @@ def _branching_calcifications(
 
 
 def _scattered(rng: np.random.Generator, count: int, radius: float) -> np.ndarray:
-    """Points [count, 2] in a disc, each the one of a few draws that lies farthest from those before."""
+    """Draw points [count, 2] in a disc, each the one of four draws that is farthest from the earlier points."""
     places = np.zeros((0, 2))
     for _ in range(count):
         angle, distance = rng.uniform(0, 2 * np.pi, 4), radius * 0.92 * np.sqrt(rng.random(4))
@@ -175,12 +172,11 @@ def _filled(side: int, shapes: list[np.ndarray]) -> np.ndarray:
     return canvas
 
 
-def _strokes(side: int, strokes: list[tuple[np.ndarray, float, float]]) -> np.ndarray:
+def _strokes(side: int, strokes: list[Stroke]) -> np.ndarray:
     canvas = np.zeros((side * FINE, side * FINE), np.float32)
     for points, width, light in strokes:
-        cv2.polylines(
-            canvas, [_to_canvas(side, points)], False, float(light), max(1, round(width * FINE)), cv2.LINE_AA, 3
-        )
+        line, thick = _to_canvas(side, points), max(1, round(width * FINE))
+        cv2.polylines(canvas, [line], False, float(light), thick, cv2.LINE_AA, 3)
     return canvas
 
 
@@ -189,7 +185,7 @@ def _averaged(canvas: np.ndarray, side: int) -> np.ndarray:
 
 
 def _grown(rng: np.random.Generator, outline: np.ndarray, radius: float) -> np.ndarray:
-    """A reader marks generously, and never twice alike: the outline grows by up to a third of the radius and is moved a little."""
+    """Grow the outline by up to a third of the radius and move it a little: readers mark generously and vary."""
     grow = round(rng.uniform(0.05, 0.33) * radius)
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * grow + 1, 2 * grow + 1))
     moved = np.roll(outline, tuple(np.round(rng.uniform(-0.1, 0.1, 2) * radius).astype(int)), axis=(0, 1))

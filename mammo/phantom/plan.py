@@ -1,4 +1,4 @@
-"""Draws who is in the phantom: patients, their breasts and findings; no pixels yet."""
+"""Draws the phantom's patients, with their breasts and findings but without pixels."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ STREAM_OF_PATIENT = 1
 
 @dataclass(frozen=True)
 class Finding:
-    """One lesion: `contrast` and `size` are in 0-1 of the range that its kind allows; `number` counts within the breast."""
+    """One lesion; `contrast` and `size` are in 0-1 of its type's range, `number` counts within the breast."""
 
     lesion_type: str
     laterality: str
@@ -43,7 +43,7 @@ class Patient:
 
 
 def plan_patients(patients: int, seed: int) -> tuple[Patient, ...]:
-    """Draw the patients: about a fifth are test, each CSV of the official form gets at least one row from 8 patients on."""
+    """Draw the patients. About a fifth are for testing; from 8 patients on, each official CSV has at least one row."""
     rng = generator(seed, STREAM_OF_PLAN)
     types = rng.permutation(np.where(np.arange(patients) % 5 < 3, "mass", "calcification"))
     counts = 1 + (rng.random(patients) < TWO_FINDINGS_SHARE)
@@ -62,7 +62,7 @@ def plan_patients(patients: int, seed: int) -> tuple[Patient, ...]:
 
 
 def generator(seed: int, *stream: int) -> np.random.Generator:
-    """Make the generator of one stream, such as (1, patient number), that no other stream disturbs."""
+    """Make the random generator of one stream, such as (1, patient number); streams are independent."""
     return np.random.default_rng([seed % 2**32, *stream])
 
 

@@ -1,4 +1,4 @@
-"""Films whose headers are full of secrets, a manifest of pseudonyms beside them; and a search for these secrets in any bytes or folder."""
+"""Writes films with secrets in their headers, and searches bytes and folders for these secrets."""
 
 import base64
 import gzip
@@ -25,18 +25,20 @@ from tests.tiny import film
 SECRETS = {
     "PatientName": "Zyxwvütska^Secretiana", "PatientID": "QQ778899ZZ", "OtherPatientNames": "王密密^Ægirotta",
     "PatientBirthName": "Mumblesby", "PatientBirthDate": "19430217", "StudyDate": "20140719", "SeriesDate": "20140723",
-    "AcquisitionDateTime": "20140727134759.123", "StudyTime": "134711.987", "AccessionNumber": "ACC4711XYZ", "StationName": "MURMUR-ROOM-9",
-    "InstitutionName": "Hushington Infirmarium", "InstitutionAddress": "Whisperlane 4711", "ReferringPhysicianName": "Quietmann^Doc",
+    "AcquisitionDateTime": "20140727134759.123", "StudyTime": "134711.987", "AccessionNumber": "ACC4711XYZ",
+    "StationName": "MURMUR-ROOM-9", "InstitutionName": "Hushington Infirmarium",
+    "InstitutionAddress": "Whisperlane 4711", "ReferringPhysicianName": "Quietmann^Doc",
     "OperatorsName": "Silentium^Op", "PatientComments": "keepthisback nottelling", "ImageComments": "nottobetold ever",
-    "StudyDescription": "Hiddenwords", "StudyID": "STU0815ID", "PatientAddress": "Veiledstreet 23", "MedicalRecordLocator": "REC3141592",
-    "PatientTelephoneNumbers": "+49-555-081747", "DeviceSerialNumber": "SN27182818", "WindowCenterWidthExplanation": "CLOAKEDWINDOW",
+    "StudyDescription": "Hiddenwords", "StudyID": "STU0815ID", "PatientAddress": "Veiledstreet 23",
+    "MedicalRecordLocator": "REC3141592", "PatientTelephoneNumbers": "+49-555-081747",
+    "DeviceSerialNumber": "SN27182818", "WindowCenterWidthExplanation": "CLOAKEDWINDOW",
     "StudyInstanceUID": "2.25.1111122222333334444455555", "SeriesInstanceUID": "2.25.6666677777888889999900000",
     "SOPInstanceUID": "2.25.9876598765987659876598765", "FrameOfReferenceUID": "2.25.1357913579135791357913579",
 }  # fmt: skip
 ELSEWHERE = {
-    "preamble": "Undertheseats", "application": "MUFFLED-AE", "nested name": "Coverdale^Nestling", "nested id": "NESTED4242",
-    "owner": "SHADOWCORP 1.0", "private": "Privatissima", "private name": "Curtainy^Deep", "private uid": "2.25.2468024680246802468024680",
-    "overlay": "Overcastlabel",
+    "preamble": "Undertheseats", "application": "MUFFLED-AE", "nested name": "Coverdale^Nestling",
+    "nested id": "NESTED4242", "owner": "SHADOWCORP 1.0", "private": "Privatissima", "private name": "Curtainy^Deep",
+    "private uid": "2.25.2468024680246802468024680", "overlay": "Overcastlabel",
 }  # fmt: skip
 FILLED = ("SECRET", "19630412")  # what `fill_with_secrets` puts into every other element of the dictionary
 OURS = tuple(
@@ -55,7 +57,7 @@ DAMAGED = ("cut_in_header", "cut_in_pixels", "name_for_rows")
 
 
 def write_secret_films(folder: Path) -> Path:
-    """Write films, two views a patient, three damaged ones, and the manifest of all; every second patient is malignant."""
+    """Write two films per patient, three damaged ones, and the manifest of all; every second patient is malignant."""
     folder.mkdir(parents=True)
     random, blank = np.random.default_rng(11), np.full((96, 80), 0xA5A5, np.uint16)
     whole = saved(_dataset_of_secrets(blank), folder / "blank.dcm").read_bytes()
@@ -99,7 +101,7 @@ def _named(name: str, patient_id: str) -> Dataset:
 
 
 def _damage(path: Path, pixels: bytes) -> None:
-    """End a file within the patient's name, or amid its pixels, or put a name where Rows stands: its own name says which."""
+    """Cut a file within the patient's name or its pixels, or write a name in place of Rows: `path` says which."""
     whole, patient = path.read_bytes(), SECRETS["PatientName"].encode()
     if path.stem == "name_for_rows":
         put_secret(path, (0x28, 0x10), b"US", ELSEWHERE["nested name"].encode())
@@ -109,7 +111,7 @@ def _damage(path: Path, pixels: bytes) -> None:
 
 
 def secrets_in(content: bytes) -> set[str]:
-    """Find the secrets in bytes: in any usual encoding, escaped, in any case, also within archives, PNGs and base64."""
+    """Find the secrets in bytes: in any usual encoding, escaped, in any case, also in archives, PNGs and base64."""
     return {word for layer in _layers(content) for word in _words_in(layer)}
 
 
@@ -151,7 +153,7 @@ def _layers(content: bytes) -> Iterator[bytes]:
 
 
 def _forms_of(word: str) -> set[bytes]:
-    """What a word looks like in any usual encoding: UTF-16 of either order is letters with zeros between them."""
+    """Return a word in every usual encoding: UTF-16 of either order is letters with zeros between them."""
     texts = {word, json.dumps(word)[1:-1], repr(word.encode())[2:-1], urllib.parse.quote(word)}
     texts |= {word.encode("ascii", how).decode() for how in ("xmlcharrefreplace", "backslashreplace")}
     if re.fullmatch(r"(19|20)\d{6}", word):

@@ -1,4 +1,4 @@
-"""De-identification of real files, and `tools/deidentify.py` as a user types it: what it prints and writes, and how it ends."""
+"""Tests de-identification of real files, and the command as a user types it: output, files and exit codes."""
 
 import csv
 import os
@@ -98,7 +98,7 @@ def test_copy_of_a_real_file_shows_the_same_film_and_names_nobody(path: Path, tm
 
 
 def identifying_values(path: Path) -> list[str]:
-    """Names, ids, dates, times, free text and UIDs of a file, nested ones too, that are long enough to be told from others."""
+    """Return names, ids, dates, times, free text and UIDs of a file, nested ones too, if they are long enough."""
     source, found = dcmread(path), []
     words = {"BREAST", "GE MEDICAL SYSTEMS", "SIEMENS", "FUJIFILM", "HOLOGIC", "PHILIPS"}
     for one in source.iterall():
@@ -109,7 +109,7 @@ def identifying_values(path: Path) -> list[str]:
 
 
 def dcm_code(value: str) -> bool:
-    """What the standard itself writes in every such file: codes of its schemes, and filter names."""
+    """Whether the standard defines this value: codes of its schemes, and filter names."""
     return value in (
         "121320",
         "113040",
@@ -123,7 +123,7 @@ def dcm_code(value: str) -> bool:
     )
 
 
-def test_folder_is_copied_and_the_rest_is_told(tmp_path: Path) -> None:
+def test_folder_is_copied_and_the_rest_is_reported(tmp_path: Path) -> None:
     write_film(tmp_path / "in" / "Meier" / "a.dcm", BurnedInAnnotation="NO")
     write_film(tmp_path / "in" / "Meier" / "b", BurnedInAnnotation="YES")
     write_film(tmp_path / "in" / ".hidden.dcm")
@@ -131,7 +131,7 @@ def test_folder_is_copied_and_the_rest_is_told(tmp_path: Path) -> None:
     done = call("in", "--out", "out", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "not DICOM: 'in/notes.txt'" in done.stdout
-    assert "A person must look at each copy" in done.stdout
+    assert "A person must check each copy" in done.stdout
     rows = rows_of(done.stdout)
     assert (rows["written"], rows["refused"], rows["not DICOM, skipped"]) == ("2", "0", "1")
     assert rows["warning: header says that text is burned in"] == "1"
@@ -153,13 +153,13 @@ def test_refused_files_are_named_and_end_in_code_2(tmp_path: Path) -> None:
     done = call("in", "--out", "out", folder=tmp_path)
     assert done.returncode == 2
     assert done.stderr == ""
-    told = [line for line in done.stdout.splitlines() if line.startswith("refused: ")]
-    assert [line.split(": ")[1] for line in told] == ["in/colour.dcm", "in/cut.dcm", "in/frames.dcm"]
+    reported = [line for line in done.stdout.splitlines() if line.startswith("refused: ")]
+    assert [line.split(": ")[1] for line in reported] == ["in/colour.dcm", "in/cut.dcm", "in/frames.dcm"]
     assert (rows_of(done.stdout)["written"], rows_of(done.stdout)["refused"]) == ("1", "3")
     assert "SECRET" not in done.stdout
 
 
-def test_key_keeps_ids_over_runs_and_mapping_tells_whose_is_which(tmp_path: Path) -> None:
+def test_key_keeps_ids_over_runs_and_mapping_says_which_copy_is_whose(tmp_path: Path) -> None:
     write_film(tmp_path / "in" / "a.dcm")
     for out in ("one", "two"):
         assert call("in", "--out", out, "--key", "key", "--mapping", f"{out}.csv", folder=tmp_path).returncode == 0
@@ -182,14 +182,20 @@ def test_wrong_places_are_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "text" / "a.txt").write_text("x")
     (tmp_path / "short").write_bytes(b"x" * 31)
     for arguments, words in (
-        (("in", "--out", "full"), "expected an empty folder, or none yet"),
-        (("in", "--out", "in/copies"), "lies inside in, where copies would be taken for originals"),
-        (("in", "--out", "in/a.dcm"), "lies inside in"),
+        (("in", "--out", "full"), "expected an empty folder or none"),
+        (("in", "--out", "in/copies"), "is inside in, where copies would be taken for originals"),
+        (("in", "--out", "in/a.dcm"), "is inside in"),
         (("in", "--out", "short"), "--out short: expected an empty folder"),
-        (("in", "--out", "out", "--key", "out/key"), "out/key: lies inside --out out and would leave the house"),
-        (("in", "--out", "out", "--mapping", "out/map.csv"), "out/map.csv: lies inside --out out"),
-        (("in", "--out", "out", "--mapping", "in/a.dcm"), "--mapping in/a.dcm: expected a file that is not there yet"),
-        (("in", "--out", "out", "--mapping", "k", "--key", "k"), "--mapping k: expected a file that is not there yet"),
+        (("in", "--out", "out", "--key", "out/key"), "out/key: is inside --out out and would leave the institution"),
+        (("in", "--out", "out", "--mapping", "out/map.csv"), "out/map.csv: is inside --out out"),
+        (
+            ("in", "--out", "out", "--mapping", "in/a.dcm"),
+            "--mapping in/a.dcm: expected a file that does not exist yet",
+        ),
+        (
+            ("in", "--out", "out", "--mapping", "k", "--key", "k"),
+            "--mapping k: expected a file that does not exist yet",
+        ),
         (("absent", "--out", "out"), "absent: there is no such file or folder"),
         (("text", "--out", "out"), "text: expected DICOM images, found none among 1 files"),
         (("in", "--out", "out", "--key", "short"), "short: expected a key file of at least 32 bytes"),
@@ -217,7 +223,7 @@ def test_read_only_output_ends_in_one_line(tmp_path: Path) -> None:
 
 
 def test_killed_half_way_leaves_whole_copies_only_and_a_mapping_of_all(tmp_path: Path) -> None:
-    """Without the mapping's row nobody would ever know whose a copy is: its key died with the process."""
+    """Without the mapping's row nobody could know whose a copy is: the key was only in the killed process."""
     for number in range(60):
         write_film(tmp_path / "in" / f"{number:02d}.dcm", height=30_000, PatientID=f"P{number:02d}")
     command = [*TOOL, "in", "--out", "out", "--mapping", "map.csv"]
@@ -231,7 +237,7 @@ def test_killed_half_way_leaves_whole_copies_only_and_a_mapping_of_all(tmp_path:
     assert 5 <= len(copies) == len(whole_copies(tmp_path / "out")) < 60
     rows = mapped(tmp_path / "map.csv")
     assert copies <= {row["copy"] for row in rows}
-    assert len(rows) <= len(copies) + 1  # that of a copy which had no name yet
+    assert len(rows) <= len(copies) + 1  # one for a copy that had no name yet
     assert [(row["file"], row["patient_id"]) for row in rows] == [
         (f"in/{number:02d}.dcm", f"P{number:02d}") for number in range(len(rows))
     ]
@@ -243,8 +249,8 @@ def mapped(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_mapping_that_no_longer_fits_the_disk_ends_before_its_copy(tmp_path: Path) -> None:
-    """The limit is that of the mapping, whose names are long; copies are smaller."""
+def test_copy_is_not_written_when_the_disk_is_too_full_for_its_mapping_row(tmp_path: Path) -> None:
+    """The mapping reaches the limit, because its names are long; copies are smaller."""
     names = [f"{'n' * 200}{number:03d}.dcm" for number in range(30)]
     for name in names:
         write_film(tmp_path / "in" / name, height=10)
@@ -264,7 +270,7 @@ def test_folder_that_another_process_fills_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "map.csv").exists()
     assert (
         call("in", "--out", "out", "--mapping", "map.csv", folder=tmp_path).returncode == 0
-    )  # a lock left behind is no content
+    )  # a lock that was left behind is not content
     assert [path.name for path in (tmp_path / "out").iterdir() if not path.name.startswith("M-")] == []
 
 
@@ -284,13 +290,13 @@ def test_two_processes_at_once_fill_a_folder_once(tmp_path: Path) -> None:
 
 
 def whole_copies(out: Path) -> list[np.ndarray]:
-    """Read each copy: all are whole, and hold a ramp that ends at 4095."""
+    """Read each copy: all are complete ramps that end at 4095."""
     read = [read_pixels(path) for path in out.rglob("*.dcm")]
     assert all(pixels[-1, -1] == 4095 for pixels in read)
     return read
 
 
-def test_symbolic_link_to_a_folder_is_told_and_not_followed(tmp_path: Path) -> None:
+def test_symbolic_link_to_a_folder_is_reported_and_not_followed(tmp_path: Path) -> None:
     write_film(tmp_path / "in" / "a.dcm")
     write_film(tmp_path / "elsewhere" / "b.dcm")
     (tmp_path / "in" / "link").symlink_to(tmp_path / "elsewhere")
@@ -307,7 +313,7 @@ def test_file_of_a_bare_preamble_is_refused(tmp_path: Path) -> None:
     assert outcome.why.startswith(f"{bare}: ")
 
 
-def test_command_prints_no_header_value_of_a_film_full_of_secrets(tmp_path: Path) -> None:
+def test_command_prints_no_header_value_of_a_film_with_secrets(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     saved(secret_film(), tmp_path / "in" / "a.dcm")
     done = call("in", "--out", "out", folder=tmp_path)
@@ -316,7 +322,7 @@ def test_command_prints_no_header_value_of_a_film_full_of_secrets(tmp_path: Path
     assert not [secret for secret in (NAMES, DATES) if secret.decode() in done.stdout]
 
 
-def test_damaged_films_full_of_secrets_end_as_clean_copies_or_silent_refusals(tmp_path: Path) -> None:
+def test_damaged_films_with_secrets_become_clean_copies_or_are_refused_without_a_secret(tmp_path: Path) -> None:
     whole = saved(secret_film(), tmp_path / "whole.dcm").read_bytes()
     outcomes = []
     for seed in range(200):

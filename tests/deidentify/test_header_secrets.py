@@ -1,4 +1,4 @@
-"""No word of a DICOM header gets out: every command runs on films full of secrets, and every file and line that it writes is searched."""
+"""Tests that no command writes a word of a DICOM header: each runs on films with secrets; its output is searched."""
 
 import base64
 import gzip
@@ -20,12 +20,12 @@ NAME = "Zyxwvütska^Secretiana"
 
 
 @dataclass(frozen=True)
-class Told:
-    """A folder in which commands ran on the films beside it, and what each command said."""
+class Outputs:
+    """A folder in which commands ran, and what each command printed."""
 
     folder: Path
     task: str
-    said: dict[str, subprocess.CompletedProcess]
+    printed: dict[str, subprocess.CompletedProcess]
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +34,8 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module", params=["lesion", "image"])
-def told(request: pytest.FixtureRequest, films: Path, tmp_path_factory: pytest.TempPathFactory) -> Told:
-    """A user's whole way: a lesion model of friends' films, judged twice and compared; an image model of strangers', judged anew."""
+def outputs(request: pytest.FixtureRequest, films: Path, tmp_path_factory: pytest.TempPathFactory) -> Outputs:
+    """Run all of a user's commands: a lesion model of trusted films, an image model of untrusted films."""
     folder, task = tmp_path_factory.mktemp("work"), request.param
     config = write_config(folder, films, task)
     lines: dict[str, list[str | Path]] = {"prepare": ["-c", config, "--preview", "8"], "train": ["-c", config]}
@@ -46,7 +46,7 @@ def told(request: pytest.FixtureRequest, films: Path, tmp_path_factory: pytest.T
     else:
         lines["eval"] = ["--data", films / "manifest.csv", "--out", "again"]
     lines["predict"] = [films / "00_CC.dcm", *([films / "01_MLO.dcm"] if task == "image" else []), *box_of(task)]
-    return Told(folder, task, {tool: in_folder(folder, tool, *options) for tool, options in lines.items()})
+    return Outputs(folder, task, {tool: in_folder(folder, tool, *options) for tool, options in lines.items()})
 
 
 def box_of(task: str) -> list[str]:
@@ -71,7 +71,7 @@ def write_config(folder: Path, films: Path, task: str, **changes: object) -> Pat
 
 
 def in_folder(folder: Path, tool: str, *options: str | Path) -> subprocess.CompletedProcess:
-    """Run a command whose temporary files lie there too, with no warning of a library held back."""
+    """Run a command with its temporary files in the folder, and with every warning of a library shown."""
     (folder / "temporary").mkdir(exist_ok=True)
     return call(
         command(tool, *options),
@@ -80,7 +80,7 @@ def in_folder(folder: Path, tool: str, *options: str | Path) -> subprocess.Compl
     )
 
 
-def said_secrets(done: subprocess.CompletedProcess) -> set[str]:
+def printed_secrets(done: subprocess.CompletedProcess) -> set[str]:
     return secrets_in((done.stdout + done.stderr).encode())
 
 
@@ -98,7 +98,7 @@ def png_of(text: str) -> bytes:
     return file.getvalue()
 
 
-DISGUISES: dict[str, Callable[[str], bytes]] = {
+ENCODINGS: dict[str, Callable[[str], bytes]] = {
     "plain": str.encode,
     "two bytes a letter": lambda text: text.encode("utf-16"),
     "small letters": lambda text: text.replace("Z", "z").replace("S", "s").encode(),
@@ -112,17 +112,17 @@ DISGUISES: dict[str, Callable[[str], bytes]] = {
 }
 
 
-@pytest.mark.parametrize("disguise", DISGUISES.values(), ids=DISGUISES)
-def test_search_sees_a_name_in_disguise(disguise: Callable[[str], bytes]) -> None:
-    assert "Zyxwvütska" in secrets_in(disguise(NAME))
-    assert secrets_in(disguise("CASE07^L07_MLO")) == set()
+@pytest.mark.parametrize("encode", ENCODINGS.values(), ids=ENCODINGS)
+def test_search_finds_a_name_in_every_encoding(encode: Callable[[str], bytes]) -> None:
+    assert "Zyxwvütska" in secrets_in(encode(NAME))
+    assert secrets_in(encode("CASE07^L07_MLO")) == set()
 
 
-def test_search_sees_dates_as_people_write_them() -> None:
+def test_search_finds_dates_as_people_write_them() -> None:
     assert [secrets_in(text) for text in (b"born 1943-02-17", b"17 Feb 1943", b"02/17/1943")] == [{"19430217"}] * 3
 
 
-def test_search_sees_file_names(tmp_path: Path) -> None:
+def test_search_finds_file_names(tmp_path: Path) -> None:
     (tmp_path / "QQ778899ZZ" / "x").mkdir(parents=True)
     (tmp_path / "QQ778899ZZ" / "x" / "a.txt").write_text("Mumblesby", encoding="utf-8")
     assert secrets_below(tmp_path) == {
@@ -142,12 +142,12 @@ def test_search_finds_every_secret_in_every_film(films: Path) -> None:
 
 
 @pytest.mark.slow
-def test_commands_do_their_work_on_films_full_of_secrets(told: Told) -> None:
-    """The search below has something to search: pseudonyms, pictures, records, weights, and films that were left out."""
-    for tool, done in told.said.items():
+def test_commands_succeed_on_films_with_secrets(outputs: Outputs) -> None:
+    """Check that there is something to search: pseudonyms, pictures, records, weights, and excluded films."""
+    for tool, done in outputs.printed.items():
         assert done.returncode == 0, (tool, done.stdout, done.stderr)
-    assert "cut_in_header.dcm" in told.said["prepare"].stdout
-    names = {path.name for path in told.folder.rglob("*") if path.is_file()}
+    assert "cut_in_header.dcm" in outputs.printed["prepare"].stdout
+    names = {path.name for path in outputs.folder.rglob("*") if path.is_file()}
     assert names >= {
         "index.html",
         "metrics.json",
@@ -166,36 +166,41 @@ def test_commands_do_their_work_on_films_full_of_secrets(told: Told) -> None:
         "index.jsonl",
         "vdlrecords.run.log",
     }
-    assert told.task != "lesion" or names >= {"compare.json", "compare.png"}
-    assert "CASE00" in (told.folder / "output" / "latest" / "split.csv").read_text(encoding="utf-8")
+    assert outputs.task != "lesion" or names >= {"compare.json", "compare.png"}
+    assert "CASE00" in (outputs.folder / "output" / "latest" / "split.csv").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
-def test_no_secret_is_said(told: Told) -> None:
-    assert [(tool, said_secrets(done)) for tool, done in told.said.items() if said_secrets(done)] == []
+def test_no_secret_is_printed(outputs: Outputs) -> None:
+    assert [(tool, printed_secrets(done)) for tool, done in outputs.printed.items() if printed_secrets(done)] == []
 
 
 @pytest.mark.slow
-def test_no_secret_is_written(told: Told) -> None:
-    assert secrets_below(told.folder) == {}
+def test_no_secret_is_written(outputs: Outputs) -> None:
+    assert secrets_below(outputs.folder) == {}
 
 
 @pytest.mark.slow
-def test_nothing_is_written_beside_the_films(told: Told, films: Path) -> None:
+def test_nothing_is_written_beside_the_films(outputs: Outputs, films: Path) -> None:
     assert len(list(films.iterdir())) == 2 * PATIENTS + len(DAMAGED) + 1
 
 
 @pytest.mark.slow
 def test_prediction_of_a_damaged_film_names_the_file_only(
-    told: Told, films: Path, tmp_path_factory: pytest.TempPathFactory
+    outputs: Outputs, films: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    damaged = {"lesion": "cut_in_header.dcm", "image": "cut_in_pixels.dcm"}[told.task]
+    damaged = {"lesion": "cut_in_header.dcm", "image": "cut_in_pixels.dcm"}[outputs.task]
     folder = tmp_path_factory.mktemp("prediction")
     done = in_folder(
-        folder, "predict", films / damaged, *box_of(told.task), "--run", (told.folder / "output" / "latest").resolve()
+        folder,
+        "predict",
+        films / damaged,
+        *box_of(outputs.task),
+        "--run",
+        (outputs.folder / "output" / "latest").resolve(),
     )
     refused(done, f"{damaged}: damaged or cut-short DICOM file")
-    assert said_secrets(done) == set()
+    assert printed_secrets(done) == set()
     assert secrets_below(folder) == {}
 
 
@@ -206,5 +211,5 @@ def test_damaged_films_end_a_command_without_a_secret(
     folder = tmp_path_factory.mktemp("damaged")
     done = in_folder(folder, tool, "-c", write_config(folder, films, task, data__bad_images="refuse"))
     refused(done, "images: 3 errors: ", *(f"{name}.dcm: " for name in DAMAGED))
-    assert said_secrets(done) == set()
+    assert printed_secrets(done) == set()
     assert secrets_below(folder) == {}

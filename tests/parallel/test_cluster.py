@@ -1,4 +1,4 @@
-"""Real two-worker clusters on this machine, Dask's and Ray's: arrays, scores and audit as without; a lost worker loses nothing."""
+"""Tests two-worker clusters of Dask and Ray on this machine: same arrays, scores and audit; no loss with a worker."""
 
 import contextlib
 import csv
@@ -29,14 +29,14 @@ def free_port() -> int:
         return int(place.getsockname()[1])
 
 
-def answers(port: int) -> bool:
+def accepts(port: int) -> bool:
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
     return False
 
 
 class Cluster:
-    """Its address, and its workers' processes."""
+    """A running cluster: its address and its workers' processes."""
 
     def __init__(self, address: str, workers: list[subprocess.Popen]) -> None:
         self.address, self.workers = address, workers
@@ -44,40 +44,25 @@ class Cluster:
 
 
 def dask_worker(port: int, folder: Path) -> subprocess.Popen:
-    line = [
-        sys.executable,
-        "-m",
-        "distributed.cli.dask_worker",
-        f"tcp://127.0.0.1:{port}",
-        "--nthreads",
-        "1",
-        "--nworkers",
-        "1",
-        "--no-dashboard",
-    ]
+    line = f"-m distributed.cli.dask_worker tcp://127.0.0.1:{port} --nthreads 1 --nworkers 1 --no-dashboard".split()
+    return start_quietly(*line, "--local-directory", str(folder))
+
+
+def start_quietly(*line: str) -> subprocess.Popen:
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
-        [*line, "--local-directory", str(folder)], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [sys.executable, *line], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
 
 
 @contextlib.contextmanager
 def dask_cluster(folder: Path) -> Iterator[Cluster]:
-    port, environment = free_port(), os.environ | {"PYTHONPATH": str(ROOT)}
-    line = [
-        sys.executable,
-        "-m",
-        "distributed.cli.dask_scheduler",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        "--no-dashboard",
-    ]
-    scheduler = subprocess.Popen(line, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    port = free_port()
+    line = f"-m distributed.cli.dask_scheduler --host 127.0.0.1 --port {port} --no-dashboard".split()
+    scheduler = start_quietly(*line)
     workers = []
     try:
-        assert wait_until(scheduler, lambda: answers(port))
+        assert wait_until(scheduler, lambda: accepts(port))
         workers = [dask_worker(port, folder) for _ in range(2)]
         import distributed
 
@@ -96,18 +81,8 @@ def ray_cluster(folder: Path) -> Iterator[Cluster]:
     ray = [sys.executable, "-m", "ray.scripts.scripts"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "RAY_TMPDIR": str(folder), "RAY_USAGE_STATS_ENABLED": "0"}
     port = free_port()
-    line = [
-        *ray,
-        "start",
-        "--head",
-        "--port",
-        str(port),
-        "--num-cpus",
-        "2",
-        "--include-dashboard=false",
-        "--disable-usage-stats",
-    ]
-    started = subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
+    line = f"start --head --port {port} --num-cpus 2 --include-dashboard=false --disable-usage-stats".split()
+    started = subprocess.run([*ray, *line], env=environment, capture_output=True, text=True, check=False)
     assert started.returncode == 0, started.stderr
     try:
         yield Cluster("ray://auto", [])
@@ -131,7 +106,7 @@ CLUSTERS = {"dask": dask_cluster, "ray": ray_cluster}
     ],
 )
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    # Ray's sockets lie below its folder, and their paths hold 107 bytes at most.
+    # Ray's sockets are below its folder, and a socket's path may have 107 bytes at most.
     short = tempfile.TemporaryDirectory(prefix="r", dir="/tmp", ignore_cleanup_errors=True)
     with short as folder, CLUSTERS[request.param](Path(folder)) as running:
         yield running
@@ -156,8 +131,8 @@ def test_a_cluster_prepares_and_audits_as_this_machine_does(films: Path, cluster
         for options in ((), ("--cluster", cluster.address))
     ]
     assert [audit.returncode for audit in audits] == [0, 0]
-    told = [[line for line in audit.stdout.splitlines() if "SHA-256" in line or "│" in line] for audit in audits]
-    assert told[0] == told[1]
+    tables = [[line for line in audit.stdout.splitlines() if "SHA-256" in line or "│" in line] for audit in audits]
+    assert tables[0] == tables[1]
 
 
 def test_a_cluster_scores_as_this_machine_does(films: Path, cluster: Cluster, tmp_path: Path) -> None:
@@ -191,9 +166,9 @@ def test_a_lost_worker_loses_nothing(tmp_path: Path) -> None:
         )
         assert wait_until(process, lambda: len(list((films / "store").rglob("*.npy"))) > 40)
         running.workers[0].send_signal(signal.SIGKILL)
-        told, said = process.communicate(timeout=180)
-        assert process.returncode == 0, said
-        assert "prepared: 240 views" in told
+        printed, errors = process.communicate(timeout=180)
+        assert process.returncode == 0, errors
+        assert "prepared: 240 views" in printed
     assert len(arrays_of(films / "store")) == 240
 
 

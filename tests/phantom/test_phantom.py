@@ -1,4 +1,4 @@
-"""The phantom: real DICOM files, CSVs of the official form, the same bytes for a seed, and a task that no linear model learns."""
+"""Tests the phantom: DICOM files, official CSVs, the same bytes for a seed, a task too hard for a linear model."""
 
 import csv
 import hashlib
@@ -58,7 +58,7 @@ def _films(folder: Path) -> list[pydicom.Dataset]:
 
 
 def _mask_and_crop(folder: Path, row: pd.Series) -> tuple[pydicom.Dataset, pydicom.Dataset]:
-    """By content: the mask is the one of eight bits."""
+    """Return mask and crop by content: the mask has eight bits."""
     files = sorted(
         (pydicom.dcmread(folder / row.crop), pydicom.dcmread(folder / row["mask"])), key=lambda file: file.BitsAllocated
     )
@@ -78,7 +78,7 @@ def test_films_are_twelve_bit_mammograms(small: Path) -> None:
         assert 1000 < film.pixel_array.max() <= 4095
 
 
-def test_every_file_says_that_it_is_a_phantom(small: Path) -> None:
+def test_every_file_states_that_it_is_a_phantom(small: Path) -> None:
     files = [pydicom.dcmread(path) for path in small.rglob("*.dcm")]
     assert all(file.PatientID.startswith("PHANTOM-") for file in files)
     assert {file.ImageComments for file in files} == {"generated phantom, not a patient"}
@@ -174,7 +174,7 @@ def test_same_seed_gives_the_same_bytes_and_another_seed_does_not(small: Path, t
     assert not set(_hashes(other).values()) & set(_hashes(small).values())
 
 
-def test_complete_phantom_is_left_alone_and_a_damaged_or_other_one_is_rewritten(tmp_path: Path) -> None:
+def test_complete_phantom_is_kept_and_a_damaged_or_other_one_is_rewritten(tmp_path: Path) -> None:
     folder = write_phantom(tmp_path / "deep" / "phantom", SMALL, progress=False)
     before, written = _hashes(folder), (folder / MARKER).stat().st_mtime_ns
     write_phantom(folder, SMALL, progress=False)
@@ -188,7 +188,7 @@ def test_complete_phantom_is_left_alone_and_a_damaged_or_other_one_is_rewritten(
     assert [path.name for path in folder.parent.iterdir() if path.name != ".phantom.lock"] == ["phantom"]
 
 
-def test_foreign_folder_is_refused_and_kept(tmp_path: Path) -> None:
+def test_folder_of_other_files_is_refused_and_kept(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(SettingsError, match=r"expected a phantom .* found other files"):
         write_phantom(tmp_path, SMALL, progress=False)
@@ -202,7 +202,7 @@ def test_too_small_film_is_refused(tmp_path: Path) -> None:
 
 @cache
 def _lesion_crops(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Crops [n, 64, 64] of a square of twice the box's longer side, box statistics, labels and patients."""
+    """Return crops [n, 64, 64] of twice the box's longer side, box statistics [n, 5], labels and patients."""
     frame = read_official_csvs(folder).frame
     crops, boxes = [], []
     for _, row in frame.iterrows():
@@ -214,8 +214,8 @@ def _lesion_crops(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.
         )
         x, y, width, height = cv2.boundingRect(mask)
         side = 2 * max(width, height)
-        square = cv2.getRectSubPix(cv2.copyMakeBorder(pixels, side, side, side, side, cv2.BORDER_REFLECT), (side, side), (
-            x + width / 2 + side, y + height / 2 + side))  # fmt: skip
+        padded = cv2.copyMakeBorder(pixels, side, side, side, side, cv2.BORDER_REFLECT)
+        square = cv2.getRectSubPix(padded, (side, side), (x + width / 2 + side, y + height / 2 + side))
         crops.append(cv2.resize(square, (64, 64), interpolation=cv2.INTER_AREA))
         boxes.append((square.mean(), square.std(), width, height, width / height))
     return np.stack(crops), np.array(boxes), frame.label.to_numpy(int), frame.patient_id.to_numpy(str)

@@ -99,7 +99,7 @@ def test_killed_worker_ends_the_command_in_one_line_and_costs_nothing(tmp_path: 
             kills += 1
         done = ended(process)
         line = refused(
-            done, "a worker process ended before its time (SIGKILL)", "data.prepare_workers=1", "run the command again"
+            done, "a worker process ended early (SIGKILL)", "data.prepare_workers=1", "run the command again"
         )
         assert done.stderr.count("\n") == 1
         assert len(line) < 300
