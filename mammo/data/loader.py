@@ -29,7 +29,6 @@ from mammo.runtime import paddle
 SHARED_MEMORY = Path("/dev/shm")
 PARENT_CHECK_S = 0.5
 LEAST_SHARED_BYTES = 1 << 20  # with less, paddle cannot even start its workers
-Batch = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 class Batches(Protocol):
@@ -42,7 +41,7 @@ class Batches(Protocol):
         """Image, present, target, weight, index."""
 
 
-def collate(items: Sequence[Item]) -> Batch:
+def collate(items: Sequence[Item]) -> tuple[np.ndarray, ...]:
     """Stack cases to a batch."""
     return (
         np.stack([item.image for item in items]),

@@ -17,7 +17,7 @@ from mammo.model.network import MammogramNet, build_network, input_channels
 from mammo.prepare.gather import PreparedSplit
 from mammo.runtime import paddle, seed_everything
 from mammo.settings.schema import Settings, TrainingSettings
-from mammo.training.distributed import World
+from mammo.training.distributed import ALONE, World
 from mammo.training.kept_features import KeptFeatures
 from mammo.training.loss import LOSSES
 from mammo.training.optimizer import OPTIMIZERS, build_optimizer
@@ -55,7 +55,7 @@ def check_names(training: TrainingSettings) -> None:
         raise SettingsError(in_one_line("settings", errors))
 
 
-def make_network(settings: Settings, world: World | None = None) -> tuple[MammogramNet, Backbone]:
+def make_network(settings: Settings, world: World = ALONE) -> tuple[MammogramNet, Backbone]:
     """Build the network with random weights drawn from the seed, after checking the settings of training.
 
     On several GPUs its batch-norms see the whole batch.
@@ -64,31 +64,31 @@ def make_network(settings: Settings, world: World | None = None) -> tuple[Mammog
         SettingsError: A name is unknown, or the processes cannot share batches evenly.
         TrainingError: Mixed precision without a GPU.
     """
-    training, on_gpu, processes = settings.training, paddle.get_device().startswith("gpu"), world.size if world else 1
+    training, on_gpu = settings.training, paddle.get_device().startswith("gpu")
     check_names(training)
     if training.amp != "off" and not on_gpu:
         raise TrainingError(
             f"training.amp: {training.amp} needs a GPU, this is {paddle.get_device()}; set training.amp=off"
         )
-    if training.batch_size % processes:
+    if training.batch_size % world.size:
         raise SettingsError(
-            f"training.batch_size: {training.batch_size} cases cannot be shared evenly by {processes} processes; "
+            f"training.batch_size: {training.batch_size} cases cannot be shared evenly by {world.size} processes; "
             "set a multiple"
         )
     seed_everything(settings.seed)
     network, backbone = build_network(settings.model, task=settings.data.task)
-    if processes > 1 and on_gpu:  # paddle has no such kernel for CPUs
+    if world.size > 1 and on_gpu:  # paddle has no such kernel for CPUs
         network = paddle.nn.SyncBatchNorm.convert_sync_batchnorm(network)
     return network, backbone
 
 
-def make_tuner(settings: Settings, network: MammogramNet, world: World | None = None) -> FineTuner:
+def make_tuner(settings: Settings, network: MammogramNet, world: World = ALONE) -> FineTuner:
     """Give a network its optimizer and training step.
 
     Args:
         settings: All settings.
         network: Of `make_network`.
-        world: The processes that train it together; None for one process.
+        world: The processes that train it together.
 
     Raises:
         SettingsError: A list by stage is longer than the network has stages.
@@ -106,18 +106,16 @@ def make_tuner(settings: Settings, network: MammogramNet, world: World | None = 
     return FineTuner(network, optimizer, training, world=world)
 
 
-def make_loaders(
-    settings: Settings, prepared: PreparedSplit, network: MammogramNet, world: World | None = None
-) -> Loaders:
+def make_loaders(settings: Settings, prepared: PreparedSplit, network: MammogramNet, world: World = ALONE) -> Loaders:
     """Make this process's loaders of training and of the parts scored each epoch.
 
     Args:
         settings: All settings.
         prepared: The cases.
         network: Whose features are kept while only its head learns.
-        world: The processes that train together; None for one process.
+        world: The processes that train together.
     """
-    training, split, own = settings.training, prepared.split, (world or World()).own
+    training, split = settings.training, prepared.split
     rows = split.rows("train")
     cases = split.samples.cases.iloc[rows]
     labels = cases["label"].to_numpy(int)
@@ -137,14 +135,16 @@ def make_loaders(
         kind=training.sampler,
         mixup_alpha=training.mixup_alpha,
         rows=rows,
-        own=own,
+        own=world.own,
     )
     copies = training.freeze.copies if settings.augmentation else 1
     train = KeptFeatures(Loader(dataset, workers=training.workers, batch_sampler=sampler), network, copies=copies)
     scored = {"validation": split.rows("validation")}
     if training.score_train_patients:
         scored = {"train": fixed_sample(split, training.score_train_patients, settings.seed), **scored}
-    loaders = {part: KeptFeatures(part_loader(settings, prepared, rows[own]), network) for part, rows in scored.items()}
+    loaders = {
+        part: KeptFeatures(part_loader(settings, prepared, rows[world.own]), network) for part, rows in scored.items()
+    }
     return Loaders(train, dataset, sampler, loaders)
 
 

@@ -85,6 +85,9 @@ class World:
         return message[0]
 
 
+ALONE = World()
+
+
 @contextmanager
 def _reporting() -> Iterator[None]:
     """Report in one line that another process has ended; what was saved before is kept."""
@@ -104,7 +107,7 @@ def join_world() -> World:
         TrainingError: They cannot be reached.
     """
     if int(os.environ.get("PADDLE_TRAINERS_NUM", "1")) < 2:
-        return World()
+        return ALONE
     with _reporting():
         paddle.distributed.init_parallel_env()
     return World(paddle.distributed.get_rank(), paddle.distributed.get_world_size())

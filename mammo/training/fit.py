@@ -33,7 +33,7 @@ from mammo.settings.schema import Settings, TrainingSettings
 from mammo.training.assemble import Loaders, make_loaders, make_network, make_tuner
 from mammo.training.callbacks import RunCallbacks
 from mammo.training.checkpointing import Checkpointer
-from mammo.training.distributed import World
+from mammo.training.distributed import ALONE, World
 from mammo.training.resuming import open_run, refuse_other_data, repair_best
 from mammo.training.run_state import restore_run
 from mammo.training.signals import StopSignals
@@ -59,7 +59,7 @@ def fit(
     *,
     resume: Path | None = None,
     into: Callable[[PreparedSplit], Path] | None = None,
-    world: World | None = None,
+    world: World = ALONE,
 ) -> Judged | None:
     """Train, keep the best network, choose the threshold on validation, and judge on test.
 
@@ -68,7 +68,7 @@ def fit(
         name: Of the configuration; a new run's folder is `output/<name>/<time>`.
         resume: A run folder to go on with, from its `checkpoints/last`.
         into: Makes the folder of a new run instead, once all is ready to train.
-        world: The processes that train it together; None for one process.
+        world: The processes that train it together.
 
     Returns:
         The judged test part, in the first of the processes; None in the others.
@@ -76,7 +76,6 @@ def fit(
     Raises:
         MammoError: Anything that a user can correct, in one line.
     """
-    world = world or World()
     with ExitStack() as stack:
         check_writable(settings.output, "output")
         check_places(settings)

@@ -8,7 +8,7 @@ import numpy as np
 from mammo.model.network import MammogramNet
 from mammo.runtime import paddle
 from mammo.settings.schema import TrainingSettings
-from mammo.training.distributed import World
+from mammo.training.distributed import ALONE, World
 from mammo.training.ema import WeightAverage
 from mammo.training.freezing import moving_statistics, set_train_mode
 from mammo.training.loss import CaseLoss
@@ -29,7 +29,7 @@ class FineTuner(paddle.Model):
         optimizer: paddle.optimizer.Optimizer,
         settings: TrainingSettings,
         *,
-        world: World | None = None,
+        world: World = ALONE,
     ) -> None:
         image = paddle.static.InputSpec([None, None, None, None, None], "float32", "image")
         present = paddle.static.InputSpec([None, None], "bool", "present")
@@ -41,7 +41,7 @@ class FineTuner(paddle.Model):
         super().__init__(network, [image, present], labels)
         self.prepare(optimizer, CaseLoss(settings.loss))
         self.settings = settings
-        self.world = world or World()
+        self.world = world
         network.dropout.rank, network.dropout.ranks = self.world.rank, self.world.size
         self.epoch = 0  # finished epochs
         self.batch = 0  # finished batches of this epoch
