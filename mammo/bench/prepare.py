@@ -17,7 +17,7 @@ from mammo.bench.processes import last_line_of
 from mammo.errors import DataMissingError
 from mammo.images.dicom import read_dicom
 from mammo.images.preprocess import PreprocessSettings
-from mammo.prepare.index import Wish
+from mammo.prepare.index import StoreRequest
 from mammo.prepare.store import Store
 from mammo.runtime import peak_memory_mb
 
@@ -84,7 +84,7 @@ def _decode(films: Sequence[Path]) -> float:
 def _fill(folder: Path, films: Sequence[Path], workers: int) -> None:
     """As `prepare` does it: decode, find, crop, scale, hash and write."""
     shutil.rmtree(folder, ignore_errors=True)
-    _, faults = Store(folder, SETTINGS).fill([Wish(str(film)) for film in films], workers=workers)
+    _, faults = Store(folder, SETTINGS).fill([StoreRequest(str(film)) for film in films], workers=workers)
     if faults:
         raise DataMissingError(next(iter(faults.values())).text)
 
@@ -115,7 +115,7 @@ def bench_many(films: int = MANY) -> Finding:
         store = Store(Path(place) / "store", SETTINGS.model_copy(update={"image_size": (128, 96)}))
         values, bounds = [], np.linspace(0, films, 11).astype(int)
         for first, last in itertools.pairwise(bounds):
-            store.fill([Wish(str(name)) for name in names[first:last]], workers=2)
+            store.fill([StoreRequest(str(name)) for name in names[first:last]], workers=2)
             values.append(_all_mb())
             print(f"{last:,} films: {values[-1]:.0f} MB in all processes", flush=True)
     series = Series("memory of all processes, ten times on the way", tuple(values), "MB")

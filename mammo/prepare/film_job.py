@@ -14,7 +14,7 @@ from mammo.images.plausible import check_mask
 from mammo.images.preprocess import PreprocessSettings, prepare_film, prepare_lesions
 from mammo.images.readers import Readers, readers
 from mammo.prepare.arrays import write_array
-from mammo.prepare.index import Entry, Seen, Wish
+from mammo.prepare.index import Entry, Seen, StoreRequest
 from mammo.prepare.stamps import FileStamp, looks_of, stamp_file
 
 ASPECT_TOLERANCE = 0.02  # masks within 2 % of their film's aspect ratio are scaled onto it; others are listed
@@ -22,37 +22,37 @@ ASPECT_TOLERANCE = 0.02  # masks within 2 % of their film's aspect ratio are sca
 
 @dataclass(frozen=True)
 class Made:
-    """What a wish became; its array lies in the store."""
+    """What a request became; its array lies in the store."""
 
-    wish: Wish
+    request: StoreRequest
     entry: Entry
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Why a wish became nothing; `is_mask` where its mask does not fit its film, which CBIS-DDSM has by nature."""
+    """Why a request became nothing; `is_mask` where its mask does not fit its film, which CBIS-DDSM has by nature."""
 
-    wish: Wish
+    request: StoreRequest
     text: str
     is_mask: bool
 
 
-def make_wishes(
-    wishes: list[Wish], settings: PreprocessSettings, folder: Path, *, untrusted: bool = False
+def prepare_requests(
+    requests: list[StoreRequest], settings: PreprocessSettings, folder: Path, *, untrusted: bool = False
 ) -> list[Made | Fault | StoreError]:
-    """Fulfil all wishes of one film, decoding it once; a bad film is every wish's fault, a bad mask its own wish's.
+    """Fulfil all requests of one film, decoding it once; a bad film is every wish's fault, a bad mask its own wish's.
 
     Args:
-        wishes: All of the same film.
+        requests: All of the same film.
         settings: How it is prepared.
         folder: The store's, where the arrays are written.
         untrusted: Decode in a process of its own; the pixels are the same.
 
     Returns:
-        A result per wish; a `StoreError` in its place ends the work.
+        A result per request; a `StoreError` in its place ends the work.
     """
     cv2.setNumThreads(1)
-    path = Path(wishes[0].film)
+    path = Path(requests[0].film)
     read = readers(untrusted=untrusted)
     try:
         start_of(path)
@@ -60,45 +60,45 @@ def make_wishes(
         film = read.film(path)
         stamp = stamp_file(path, before)
     except (ImageError, OSError) as error:
-        return [Fault(wish, str(error), is_mask=False) for wish in wishes]
+        return [Fault(request, str(error), is_mask=False) for request in requests]
     film_hash = hashlib.blake2b(
         film.pixels.tobytes(), digest_size=20, person=repr(film.pixels.shape).encode()[:16]
     ).hexdigest()
     made: list[Made | Fault | StoreError] = []
-    for wish in wishes:
+    for request in requests:
         try:
-            made.append(_make(wish, film, stamp, film_hash, settings, folder, read))
+            made.append(_make(request, film, stamp, film_hash, settings, folder, read))
         except StoreError as error:
             return [*made, error]
     return made
 
 
 def _make(
-    wish: Wish, film: Film, stamp: FileStamp, film_hash: str, settings: PreprocessSettings, folder: Path, read: Readers
+    request: StoreRequest, film: Film, stamp: FileStamp, film_hash: str, settings: PreprocessSettings, folder: Path, read: Readers
 ) -> Made | Fault:
     try:
-        absent = [mask for mask in wish.masks if not Path(mask).is_file()]
+        absent = [mask for mask in request.masks if not Path(mask).is_file()]
         if absent:
             raise ImageError(f"mask {', '.join(absent)} is not there; correct the column mask or leave it empty")
-        before = [looks_of(Path(mask)) for mask in wish.masks]
-        box, doubts = wish.box, tuple[str, ...]()
-        if box is None and wish.masks:
-            box, doubts = _box_from_masks(wish.masks, film.pixels.shape, read)
-        stamps = (stamp, *(stamp_file(Path(mask), looks) for mask, looks in zip(wish.masks, before, strict=True)))
+        before = [looks_of(Path(mask)) for mask in request.masks]
+        box, doubts = request.box, tuple[str, ...]()
+        if box is None and request.masks:
+            box, doubts = _box_from_masks(request.masks, film.pixels.shape, read)
+        stamps = (stamp, *(stamp_file(Path(mask), looks) for mask, looks in zip(request.masks, before, strict=True)))
         if settings.task == "lesion":
             if box is None:
-                raise ImageError(f"{wish.film}: expected a lesion's box or mask, got neither")
+                raise ImageError(f"{request.film}: expected a lesion's box or mask, got neither")
             prepared = prepare_lesions(film, [box], settings)[0]
         else:
             prepared = prepare_film(film, settings, box=box)
     except (ImageError, OSError) as error:
-        text = str(error) if wish.film in str(error) else f"{wish.film}: {error}"
-        return Fault(wish, text, is_mask=isinstance(error, MaskError))
+        text = str(error) if request.film in str(error) else f"{request.film}: {error}"
+        return Fault(request, text, is_mask=isinstance(error, MaskError))
     name = hashlib.sha256(repr(([stamp.sha256 for stamp in stamps], box)).encode()).hexdigest()[:40]
     file = f"{name[:2]}/{name}.npy"
     crc32 = write_array(folder / file, prepared.pixels)
     seen = Seen(prepared.chest_wall, film.laterality, (*prepared.remarks, *doubts))
-    return Made(wish, Entry(file, crc32, film_hash, box, prepared.box, stamps, seen))
+    return Made(request, Entry(file, crc32, film_hash, box, prepared.box, stamps, seen))
 
 
 def _refuse_constant(masks: tuple[str, ...], read: Readers) -> None:

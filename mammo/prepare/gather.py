@@ -14,7 +14,7 @@ from mammo.images.preprocess import PreprocessSettings
 from mammo.images.remarks import in_words
 from mammo.prepare.doubts import film_warnings, is_doubtful, remarks_of
 from mammo.prepare.film_job import Fault
-from mammo.prepare.index import Entry, Wish
+from mammo.prepare.index import Entry, StoreRequest
 from mammo.prepare.readers import read_lesions
 from mammo.prepare.store import Store
 from mammo.settings.schema import Settings
@@ -60,24 +60,24 @@ def prepare_split(settings: Settings, split: Split, *, thorough: bool = False) -
         LoaderError: A worker ended before its time.
     """
     store = Store(settings.store_folder, PreprocessSettings.from_data(settings.data))
-    wishes = wishes_of(split.samples)
+    requests = requests_of(split.samples)
     data = settings.data
     entries, faults = store.fill(
-        wishes, workers=data.prepare_workers, untrusted=data.untrusted, cluster=data.cluster, thorough=thorough
+        requests, workers=data.prepare_workers, untrusted=data.untrusted, cluster=data.cluster, thorough=thorough
     )
     broken = [fault.text for fault in faults.values() if not fault.is_mask]
     if broken and settings.data.bad_images == "refuse":
         advice = "; data.bad_images=exclude lists them and goes on"
         raise ImageError(
-            in_one_line("images", list(dict.fromkeys(broken))) + _likely_cause(broken, len(wishes)) + advice
+            in_one_line("images", list(dict.fromkeys(broken))) + _likely_cause(broken, len(requests)) + advice
         )
     if faults:
-        split, wishes = _without_faults(split, wishes, faults)
+        split, requests = _without_faults(split, requests, faults)
         _refuse_nothing(settings, split.samples)
     if data.doubtful == "refuse":
-        split, wishes = _without_doubts(split, wishes, entries, exclude=data.bad_images == "exclude")
+        split, requests = _without_doubts(split, requests, entries, exclude=data.bad_images == "exclude")
         _refuse_nothing(settings, split.samples)
-    found = tuple(entries[wish] for wish in wishes)
+    found = tuple(entries[request] for request in requests)
     warned = replace(split, samples=split.samples.warn(film_warnings(split.samples, found)))
     prepared = PreparedSplit(warned, store, found)
     _refuse_shared_content(prepared)
@@ -90,46 +90,46 @@ def prepare_samples(settings: Settings, samples: SampleTable, part: str = "test"
     return prepare_split(settings, Split(samples, np.full(len(samples), part, object)))
 
 
-def wishes_of(samples: SampleTable) -> list[Wish]:
-    """What the store must hold for samples: a wish per row of `samples.views`."""
+def requests_of(samples: SampleTable) -> list[StoreRequest]:
+    """What the store must hold for samples: a request per row of `samples.views`."""
     films_only = samples.task != "lesion"
     views = samples.views
     boxes = views[list(BOX)].to_numpy(float)
     known = ~np.isnan(boxes).any(axis=1)
-    wishes = []
+    requests = []
     for image, mask, box, has_box in zip(views["image"], views["mask"], boxes, known, strict=True):
         masks = () if has_box or films_only or not mask else tuple(mask.split(CANDIDATE_SEPARATOR))
         place = (float(box[0]), float(box[1]), float(box[2]), float(box[3])) if has_box else None
-        wishes.append(Wish(image, place, masks))
-    return wishes
+        requests.append(StoreRequest(image, place, masks))
+    return requests
 
 
-def _without_faults(split: Split, wishes: list[Wish], faults: dict[Wish, Fault]) -> tuple[Split, list[Wish]]:
+def _without_faults(split: Split, requests: list[StoreRequest], faults: dict[StoreRequest, Fault]) -> tuple[Split, list[StoreRequest]]:
     case_of_view = split.samples.views["case"].to_numpy()
-    bad = {int(case): faults[wish].text for case, wish in zip(case_of_view, wishes, strict=True) if wish in faults}
+    bad = {int(case): faults[request].text for case, request in zip(case_of_view, requests, strict=True) if request in faults}
     good = np.array([case not in bad for case in range(len(split.samples))])
     kept = split.samples.keep(good, [bad[case] for case in sorted(bad)])
     return replace(split, samples=kept, part=split.part[good]), [
-        wish for case, wish in zip(case_of_view, wishes, strict=True) if good[case]
+        request for case, request in zip(case_of_view, requests, strict=True) if good[case]
     ]
 
 
 def _without_doubts(
-    split: Split, wishes: list[Wish], entries: dict[Wish, Entry], *, exclude: bool
-) -> tuple[Split, list[Wish]]:
+    split: Split, requests: list[StoreRequest], entries: dict[StoreRequest, Entry], *, exclude: bool
+) -> tuple[Split, list[StoreRequest]]:
     """Refuse, or list as exclusions, the views that `data.doubtful=refuse` is about."""
-    keys = remarks_of(split.samples, [entries[wish] for wish in wishes])
+    keys = remarks_of(split.samples, [entries[request] for request in requests])
     doubtful = {
-        wish: Fault(
-            wish, f"{wish.film}: " + "; ".join(in_words(key) for key in remarks if is_doubtful((key,))), is_mask=False
+        request: Fault(
+            request, f"{request.film}: " + "; ".join(in_words(key) for key in remarks if is_doubtful((key,))), is_mask=False
         )
-        for wish, remarks in zip(wishes, keys, strict=True)
+        for request, remarks in zip(requests, keys, strict=True)
         if is_doubtful(remarks)
     }
     if doubtful and not exclude:
         advice = "; data.doubtful=warn takes them with a warning, data.bad_images=exclude lists them and goes on"
         raise ImageError(in_one_line("images", [fault.text for fault in doubtful.values()]) + advice)
-    return _without_faults(split, wishes, doubtful) if doubtful else (split, wishes)
+    return _without_faults(split, requests, doubtful) if doubtful else (split, requests)
 
 
 def _likely_cause(broken: list[str], views: int) -> str:

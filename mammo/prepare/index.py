@@ -1,4 +1,4 @@
-"""The store's index: a line per wish ever fulfilled, each with a checksum of its own; lines in, entries out, and back."""
+"""The store's index: a line per request ever fulfilled, each with a checksum of its own; lines in, entries out, and back."""
 
 import json
 import zlib
@@ -17,7 +17,7 @@ FAULTS = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
 @dataclass(frozen=True)
-class Wish:
+class StoreRequest:
     """What is wanted of a film: the film itself, or the lesion at `box`, or the lesion that one of `masks` outlines."""
 
     film: str
@@ -47,7 +47,7 @@ class Entry:
     seen: Seen
 
 
-def read_index(path: Path) -> Iterator[tuple[Wish, Entry]]:
+def read_index(path: Path) -> Iterator[tuple[StoreRequest, Entry]]:
     """Read the lines of an index; one that is damaged, or cut short by a kill, is passed over, and its image made again."""
     if not path.is_file():
         return
@@ -63,13 +63,13 @@ def read_index(path: Path) -> Iterator[tuple[Wish, Entry]]:
         yield known
 
 
-def write_line(index: BinaryIO, wish: Wish, entry: Entry, path: Path) -> None:
+def write_line(index: BinaryIO, request: StoreRequest, entry: Entry, path: Path) -> None:
     """Add a line to an index opened without buffer.
 
     Raises:
         StoreError: It cannot be written.
     """
-    line = json.dumps({"wish": asdict(wish), "entry": asdict(entry)}).encode()
+    line = json.dumps({"wish": asdict(request), "entry": asdict(entry)}).encode()
     write_all(index, line[:-1] + SUM + b"%d}\n" % zlib.crc32(line), path)
 
 
@@ -84,15 +84,15 @@ def write_all(index: BinaryIO, content: bytes, path: Path) -> None:
             content = content[index.write(content) :]
 
 
-def _parsed(both: Any) -> tuple[Wish, Entry]:
-    wish, entry = both["wish"], both["entry"]
+def _parsed(both: Any) -> tuple[StoreRequest, Entry]:
+    request, entry = both["wish"], both["entry"]
     boxes = {name: _box(entry[name]) for name in ("film_box", "stored_box")}
     seen = entry["seen"]
     parts = {
         "stamps": tuple(FileStamp(**stamp) for stamp in entry["stamps"]),
         "seen": Seen(**{**seen, "remarks": tuple(seen["remarks"])}),
     }
-    known = (Wish(wish["film"], _box(wish["box"]), tuple(wish["masks"])), Entry(**{**entry, **boxes, **parts}))
+    known = (StoreRequest(request["film"], _box(request["box"]), tuple(request["masks"])), Entry(**{**entry, **boxes, **parts}))
     texts = (
         known[0].film,
         *known[0].masks,

@@ -1,6 +1,6 @@
 """The prepared store: films in, 16-bit arrays on disk out, made once, found again by content and settings.
 
-`<folder>/<settings key>/index.jsonl` has a line per wish ever fulfilled, with a checksum of its own; `<aa>/<content key>.npy`
+`<folder>/<settings key>/index.jsonl` has a line per request ever fulfilled, with a checksum of its own; `<aa>/<content key>.npy`
 holds its pixels, written by the worker that made them. Lines are only added, arrays are written beside and renamed, so a killed
 run leaves nothing that a later one could misread. One process fills a store at a time; others wait, and find what it made.
 """
@@ -25,8 +25,8 @@ from mammo.images.preprocess import PreprocessSettings
 from mammo.parallel.cluster import spread_on_cluster
 from mammo.parallel.processes import spread
 from mammo.prepare.arrays import read_checked, writing
-from mammo.prepare.film_job import Fault, Made, make_wishes
-from mammo.prepare.index import Entry, Wish, read_index, write_all, write_line
+from mammo.prepare.film_job import Fault, Made, prepare_requests
+from mammo.prepare.index import Entry, StoreRequest, read_index, write_all, write_line
 from mammo.prepare.stamps import FileStamp, still_as
 from mammo.progress import track
 from mammo.runtime import available_cores
@@ -50,17 +50,17 @@ class Store:
 
     def fill(
         self,
-        wishes: Sequence[Wish],
+        requests: Sequence[StoreRequest],
         *,
         workers: int = 0,
         untrusted: bool = False,
         thorough: bool = False,
         cluster: str = "",
-    ) -> tuple[dict[Wish, Entry], dict[Wish, Fault]]:
+    ) -> tuple[dict[StoreRequest, Entry], dict[StoreRequest, Fault]]:
         """Prepare what is not there yet, or is stale or damaged.
 
         Args:
-            wishes: What is wanted; repeats are fine.
+            requests: What is wanted; repeats are fine.
             workers: Processes; 0 for one per core.
             untrusted: Decode each film in a process of its own, with limits.
             thorough: Read every byte of what is there, however much it is; else of more than `READ_AT_START_BYTES` only the sizes
@@ -68,22 +68,22 @@ class Store:
             cluster: Of `cluster.spread_on_cluster`, whose workers see the films and the store; "" for this machine's processes.
 
         Returns:
-            The entry of each wish, and for those that could not be fulfilled, the fault.
+            The entry of each request, and for those that could not be fulfilled, the fault.
 
         Raises:
             StoreError: The store cannot be written.
             LoaderError: A worker ended before its time; what was made until then is kept.
         """
-        unique = list(dict.fromkeys(wishes))
+        unique = list(dict.fromkeys(requests))
         good = self.usable(unique, thorough=thorough)
-        faults: dict[Wish, Fault] = {}
+        faults: dict[StoreRequest, Fault] = {}
         if len(good) == len(unique):
             self._note_times(good)
             return good, faults
         with self._alone():
             self._entries |= dict(read_index(self._index))  # another process may have been at work until now
-            good |= self.usable([wish for wish in unique if wish not in good], say=False, thorough=thorough)
-            todo = [wish for wish in unique if wish not in good]
+            good |= self.usable([request for request in unique if request not in good], say=False, thorough=thorough)
+            todo = [request for request in unique if request not in good]
             if not todo:
                 return good, faults
             logger.info("preparing %d views in %s, once; later runs find them there", len(todo), self.folder)
@@ -93,9 +93,9 @@ class Store:
                 self._make(self._work(todo, workers, untrusted, cluster, full), good, faults, index, full)
         return good, faults
 
-    def _note_times(self, good: dict[Wish, Entry]) -> None:
+    def _note_times(self, good: dict[StoreRequest, Entry]) -> None:
         """Keep new times of files that hold what they held; without it they would be hashed anew by each run."""
-        if all(self._entries[wish] == entry for wish, entry in good.items()):
+        if all(self._entries[request] == entry for request, entry in good.items()):
             return
         try:
             with self._alone(wait=False), self._appending() as index:
@@ -106,21 +106,21 @@ class Store:
     def _make(
         self,
         results: Iterable[Made | Fault | StoreError],
-        good: dict[Wish, Entry],
-        faults: dict[Wish, Fault],
+        good: dict[StoreRequest, Entry],
+        faults: dict[StoreRequest, Fault],
         index: BinaryIO,
         full: list[StoreError],
     ) -> None:
         """Keep each; where the disk is full, let the workers end by themselves: joblib has words of its own about killed ones."""
         for made in results:
             if isinstance(made, Fault):
-                faults[made.wish] = made
+                faults[made.request] = made
             elif isinstance(made, StoreError):
                 full.append(made)
             elif not full:
                 try:
-                    self._keep({made.wish: made.entry}, index)
-                    good[made.wish] = made.entry
+                    self._keep({made.request: made.entry}, index)
+                    good[made.request] = made.entry
                 except StoreError as error:
                     full.append(error)
         if full:
@@ -150,19 +150,19 @@ class Store:
                     write_all(index, b"\n", self._index)
             yield index
 
-    def usable(self, wishes: Iterable[Wish], *, say: bool = True, thorough: bool = True) -> dict[Wish, Entry]:
-        """Those wishes whose entry is there, whole, and of the file as it is now, with its times; `say` how many are damaged."""
+    def usable(self, requests: Iterable[StoreRequest], *, say: bool = True, thorough: bool = True) -> dict[StoreRequest, Entry]:
+        """Those requests whose entry is there, whole, and of the file as it is now, with its times; `say` how many are damaged."""
         seen: dict[FileStamp, FileStamp | None] = {}
-        known = [(wish, self._entries[wish]) for wish in wishes if wish in self._entries]
+        known = [(request, self._entries[request]) for request in requests if request in self._entries]
         good, damaged = {}, {}
         is_whole = (
             self._is_whole if thorough or len(known) * self._array_bytes <= READ_AT_START_BYTES else self._is_there
         )
-        for wish, entry in track(known, len(known), "checking prepared images"):
+        for request, entry in track(known, len(known), "checking prepared images"):
             if not is_whole(entry):
                 damaged[entry.file] = True
             elif (stamps := _current(entry.stamps, seen)) is not None:
-                good[wish] = replace(entry, stamps=stamps)
+                good[request] = replace(entry, stamps=stamps)
         if damaged and say:
             few = ", ".join(str(self.folder / file) for file in list(damaged)[:MOST_NAMED])
             logger.warning("%d prepared images are damaged or gone and are made again, such as %s", len(damaged), few)
@@ -198,15 +198,15 @@ class Store:
         return HEADER_BYTES + 2 * height * width
 
     def _work(
-        self, todo: list[Wish], workers: int, untrusted: bool, cluster: str, stop: Sized
+        self, todo: list[StoreRequest], workers: int, untrusted: bool, cluster: str, stop: Sized
     ) -> Iterator[Made | Fault | StoreError]:
-        """Make all, each film's wishes in one job; begin none once `stop` holds something."""
-        by_film: dict[str, list[Wish]] = {}
-        for wish in todo:
-            by_film.setdefault(wish.film, []).append(wish)
+        """Make all, each film's requests in one job; begin none once `stop` holds something."""
+        by_film: dict[str, list[StoreRequest]] = {}
+        for request in todo:
+            by_film.setdefault(request.film, []).append(request)
         workers = min(workers or available_cores(), len(by_film))
         groups = itertools.takewhile(lambda _: not stop, by_film.values())
-        job = functools.partial(make_wishes, settings=self.settings, folder=self.folder, untrusted=untrusted)
+        job = functools.partial(prepare_requests, settings=self.settings, folder=self.folder, untrusted=untrusted)
         if cluster:
             results = spread_on_cluster(job, groups, cluster)
         else:
@@ -214,12 +214,12 @@ class Store:
         for made in track(results, len(by_film), "preparing films"):
             yield from made
 
-    def _keep(self, entries: dict[Wish, Entry], index: BinaryIO) -> None:
+    def _keep(self, entries: dict[StoreRequest, Entry], index: BinaryIO) -> None:
         """Write what the index does not hold yet."""
-        for wish, entry in entries.items():
-            if self._entries.get(wish) != entry:
-                write_line(index, wish, entry, self._index)
-                self._entries[wish] = entry
+        for request, entry in entries.items():
+            if self._entries.get(request) != entry:
+                write_line(index, request, entry, self._index)
+                self._entries[request] = entry
 
 
 def _current(stamps: Sequence[FileStamp], seen: dict[FileStamp, FileStamp | None]) -> tuple[FileStamp, ...] | None:

@@ -64,7 +64,7 @@ def test_split_that_separates_one_person_is_refused_until_settings_say_that_they
     assert audit.separated == [("0007", "7")]
     assert audit.leaks == []
     with pytest.raises(
-        SplitError, match=r"1 patients likely stand in more than one part.*\(0007 = 7\).*data.same_patients=differ"
+        SplitError, match=r"1 patients are likely in more than one part.*\(0007 = 7\).*data.same_patients=differ"
     ):
         refuse_leaks(audit, split_name="holdout")
     refuse_leaks(audit, split_name="holdout", same_patients="differ")

@@ -18,7 +18,7 @@ import pytest
 from mammo.errors import StoreError
 from mammo.phantom.draw import write_phantom
 from mammo.prepare.arrays import read_checked, write_array
-from mammo.prepare.gather import gather_split, wishes_of
+from mammo.prepare.gather import gather_split, requests_of
 from mammo.prepare.store import Store
 from mammo.settings.schema import PhantomSettings
 from tests.prepare.store_runs import (
@@ -205,10 +205,10 @@ def test_two_processes_fill_a_store_without_making_anything_twice(tmp_path: Path
 
 def test_second_store_finds_what_the_first_made_meanwhile(tmp_path: Path) -> None:
     write_films(tmp_path, patients=6)
-    wishes = wishes_of(gather_split(settings_of(tmp_path)).samples)
+    requests = requests_of(gather_split(settings_of(tmp_path)).samples)
     late = store_of(tmp_path)
-    store_of(tmp_path).fill(wishes, workers=1)
-    assert len(late.fill(wishes, workers=1)[0]) == 12
+    store_of(tmp_path).fill(requests, workers=1)
+    assert len(late.fill(requests, workers=1)[0]) == 12
     assert lines_of(tmp_path) == 12
 
 
