@@ -1,4 +1,4 @@
-"""One film file and what is wanted of it in, prepared arrays and their places out: the work of one `prepare` worker."""
+"""Prepares the requested arrays of one film file and writes them to the store: the work of one worker."""
 
 import hashlib
 from dataclasses import dataclass
@@ -15,22 +15,22 @@ from mammo.images.preprocess import PreprocessSettings, prepare_film, prepare_le
 from mammo.images.readers import Readers, readers
 from mammo.prepare.arrays import write_array
 from mammo.prepare.index import Entry, Seen, StoreRequest
-from mammo.prepare.stamps import FileStamp, looks_of, stamp_file
+from mammo.prepare.stamps import FileStamp, stamp_file, status_of
 
-ASPECT_TOLERANCE = 0.02  # masks within 2 % of their film's aspect ratio are scaled onto it; others are listed
+ASPECT_TOLERANCE = 0.02  # masks within 2 % of their film's aspect ratio are scaled to it; others are exclusions
 
 
 @dataclass(frozen=True)
 class Made:
-    """What a request became; its array lies in the store."""
+    """A finished request; its array is in the store."""
 
     request: StoreRequest
     entry: Entry
 
 
 @dataclass(frozen=True)
-class Fault:
-    """Why a request became nothing; `is_mask` where its mask does not fit its film, which CBIS-DDSM has by nature."""
+class Failure:
+    """Why a request failed; `is_mask` if its mask does not fit its film, as some of CBIS-DDSM do not."""
 
     request: StoreRequest
     text: str
@@ -39,13 +39,13 @@ class Fault:
 
 def prepare_requests(
     requests: list[StoreRequest], settings: PreprocessSettings, folder: Path, *, untrusted: bool = False
-) -> list[Made | Fault | StoreError]:
-    """Fulfil all requests of one film, decoding it once; a bad film is every wish's fault, a bad mask its own wish's.
+) -> list[Made | Failure | StoreError]:
+    """Prepare all requests of one film, decoding it once; a bad film fails all of them, a bad mask only its own.
 
     Args:
         requests: All of the same film.
-        settings: How it is prepared.
-        folder: The store's, where the arrays are written.
+        settings: How to prepare it.
+        folder: The store's folder, where the arrays are written.
         untrusted: Decode in a process of its own; the pixels are the same.
 
     Returns:
@@ -56,15 +56,15 @@ def prepare_requests(
     read = readers(untrusted=untrusted)
     try:
         start_of(path)
-        before = looks_of(path)
+        before = status_of(path)
         film = read.film(path)
         stamp = stamp_file(path, before)
     except (ImageError, OSError) as error:
-        return [Fault(request, str(error), is_mask=False) for request in requests]
+        return [Failure(request, str(error), is_mask=False) for request in requests]
     film_hash = hashlib.blake2b(
         film.pixels.tobytes(), digest_size=20, person=repr(film.pixels.shape).encode()[:16]
     ).hexdigest()
-    made: list[Made | Fault | StoreError] = []
+    made: list[Made | Failure | StoreError] = []
     for request in requests:
         try:
             made.append(_make(request, film, stamp, film_hash, settings, folder, read))
@@ -74,13 +74,19 @@ def prepare_requests(
 
 
 def _make(
-    request: StoreRequest, film: Film, stamp: FileStamp, film_hash: str, settings: PreprocessSettings, folder: Path, read: Readers
-) -> Made | Fault:
+    request: StoreRequest,
+    film: Film,
+    stamp: FileStamp,
+    film_hash: str,
+    settings: PreprocessSettings,
+    folder: Path,
+    read: Readers,
+) -> Made | Failure:
     try:
         absent = [mask for mask in request.masks if not Path(mask).is_file()]
         if absent:
-            raise ImageError(f"mask {', '.join(absent)} is not there; correct the column mask or leave it empty")
-        before = [looks_of(Path(mask)) for mask in request.masks]
+            raise ImageError(f"mask {', '.join(absent)} does not exist; correct the column mask or leave it empty")
+        before = [status_of(Path(mask)) for mask in request.masks]
         box, doubts = request.box, tuple[str, ...]()
         if box is None and request.masks:
             box, doubts = _box_from_masks(request.masks, film.pixels.shape, read)
@@ -93,7 +99,7 @@ def _make(
             prepared = prepare_film(film, settings, box=box)
     except (ImageError, OSError) as error:
         text = str(error) if request.film in str(error) else f"{request.film}: {error}"
-        return Fault(request, text, is_mask=isinstance(error, MaskError))
+        return Failure(request, text, is_mask=isinstance(error, MaskError))
     name = hashlib.sha256(repr(([stamp.sha256 for stamp in stamps], box)).encode()).hexdigest()[:40]
     file = f"{name[:2]}/{name}.npy"
     crc32 = write_array(folder / file, prepared.pixels)
@@ -102,16 +108,17 @@ def _make(
 
 
 def _refuse_constant(masks: tuple[str, ...], read: Readers) -> None:
-    """Say of a single file that is all of one value that it outlines nothing."""
+    """Raise if the only candidate has one value in all pixels."""
     pixels = read.pixels(Path(masks[0])) if len(masks) == 1 else None
     if pixels is not None and pixels.min() == pixels.max():
+        value = int(pixels.min())
         raise MaskError(
-            f"{masks[0]}: the mask is empty: all its pixels are {int(pixels.min())}; correct it, or leave the column empty"
+            f"{masks[0]}: the mask is empty: all its pixels are {value}; correct it, or leave the column empty"
         )
 
 
 def _box_from_masks(masks: tuple[str, ...], film_size: tuple[int, ...], read: Readers) -> tuple[Box, tuple[str, ...]]:
-    """Find the mask among the candidates by content; returns its box in the film's pixels, and what is doubtful about it."""
+    """Find the mask among the candidates by content; return its box in the film's pixels and its warning keys."""
     found, broken = [], []
     for name in masks:
         try:

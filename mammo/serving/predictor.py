@@ -12,7 +12,7 @@ from mammo.images.film import Film
 from mammo.images.geometry import Box
 from mammo.images.network_input import network_input
 from mammo.images.readers import readers
-from mammo.prepare.stamps import looks_of
+from mammo.prepare.stamps import status_of
 from mammo.serving.engines import AUTO, Engine, installed_engines, open_engine
 from mammo.serving.export_description import Manifest, read_manifest
 
@@ -80,7 +80,7 @@ class Predictor:
 def stamp_of(path: Path) -> str:
     """Size and times of a file, of which any write or replacement changes one; "" where it is not there or no regular file."""
     try:
-        return "-".join(map(str, looks_of(path)))
+        return "-".join(map(str, status_of(path)))
     except (OSError, ImageError):
         return ""
 

@@ -51,8 +51,8 @@ def store_of(folder: Path) -> Store:
 def filled(folder: Path, *, patients: int = 6) -> tuple[Store, dict[StoreRequest, Entry]]:
     write_films(folder, patients=patients)
     store = store_of(folder)
-    entries, faults = store.fill(requests_of(gather_split(settings_of(folder)).samples), workers=1)
-    assert faults == {}
+    entries, failures = store.fill(requests_of(gather_split(settings_of(folder)).samples), workers=1)
+    assert failures == {}
     return store, dict(entries)
 
 

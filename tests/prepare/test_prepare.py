@@ -50,7 +50,8 @@ def write_kaggle_tree(folder: Path, *, mask_first: bool, mask_size: tuple[int, i
             write_jpeg(folder / "jpeg" / roi_uid / "1-1.jpg", files[0])
             write_jpeg(folder / "jpeg" / roi_uid / "2-1.jpg", files[1])
             case = f"{kind.title()}-{part}_P_{key}_LEFT_CC"
-            paths = f'{case}/{UID}1/{film_uid}/000000.dcm,"{case}_1/{UID}2/{roi_uid}/000000.dcm\n","{case}_1/{UID}2/{roi_uid}/000001.dcm\n"'
+            roi = f"{case}_1/{UID}2/{roi_uid}"
+            paths = f'{case}/{UID}1/{film_uid}/000000.dcm,"{roi}/000000.dcm\n","{roi}/000001.dcm\n"'
             lines.append(f"P_{key},3,LEFT,CC,1,{kind},ROUND,SPICULATED,4,{label},3,{paths}")
         (folder / "csv" / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder
@@ -163,7 +164,7 @@ def filled(folder: Path) -> tuple[Store, list[StoreRequest]]:
     return store, requests
 
 
-def test_second_run_makes_nothing_anew(tmp_path: Path) -> None:
+def test_second_run_prepares_nothing_again(tmp_path: Path) -> None:
     store, requests = filled(tmp_path)
     before = (store.folder / "index.jsonl").read_text(encoding="utf-8")
     again = Store(tmp_path / "store", LESION)
@@ -184,7 +185,7 @@ def test_damaged_entry_is_rebuilt_alike(tmp_path: Path) -> None:
     assert file.read_bytes() == whole
 
 
-def test_film_that_changed_is_prepared_anew(tmp_path: Path) -> None:
+def test_film_that_changed_is_prepared_again(tmp_path: Path) -> None:
     store, requests = filled(tmp_path)
     old = store.fill(requests)[0][requests[0]]
     film = Path(requests[0].film)
@@ -214,7 +215,7 @@ def test_two_workers_make_what_one_makes(tmp_path: Path) -> None:
     )
 
 
-def test_unreadable_film_is_every_wish_of_its_own_only(tmp_path: Path) -> None:
+def test_unreadable_film_fails_its_own_requests_only(tmp_path: Path) -> None:
     write_films(tmp_path, patients=6)
     (tmp_path / "02_CC.png").write_bytes(b"no image")
     settings = tiny_settings(tmp_path)
@@ -234,14 +235,12 @@ def test_same_film_under_two_patients_in_two_parts_is_refused(tmp_path: Path) ->
     train, test = (cases["case_id"].iloc[split.rows(part)[0]] for part in ("train", "test"))
     names = {case: f"{case[1:3]}_{case[3:]}.png" for case in (train, test)}
     (tmp_path / names[test]).write_bytes((tmp_path / names[train]).read_bytes())
-    with pytest.raises(
-        SplitError, match=f"same film.*P{min(train[1:3], test[1:3])}, P{max(train[1:3], test[1:3])}"
-    ):
+    with pytest.raises(SplitError, match=f"same film.*P{min(train[1:3], test[1:3])}, P{max(train[1:3], test[1:3])}"):
         prepare_split(settings, split)
     assert check_split(settings, split).leaks == []
 
 
-def test_box_outside_its_film_is_told(tmp_path: Path) -> None:
+def test_box_outside_its_film_is_reported(tmp_path: Path) -> None:
     made = prepare_requests([StoreRequest("nowhere.png", (0.0, 0.0, 2.0, 2.0))], LESION, tmp_path)
     assert "nowhere.png" in made[0].text
 

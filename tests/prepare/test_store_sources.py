@@ -1,4 +1,4 @@
-"""Films that change under the store: while they are read, between two runs, in place, by exchange; and ones too large to be any."""
+"""Tests films that change: while they are read, between runs, in place or replaced; and files that are too large."""
 
 import contextlib
 import logging
@@ -19,7 +19,7 @@ from mammo.files import locked
 from mammo.images.guards import MAX_FILE_BYTES
 from mammo.images.preprocess import PreprocessSettings
 from mammo.prepare.duplicates import content_of
-from mammo.prepare.film_job import Fault, Made, prepare_requests
+from mammo.prepare.film_job import Failure, Made, prepare_requests
 from mammo.prepare.gather import gather_split, requests_of
 from mammo.prepare.index import StoreRequest
 from mammo.prepare.stamps import stamp_file, still_as
@@ -73,16 +73,18 @@ def going_on(change: Callable[[], None]) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("change", [replace_with, write_into])
-def test_film_that_changes_while_it_is_read_is_told_and_not_kept(
+def test_film_that_changes_while_it_is_read_is_reported_and_not_kept(
     tmp_path: Path, change: Callable[[Path, Path], None]
 ) -> None:
     old, new = write_film(tmp_path / "old.pgm", 0), write_film(tmp_path / "new.pgm", 1)
     film = tmp_path / "film.pgm"
     shutil.copyfile(old, film)
     with going_on(lambda: change(film, new)):
-        entries, faults = Store(tmp_path / "store", FILM).fill([StoreRequest(str(film))], workers=1)
+        entries, failures = Store(tmp_path / "store", FILM).fill([StoreRequest(str(film))], workers=1)
     assert entries == {}
-    assert faults[StoreRequest(str(film))].text.startswith(f"{film}: the file changed while it was read; run the command again")
+    assert failures[StoreRequest(str(film))].text.startswith(
+        f"{film}: the file changed while it was read; run the command again"
+    )
     replace_with(film, new)
     store = Store(tmp_path / "store", FILM)
     requests = [StoreRequest(str(film)), StoreRequest(str(new))]
@@ -90,7 +92,7 @@ def test_film_that_changes_while_it_is_read_is_told_and_not_kept(
     assert good[requests[0]].film_hash == good[requests[1]].film_hash
 
 
-def test_mask_that_changes_while_it_is_read_is_told(tmp_path: Path) -> None:
+def test_mask_that_changes_while_it_is_read_is_reported(tmp_path: Path) -> None:
     film = write_film(tmp_path / "film.pgm", 0)
     masks = []
     for place in (100, 300):
@@ -102,14 +104,14 @@ def test_mask_that_changes_while_it_is_read_is_told(tmp_path: Path) -> None:
     request = StoreRequest(str(film), None, (str(tmp_path / "mask.png"),))
     with going_on(lambda: replace_with(tmp_path / "mask.png", masks[1])):
         (made,) = prepare_requests([request], FILM, tmp_path)
-    assert isinstance(made, Fault)
+    assert isinstance(made, Failure)
     assert f"{tmp_path / 'mask.png'}: the file changed while it was read" in made.text
     (made,) = prepare_requests([request], FILM, tmp_path)
     assert isinstance(made, Made)
     assert made.entry.film_box == (100, 300, 50, 50)
 
 
-@pytest.mark.parametrize("how", ["renamed", "written anew"])
+@pytest.mark.parametrize("how", ["renamed", "written again"])
 def test_exchanged_films_of_one_size_and_time_are_noticed(tmp_path: Path, how: str) -> None:
     films = [write_film(tmp_path / f"{seed}.pgm", seed, height=300) for seed in (0, 1)]
     for film in films:
@@ -126,10 +128,12 @@ def test_exchanged_films_of_one_size_and_time_are_noticed(tmp_path: Path, how: s
             film.write_bytes(content)
             os.utime(film, (1e9, 1e9))
     after, _ = Store(tmp_path / "store", FILM).fill(requests, workers=1)
-    assert [after[request].film_hash for request in requests] == [before[request].film_hash for request in reversed(requests)]
+    assert [after[request].film_hash for request in requests] == [
+        before[request].film_hash for request in reversed(requests)
+    ]
 
 
-def test_film_with_one_wish_made_anew_does_not_vouch_for_the_other(tmp_path: Path) -> None:
+def test_film_with_one_request_prepared_again_does_not_validate_the_other(tmp_path: Path) -> None:
     """A run asks for some lesions of a film that was replaced; a later one for all."""
     film = write_film(tmp_path / "film.pgm", 0)
     requests = [StoreRequest(str(film), BOX), StoreRequest(str(film), (500.0, 700.0, 90.0, 80.0))]
@@ -151,7 +155,7 @@ def move_away_and_back(folder: Path) -> None:
         (folder / "copy").replace(film)
 
 
-def test_copied_films_are_hashed_once_and_nothing_is_made_anew(
+def test_copied_films_are_hashed_once_and_nothing_is_prepared_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     store, entries = filled(tmp_path)
@@ -196,8 +200,8 @@ def test_new_times_in_a_store_of_another_user_are_read_past() -> None:
         before = lines_of(folder)
         for film in folder.glob("*.png"):
             film.chmod(stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH)
-        told, said = start(folder, user=65534).communicate(timeout=120)
-        assert (told, said) == ("prepared 12\n", "")
+        printed, errors = start(folder, user=65534).communicate(timeout=120)
+        assert (printed, errors) == ("prepared 12\n", "")
         assert lines_of(folder) == before
     finally:
         shutil.rmtree(folder)
@@ -228,12 +232,12 @@ def sparse(path: Path) -> Path:
 
 
 @on_linux
-@pytest.mark.parametrize("untrusted", [False, True], ids=["here", "door"])
-def test_mask_too_large_to_be_one_is_told_unread(tmp_path: Path, untrusted: bool) -> None:
+@pytest.mark.parametrize("untrusted", [False, True], ids=["here", "sandbox"])
+def test_mask_too_large_to_be_one_is_reported_unread(tmp_path: Path, untrusted: bool) -> None:
     film, mask = write_film(tmp_path / "film.pgm", 0), sparse(tmp_path / "mask.png")
     before = read_bytes()
     (made,) = prepare_requests([StoreRequest(str(film), None, (str(mask),))], FILM, tmp_path, untrusted=untrusted)
-    assert isinstance(made, Fault)
+    assert isinstance(made, Failure)
     assert f"{mask}: {MAX_FILE_BYTES + 1} bytes, more than the {MAX_FILE_BYTES} that an image may have" in made.text
     assert read_bytes() - before < 100_000_000
 
@@ -250,12 +254,12 @@ def test_films_too_large_to_be_any_are_compared_unread(tmp_path: Path) -> None:
     assert read_bytes() - before < 100_000_000
 
 
-def test_masks_that_are_no_files_are_told(tmp_path: Path) -> None:
+def test_masks_that_are_no_files_are_reported(tmp_path: Path) -> None:
     film = write_film(tmp_path / "film.pgm", 0)
     os.mkfifo(tmp_path / "pipe.png")
     for mask in ("pipe.png", "absent.png"):
         (made,) = prepare_requests([StoreRequest(str(film), None, (str(tmp_path / mask),))], FILM, tmp_path)
-        assert isinstance(made, Fault)
+        assert isinstance(made, Failure)
         assert f"{mask} is not there" in made.text
 
 
@@ -265,6 +269,6 @@ def test_film_that_is_a_pipe_ends_no_comparison(tmp_path: Path) -> None:
     store_of(tmp_path).fill(requests, workers=1)
     Path(requests[0].film).unlink()
     os.mkfifo(requests[0].film)
-    good, faults = store_of(tmp_path).fill(requests, workers=1)
+    good, failures = store_of(tmp_path).fill(requests, workers=1)
     assert len(good) == len(requests) - 1
-    assert "is not a regular file" in faults[requests[0]].text
+    assert "is not a regular file" in failures[requests[0]].text
