@@ -122,7 +122,7 @@ def drop_shared_patients(table: LesionTable, side: str) -> LesionTable:
     """Exclude lesions of patients that are on both official sides from one side (`train` or `test`)."""
     shared = source_leaks(table)
     rows = table.frame["patient_id"].isin(shared) & (table.frame["split"] == side)
-    return table.without(rows, f"patient stands in the official training and test files; dropped from {side}")
+    return table.without(rows, f"patient is in the official training and test files; dropped from {side}")
 
 
 def source_leaks(table: LesionTable) -> list[str]:

@@ -90,7 +90,7 @@ def _make(
         box, doubts = request.box, tuple[str, ...]()
         if box is None and request.masks:
             box, doubts = _box_from_masks(request.masks, film.pixels.shape, read)
-        stamps = (stamp, *(stamp_file(Path(mask), looks) for mask, looks in zip(request.masks, before, strict=True)))
+        stamps = (stamp, *(stamp_file(Path(mask), status) for mask, status in zip(request.masks, before, strict=True)))
         if settings.task == "lesion":
             if box is None:
                 raise ImageError(f"{request.film}: expected a lesion's box or mask, got neither")
@@ -107,31 +107,21 @@ def _make(
     return Made(request, Entry(file, crc32, film_hash, box, prepared.box, stamps, seen))
 
 
-def _refuse_constant(masks: tuple[str, ...], read: Readers) -> None:
-    """Raise if the only candidate has one value in all pixels."""
-    pixels = read.pixels(Path(masks[0])) if len(masks) == 1 else None
-    if pixels is not None and pixels.min() == pixels.max():
-        value = int(pixels.min())
-        raise MaskError(
-            f"{masks[0]}: the mask is empty: all its pixels are {value}; correct it, or leave the column empty"
-        )
-
-
 def _box_from_masks(masks: tuple[str, ...], film_size: tuple[int, ...], read: Readers) -> tuple[Box, tuple[str, ...]]:
     """Find the mask among the candidates by content; return its box in the film's pixels and its warning keys."""
-    found, broken = [], []
+    readable, broken = [], []
     for name in masks:
         try:
-            pixels = read.pixels(Path(name))
+            readable.append((name, read.pixels(Path(name))))
         except ImageError as error:
             broken.append(str(error))
-            continue
-        if looks_like_mask(pixels):
-            found.append((name, pixels))
+    found = [(name, pixels) for name, pixels in readable if looks_like_mask(pixels)]
     if not found and broken:
         raise ImageError(in_one_line("no mask can be read", broken))
+    if not found and len(masks) == 1 and (value := readable[0][1].min()) == readable[0][1].max():
+        fix = "correct it, or leave the column empty"
+        raise MaskError(f"{masks[0]}: the mask is empty: all its pixels are {int(value)}; {fix}")
     if not found:
-        _refuse_constant(masks, read)
         raise MaskError(f"none of {len(masks)} files is a mask (two values): {', '.join(masks)}")
     name, pixels = max(found, key=lambda pair: pair[1].size)
     mask = mask_from(pixels)

@@ -79,9 +79,9 @@ def prepare_split(settings: Settings, split: Split, *, thorough: bool = False) -
         _refuse_nothing(settings, split.samples)
     found = tuple(entries[request] for request in requests)
     warned = replace(split, samples=split.samples.warn(film_warnings(split.samples, found)))
-    prepared = PreparedSplit(warned, store, found)
-    _refuse_shared_content(prepared)
-    return prepared
+    content = np.array([entry.film_hash for entry in found], object)
+    refuse_shared_films(leaks_by_content(split, split.samples.views["case"].to_numpy(), content))
+    return PreparedSplit(warned, store, found)
 
 
 def prepare_samples(settings: Settings, samples: SampleTable, part: str = "test") -> PreparedSplit:
@@ -148,13 +148,6 @@ def _likely_cause(broken: list[str], views: int) -> str:
     if outside < 2:
         return ""
     return f"; {outside} of {views} boxes are outside their films: their resolution or their film may be another one"
-
-
-def _refuse_shared_content(prepared: PreparedSplit) -> None:
-    """Refuse a film that is in two parts under two names, as `audit.leaks_by_content` finds it."""
-    split, views = prepared.split, prepared.split.samples.views
-    content = np.array([entry.film_hash for entry in prepared.entries], object)
-    refuse_shared_films(leaks_by_content(split, views["case"].to_numpy(), content))
 
 
 def check_split(settings: Settings, split: Split) -> Audit:
