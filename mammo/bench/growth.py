@@ -27,7 +27,7 @@ from mammo.evaluation.judge import How, judge
 from mammo.images.preprocess import PreprocessSettings
 from mammo.judging.judged import Judged
 from mammo.prepare.arrays import write_array
-from mammo.prepare.gather import PreparedSplit, prepare_split, wishes_of
+from mammo.prepare.gather import PreparedSplit, prepare_split, requests_of
 from mammo.prepare.index import Entry, Seen, write_line
 from mammo.prepare.readers import read_lesions
 from mammo.prepare.stamps import stamp_file
@@ -143,11 +143,11 @@ def _write_store(settings: Settings, split: Split) -> None:
     crc32 = write_array(store / "first.npy", array)
     names = []
     with (store / "index.jsonl").open("wb", buffering=0) as index:
-        for wish in wishes_of(split.samples):
-            name = hashlib.sha256(wish.film.encode()).hexdigest()[:40]
-            file, stamps = f"{name[:2]}/{name}.npy", (stamp_file(Path(wish.film)),)
-            entry = Entry(file, crc32, name, wish.box, wish.box, stamps, Seen("left", "", ()))
-            write_line(index, wish, entry, store / "index.jsonl")
+        for request in requests_of(split.samples):
+            name = hashlib.sha256(request.film.encode()).hexdigest()[:40]
+            file, stamps = f"{name[:2]}/{name}.npy", (stamp_file(Path(request.film)),)
+            entry = Entry(file, crc32, name, request.box, request.box, stamps, Seen("left", "", ()))
+            write_line(index, request, entry, store / "index.jsonl")
             names.append(store / entry.file)
     _link(names, (store / "first.npy").read_bytes())
 

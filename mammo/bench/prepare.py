@@ -16,7 +16,7 @@ from mammo.errors import DataMissingError
 from mammo.images.dicom import read_dicom
 from mammo.images.preprocess import PreprocessSettings
 from mammo.phantom.draw import write_phantom
-from mammo.prepare.index import Wish
+from mammo.prepare.index import StoreRequest
 from mammo.prepare.store import Store
 from mammo.runtime import peak_memory_mb
 from mammo.settings.schema import PhantomSettings
@@ -77,7 +77,7 @@ def _decode(films: Sequence[Path]) -> float:
 def _fill(folder: Path, films: Sequence[Path], workers: int) -> None:
     """Prepare as training does: decode, find the breast, crop, scale, hash and write."""
     shutil.rmtree(folder, ignore_errors=True)
-    _, errors = Store(folder, SETTINGS).fill([Wish(str(film)) for film in films], workers=workers)
+    _, errors = Store(folder, SETTINGS).fill([StoreRequest(str(film)) for film in films], workers=workers)
     if errors:
         raise DataMissingError(next(iter(errors.values())).text)
 
@@ -100,7 +100,7 @@ def bench_many(films: int = MANY) -> Finding:
         store = Store(Path(place) / "store", SETTINGS.model_copy(update={"image_size": (128, 96)}))
         values, bounds = [], np.linspace(0, films, 11).astype(int)
         for first, last in itertools.pairwise(bounds):
-            store.fill([Wish(str(name)) for name in names[first:last]], workers=2)
+            store.fill([StoreRequest(str(name)) for name in names[first:last]], workers=2)
             values.append(_all_mb())
             print(f"{last:,} films: {values[-1]:.0f} MB in all processes", flush=True)
     series = Series("memory of all processes, ten times on the way", tuple(values), "MB")

@@ -1,4 +1,4 @@
-"""Says of a split what a reviewer asks: patients, views, lesions and classes per part, duplicates, conflicts and leaks."""
+"""Audits a split: patients, views, lesions and classes per part, duplicates, conflicts and leaks."""
 
 from dataclasses import dataclass
 
@@ -15,15 +15,15 @@ MOST_GROUPS = 12
 
 @dataclass(frozen=True)
 class Audit:
-    """What a split is.
+    """The result of an audit.
 
     Attributes:
         parts: A row per part, with counts.
-        leaks: Patients on two sides.
-        duplicates: Cases that are there twice.
+        leaks: Patients in more than one part.
+        duplicates: Duplicated cases.
         conflicts: Films, or breasts, with lesions of both classes.
         likely_same: Groups of patient ids that are likely one person's in several spellings.
-        separated: Those of them that stand in more than one part.
+        separated: The groups that are in more than one part.
     """
 
     parts: pd.DataFrame
@@ -35,7 +35,7 @@ class Audit:
 
 
 def audit_split(split: Split) -> Audit:
-    """Count a split's parts and find its leaks, its doubled cases and its films or breasts with both classes."""
+    """Count a split's parts and find its leaks, duplicates, and films or breasts with both classes."""
     samples = split.samples
     cases = samples.cases.assign(part=split.part, views=samples.views.groupby("case").size())
     alike = likely_same(cases["patient_id"])
@@ -50,7 +50,7 @@ def audit_split(split: Split) -> Audit:
 
 
 def audit_table(table: LesionTable) -> Audit:
-    """The same for a lesion table with its source's own split, before any sample is made."""
+    """Audit a lesion table with its source's own split, before samples are made."""
     frame = table.frame
     cases = frame.assign(
         part=frame["split"], breast_id=frame["patient_id"] + "_" + frame["laterality"], lesions=1, views=1
@@ -94,36 +94,35 @@ def refuse_leaks(audit: Audit, *, split_name: str, same_patients: str = "refuse"
     Args:
         audit: Of the split.
         split_name: `data.split`.
-        same_patients: `data.same_patients`: whether ids that look like one person's in several spellings are taken for one.
+        same_patients: `data.same_patients`: `refuse` treats ids that are likely one person's as one patient.
 
     Raises:
-        SplitError: Patients, or ids that are likely one patient's, stand in more than one part; all are named.
+        SplitError: Patients, or ids that are likely one patient's, are in more than one part; all are named.
     """
     if audit.leaks:
-        advice = (
-            "use data.split=official_clean, which drops them from one side"
-            if split_name == "official"
-            else "give each patient one part"
-        )
+        advice = "give each patient one part"
+        if split_name == "official":
+            advice = "use data.split=official_clean, which drops them from one side"
+        names = ", ".join(audit.leaks)
         raise SplitError(
-            f"split {split_name} leaks: {len(audit.leaks)} patients stand in more than one part ({', '.join(audit.leaks)}); {advice}"
+            f"split {split_name} leaks: {len(audit.leaks)} patients are in more than one part ({names}); {advice}"
         )
-
     if audit.separated and same_patients == "refuse":
         named = "; ".join(" = ".join(group) for group in audit.separated[:MOST_GROUPS])
         more = f" and {len(audit.separated) - MOST_GROUPS} more" if len(audit.separated) > MOST_GROUPS else ""
         raise SplitError(
-            f"split {split_name} leaks: {len(audit.separated)} patients likely stand in more than one part, their ids differing in "
-            f"spelling alone ({named}{more}); correct the ids, or set data.same_patients=differ where they are different people"
+            f"split {split_name} leaks: {len(audit.separated)} patients are likely in more than one part, under ids "
+            f"that differ only in spelling ({named}{more}); correct the ids, or set data.same_patients=differ if they "
+            "are different people"
         )
 
 
 def leaks_by_content(split: Split, case: np.ndarray, content: np.ndarray) -> list[str]:
-    """Find patients whose very same film (equal content hashes) stands in another part under another name.
+    """Find patients with a film that is also in another part under another name (equal content hashes).
 
     Args:
         split: The split.
-        case: The row number of the case that each view belongs to.
+        case: The row number of each view's case.
         content: The hash of each view's film, in the same order.
     """
     patients = split.samples.cases["patient_id"].to_numpy()[case]
@@ -133,7 +132,7 @@ def leaks_by_content(split: Split, case: np.ndarray, content: np.ndarray) -> lis
 
 
 def refuse_shared_films(patients: list[str]) -> None:
-    """Refuse a split in which the very same film stands in several parts, under patients as `leaks_by_content` finds them.
+    """Refuse a split with the same film in several parts, under the patients that `leaks_by_content` finds.
 
     Raises:
         SplitError: There are such patients; all are named.
@@ -141,5 +140,5 @@ def refuse_shared_films(patients: list[str]) -> None:
     if patients:
         names = ", ".join(patients)
         raise SplitError(
-            f"split leaks: the very same film stands in more than one part, under the patients {names}; give them one part"
+            f"split leaks: the same film is in more than one part, under the patients {names}; give them one"
         )

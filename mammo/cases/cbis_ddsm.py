@@ -1,4 +1,4 @@
-"""Reads the four official case-description CSVs of CBIS-DDSM to a lesion table that names series, not yet files."""
+"""Reads the official case-description CSVs of CBIS-DDSM and returns a lesion table that names series, not files."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,7 +17,7 @@ CSV_FILES = {
     ("calcification", "train"): "calc_case_description_train_set.csv",
     ("calcification", "test"): "calc_case_description_test_set.csv",
 }
-# Two of the files say `breast_density`, two say `breast density`; spaces are made underscores before these are sought.
+# Two of the files have `breast_density`, two `breast density`; spaces are replaced by underscores first.
 SOURCE_COLUMNS = {
     "patient_id": "patient_id",
     "breast_density": "density",
@@ -32,8 +32,8 @@ SOURCE_COLUMNS = {
     "ROI_mask_file_path": "mask",
 }
 WORDS = DataSetWords(
-    data="CBIS-DDSM (Lee et al., Scientific Data 2017;4:170177); licence CC BY 3.0. It is retrospective: films of known "
-    "outcome, among which cancers are far more frequent than in screening.",
+    data="CBIS-DDSM (Lee et al., Scientific Data 2017;4:170177); licence CC BY 3.0. It is retrospective: films of "
+    "known outcome, among which cancers are far more frequent than in screening.",
     films="screen films of about 1988 to 1999 from sites in the United States, scanned: no digital mammograms, no "
     "tomosynthesis.",
     reference_standard="malignant is what pathology proved; benign is so by pathology, in some cases by other means. "
@@ -41,8 +41,9 @@ WORDS = DataSetWords(
 )
 LESION_TYPES = ("mass", "calcification")
 WHERE_TO_GET = (
-    "get CBIS-DDSM (163.5 GB) from The Cancer Imaging Archive or the NCI Imaging Data Commons, or its JPEG form from Kaggle "
-    "(cbis-ddsm-breast-cancer-image-dataset), and put it, with its four case_description CSVs, there or set data.root"
+    "get CBIS-DDSM (163.5 GB) from The Cancer Imaging Archive or the NCI Imaging Data Commons, or its JPEG form from "
+    "Kaggle (cbis-ddsm-breast-cancer-image-dataset), and put it, with its four case_description CSVs, there or set "
+    "data.root"
 )
 
 
@@ -69,25 +70,24 @@ def find_csv_folder(root: Path) -> Path:
     for folder in (root, root / "csv"):
         if any((folder / name).is_file() for name in CSV_FILES.values()):
             return folder
-    looked = "looked for mass_case_description_train_set.csv and its like, also in csv/"
-    if root.is_dir() and any(
-        path.is_dir() or path.suffix.lower() in (".dcm", ".jpg", ".jpeg", ".png") for path in root.iterdir()
-    ):
+    searched = "searched for mass_case_description_train_set.csv and similar names, also in csv/"
+    endings = (".dcm", ".jpg", ".jpeg", ".png")
+    if root.is_dir() and any(path.is_dir() or path.suffix.lower() in endings for path in root.iterdir()):
         raise DataMissingError(
-            f"{root}: holds files, but not the CSVs of CBIS-DDSM ({looked}); fetch the four case_description CSVs from The Cancer Imaging "
-            "Archive, or set data.root to the folder that holds them"
+            f"{root}: has files, but not the CSVs of CBIS-DDSM ({searched}); fetch the four case_description CSVs from "
+            "The Cancer Imaging Archive, or set data.root to the folder that has them"
         )
-    raise DataMissingError(f"{root}: no CBIS-DDSM there ({looked}); {WHERE_TO_GET}")
+    raise DataMissingError(f"{root}: no CBIS-DDSM there ({searched}); {WHERE_TO_GET}")
 
 
 def read_official_csvs(root: Path, lesion_types: Iterable[str] = ("mass", "calcification")) -> LesionTable:
     """Read the CSVs of the wanted lesion types.
 
-    `image`, `crop` and `mask` of the table hold the CSV's paths as they are (line breaks removed); `image_id` is
-    patient, side and view, because 29 views stand in both the mass and the calcification files under other series.
+    `image`, `crop` and `mask` of the table are the CSV's paths without line breaks. `image_id` is patient, side and
+    view, because 29 views are in both the mass and the calcification files under different series.
 
     Raises:
-        DataMissingError: CSVs are not there.
+        DataMissingError: CSVs are missing.
         CaseError: A file breaks the official form.
     """
     folder = find_csv_folder(root)
@@ -102,7 +102,7 @@ def read_official_csvs(root: Path, lesion_types: Iterable[str] = ("mass", "calci
 def _read_one(path: Path, kind: str, part: str) -> pd.DataFrame:
     if not path.is_file():
         raise DataMissingError(
-            f"{path}: is missing beside the other CSVs; fetch it from The Cancer Imaging Archive, or set data.lesion_types"
+            f"{path}: missing beside the other CSVs; fetch it from The Cancer Imaging Archive, or set data.lesion_types"
         )
     raw = read_table(path, "a case-description CSV of CBIS-DDSM", error=CaseError)
     raw.columns = raw.columns.str.strip().str.replace(" ", "_")
@@ -125,13 +125,10 @@ def _read_one(path: Path, kind: str, part: str) -> pd.DataFrame:
 
 
 def _check_values(frame: pd.DataFrame, path: Path) -> None:
-    faults = []
+    errors = []
     for column, allowed in (("laterality", LATERALITIES), ("pathology", PATHOLOGY_LABELS), ("view", {"CC", "MLO"})):
-        wrong = frame.index[~frame[column].isin(list(allowed))]
-        faults += [
-            f"row {row + 1}: {column} must be one of {', '.join(allowed)}, got {frame.loc[row, column]!r}"
-            for row in wrong
-        ]
-    faults += [f"row {row + 1}: patient_id is empty" for row in frame.index[frame["patient_id"] == ""]]
-    if faults:
-        raise CaseError(in_one_line(str(path), faults))
+        rule, wrong = f"{column} must be one of {', '.join(allowed)}", frame.index[~frame[column].isin(list(allowed))]
+        errors += [f"row {row + 1}: {rule}, got {frame.loc[row, column]!r}" for row in wrong]
+    errors += [f"row {row + 1}: patient_id is empty" for row in frame.index[frame["patient_id"] == ""]]
+    if errors:
+        raise CaseError(in_one_line(str(path), errors))

@@ -1,4 +1,4 @@
-"""Samples in, parts out: train, validation and test, never one patient in two; and k folds of the same kind."""
+"""Gives samples their part (train, validation or test) or their fold, with each patient in one of them only."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -17,10 +17,10 @@ SPLIT_COLUMNS = ("case_id", "patient_id", "label", "part")
 
 @dataclass(frozen=True)
 class Split:
-    """`samples` (cases that a rule drops are listed in its exclusions) and the part of each, in the same order.
+    """Samples and the part of each, in the same order; cases that a rule drops are in the samples' exclusions.
 
-    `source_leaks` names the patients that the source's own split has on two sides, where that split is used: once lesions
-    are gathered to films or breasts, it can no longer be seen.
+    `source_leaks` names the patients that the source's own split has on two sides, if that split is used: it can no
+    longer be seen once lesions are grouped to films or breasts.
     """
 
     samples: SampleTable
@@ -28,28 +28,28 @@ class Split:
     source_leaks: tuple[str, ...] = ()
 
     def rows(self, part: str) -> np.ndarray:
-        """Row numbers of a part's cases."""
+        """Return the row numbers of a part's cases."""
         return np.flatnonzero(self.part == part)
 
     def frame(self) -> pd.DataFrame:
-        """The table that a run folder keeps as `split.csv`."""
+        """Return the table that a run folder keeps as `split.csv`."""
         return self.samples.cases[["case_id", "patient_id", "label"]].assign(part=self.part)
 
     @property
     def sha256(self) -> str:
-        """A hash of who is where, the same whatever the order of rows."""
+        """A hash of the cases and their parts, independent of the order of rows."""
         return split_sha256(self.frame())
 
 
 def split_sha256(frame: pd.DataFrame) -> str:
-    """A hash of who is where: of the rows of `split.csv`, in whatever order."""
+    """Return a hash of the rows of `split.csv`, independent of their order."""
     rows = frame[list(SPLIT_COLUMNS)].itertuples(index=False)
     lines = sorted(f"{case}\t{patient}\t{label}\t{part}" for case, patient, label, part in rows)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def split_lesions(table: LesionTable, data: DataSettings) -> Split:
-    """Gather lesions to the samples of the settings' task, and give each a part.
+    """Make the samples of the settings' task from lesions, and give each a part.
 
     Raises:
         SplitError: The source has no such split.
@@ -69,7 +69,7 @@ def split_lesions(table: LesionTable, data: DataSettings) -> Split:
 
 
 def _one_class_test(split: Split) -> pd.DataFrame:
-    """A warning where the test part has one class only, which leaves half of all metrics without a value."""
+    """Warn if the test part has one class only: half of all metrics then have no value."""
     labels = set(split.samples.cases["label"].to_numpy()[split.rows("test")])
     if len(labels) != 1:
         return no_exclusions()
@@ -92,25 +92,26 @@ def make_split(
         samples: All samples.
         kind: `official` or `official_clean` (the source's train and test), `manifest` (the manifest's own column) or
             `holdout` (seeded, stratified, by patient).
-        seed: Draws the hold-out and the validation part.
-        fractions: Train, validation, test, of patients. Where the source has a test part, validation takes
+        seed: Seed of the hold-out and the validation part.
+        fractions: Shares of patients for train, validation and test. If the source has a test part, validation gets
             validation / (train + validation) of the training patients.
-        folds: With holdout: as many test parts, of which `fold` is taken; validation comes out of the others.
-        fold: Which of them, from 0.
+        folds: With holdout: the number of test parts, of which `fold` is used; validation comes from the others.
+        fold: The number of the fold, from 0.
 
     Raises:
-        SplitError: The source has no such column, or a part it must have is empty.
+        SplitError: Cases have no value in the split column.
     """
-    if kind == "holdout" and folds:
+    if kind == "holdout" and not folds:
+        return Split(samples, _holdout(samples.cases, fractions, seed))
+    if kind == "holdout":
         part = np.where(make_folds(samples, folds, seed=seed) == fold, "test", "train").astype(object)
         return Split(samples, _carve_validation(samples.cases, part, fractions, seed))
-    if kind == "holdout":
-        return Split(samples, _holdout(samples.cases, fractions, seed))
     part = samples.cases["split"].to_numpy(object)
     unplaced = sorted(samples.cases.loc[part == "", "case_id"])
     if unplaced:
         raise SplitError(
-            f"split {kind}: {len(unplaced)} cases have no split, such as {unplaced[0]}; fill the column or use data.split=holdout"
+            f"split {kind}: {len(unplaced)} cases have no split, such as {unplaced[0]}; fill the column or use "
+            "data.split=holdout"
         )
     if not (part == "validation").any():
         part = _carve_validation(samples.cases, part, fractions, seed)
@@ -118,10 +119,10 @@ def make_split(
 
 
 def drop_shared_patients(table: LesionTable, side: str) -> LesionTable:
-    """List as exclusions the lesions that patients of both official sides have on one of them (`train` or `test`)."""
+    """Exclude lesions of patients that are on both official sides from one side (`train` or `test`)."""
     shared = source_leaks(table)
     rows = table.frame["patient_id"].isin(shared) & (table.frame["split"] == side)
-    return table.without(rows, f"patient stands in the official training and test files; dropped from {side}")
+    return table.without(rows, f"patient is in the official training and test files; dropped from {side}")
 
 
 def source_leaks(table: LesionTable) -> list[str]:
@@ -131,7 +132,7 @@ def source_leaks(table: LesionTable) -> list[str]:
 
 
 def patients_on_two_sides(patients: pd.Series, part: np.ndarray) -> list[str]:
-    """List the patients that stand in more than one part, sorted."""
+    """List the patients that are in more than one part, sorted."""
     pairs = pd.DataFrame({"patient": patients.to_numpy(), "part": part}).drop_duplicates()
     counts = pairs["patient"].value_counts()
     return sorted(counts.index[counts > 1])
@@ -140,20 +141,19 @@ def patients_on_two_sides(patients: pd.Series, part: np.ndarray) -> list[str]:
 def _carve_validation(
     cases: pd.DataFrame, part: np.ndarray, fractions: tuple[float, float, float], seed: int
 ) -> np.ndarray:
-    """Move some of the training patients to validation; patients that also stand in test move nothing (the audit names them)."""
+    """Move some of the training patients to validation; the audit names patients that are also in test."""
     training = part == "train"
     share = fractions[1] / (fractions[0] + fractions[1])
-    drawn = _holdout(cases[training], (1 - share, share, 0.0), seed)
     part = part.copy()
-    part[training] = drawn
+    part[training] = _holdout(cases[training], (1 - share, share, 0.0), seed)
     return part
 
 
 def _holdout(cases: pd.DataFrame, fractions: tuple[float, float, float], seed: int) -> np.ndarray:
     """Draw parts by patient, stratified by the patient's label (any malignant) and number of cases (one, two, more).
 
-    Each stratum is cut by itself; where that leaves a part with less than half of its share of a class, as it does in small data sets, the
-    strata of a class are cut together.
+    Each stratum is divided by itself. If a part then has less than half of its share of a class, as in small data sets,
+    the strata of that class are divided together.
     """
     generator = np.random.default_rng(seed)
     part_of: dict[str, str] = {}
@@ -173,9 +173,9 @@ def _holdout(cases: pd.DataFrame, fractions: tuple[float, float, float], seed: i
 
 
 def _shares(count: int, fractions: tuple[float, float, float]) -> list[int]:
-    """How many of some patients each part gets: the nearest whole numbers, but at least one where there are enough.
+    """Return the number of patients of each part: the nearest whole numbers, but at least one if there are enough.
 
-    Training and validation come first: without both classes there, nothing can be learnt or chosen.
+    Training and validation come first: without both classes in them, a model cannot be trained or chosen.
     """
     exact = [count * fraction for fraction in fractions]
     shares = [int(number) for number in exact]
@@ -190,66 +190,60 @@ def _shares(count: int, fractions: tuple[float, float, float]) -> list[int]:
 
 
 def _dealt(wanted: list[int]) -> list[str]:
-    """The part of each of some patients in their order, each part spread over the whole order as evenly as can be."""
+    """Return the part of each patient in order, with each part spread over the order as evenly as possible."""
     places = [((number + 0.5) / want, part) for part, want in enumerate(wanted) for number in range(want)]
     return [PARTS[part] for _, part in sorted(places)]
 
 
 def _strata(cases: pd.DataFrame) -> list[tuple[int, list[str]]]:
-    """(label, patients) of each stratum, in order."""
+    """Return (label, patients) of each stratum, in order."""
     by_patient = cases.groupby("patient_id")["label"].agg(["max", "size"])
-    keys = list(zip(by_patient["max"], by_patient["size"].clip(upper=3), strict=True))
-    groups: dict[tuple, list[str]] = {}
-    for patient, key in zip(by_patient.index, keys, strict=True):
-        groups.setdefault(key, []).append(patient)
-    return [(int(key[0]), sorted(groups[key])) for key in sorted(groups)]
+    strata = by_patient.groupby([by_patient["max"], by_patient["size"].clip(upper=3)])
+    return [(int(patients["max"].iloc[0]), sorted(patients.index)) for _, patients in strata]
 
 
 def make_folds(samples: SampleTable, k: int, *, seed: int = 0) -> np.ndarray:
-    """Number the fold (0 to k - 1) of each sample: by patient, stratified, seeded.
+    """Return the fold (0 to k - 1) of each sample: by patient, stratified, seeded.
 
     Raises:
         SplitError: There are fewer patients than folds.
     """
-    if samples.cases["patient_id"].nunique() < k or k < 2:
-        raise SplitError(
-            f"folds: expected 2 to {samples.cases['patient_id'].nunique()} (the number of patients), got {k}"
-        )
+    patients = samples.cases["patient_id"].nunique()
+    if not 2 <= k <= patients:
+        raise SplitError(f"folds: expected 2 to {patients} (the number of patients), got {k}")
     generator = np.random.default_rng(seed)
     fold_of: dict[str, int] = {}
-    for _, patients in _strata(samples.cases):
-        for number in generator.permutation(len(patients)):
-            fold_of[patients[number]] = len(fold_of) % k
+    for _, names in _strata(samples.cases):
+        for number in generator.permutation(len(names)):
+            fold_of[names[number]] = len(fold_of) % k
     return samples.cases["patient_id"].map(fold_of).to_numpy(int)
 
 
 def _needed(split: Split, label: int) -> str:
-    """How many patients of a class there are, and how many it takes to have one in each part."""
+    """Say how many patients of a class there are, and how many are needed."""
     cases = split.samples.cases
     having = cases.loc[cases["label"] == label, "patient_id"].nunique()
     kind = "a malignant" if label else "a benign"
-    return f" (it takes a patient with {kind} case in each part; there are {having} such patients in all)"
+    return f" (each part needs a patient with {kind} case; there are {having} such patients in all)"
 
 
 def check_trainable(split: Split, batch_size: int) -> None:
-    """Refuse a split from which nothing can be learnt or chosen.
+    """Refuse a split on which a model cannot be trained or chosen.
 
     Raises:
-        SplitError: A part is empty, training or validation has one class only, or training has fewer cases than a batch.
+        SplitError: A part is empty, training or validation has one class only, or training has less than a batch.
     """
-    faults = []
+    errors = []
     for part in PARTS:
         labels = split.samples.cases["label"].to_numpy()[split.rows(part)]
         if len(labels) == 0:
-            faults.append(f"part {part} is empty; expected cases of both classes")
+            errors.append(f"part {part} is empty; expected cases of both classes")
         elif part != "test" and len(set(labels)) == 1:
             kind = "malignant" if labels[0] else "benign"
-            faults.append(
-                f"part {part} has one class only ({len(labels)} cases, all {kind}); expected both{_needed(split, 1 - labels[0])}"
-            )
+            got = f"part {part} has one class only ({len(labels)} cases, all {kind})"
+            errors.append(f"{got}; expected both{_needed(split, 1 - labels[0])}")
         elif part == "train" and len(labels) < batch_size:
-            faults.append(
-                f"part train has {len(labels)} cases, fewer than one batch of {batch_size}; lower training.batch_size or add data"
-            )
-    if faults:
-        raise SplitError(in_one_line("split", faults))
+            got = f"part train has {len(labels)} cases, fewer than one batch of {batch_size}"
+            errors.append(f"{got}; lower training.batch_size or add data")
+    if errors:
+        raise SplitError(in_one_line("split", errors))

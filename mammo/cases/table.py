@@ -1,4 +1,4 @@
-"""The lesion table: one row per lesion and view, columnar; made by the readers, checked here once."""
+"""Defines and checks the lesion table: one row per lesion and view, in columns; the readers make it."""
 
 from dataclasses import dataclass, field, replace
 
@@ -8,22 +8,20 @@ import pandas as pd
 from mammo.errors import MOST_FAULTS_SHOWN, CaseError, in_one_line
 from mammo.tables import in_brief
 
-# `label` is 1 malignant, 0 benign, NaN unknown; `image_label` likewise for the whole film. Boxes are in the source
-# image's pixels, edges counted from its top left corner. `mask` names a file, or several candidates of which only content
-# tells the mask, joined by CANDIDATE_SEPARATOR.
-COLUMNS = (
-    "lesion_id", "patient_id", "laterality", "view", "lesion_type", "pathology", "label", "image_label", "density", "assessment",
-    "subtlety", "image_id", "image", "x", "y", "width", "height", "mask", "crop", "split", "source",
-)  # fmt: skip
-TEXT_COLUMNS = (
-    "lesion_id", "patient_id", "laterality", "view", "lesion_type", "pathology", "image_id", "image", "mask", "crop", "split", "source",
-)  # fmt: skip
 BOX = ("x", "y", "width", "height")
+# `label` is 1 malignant, 0 benign, NaN unknown; so is `image_label`, for the whole film. Boxes are in the source
+# image's pixels, from its top left corner. `mask` names a file, or several candidates joined by CANDIDATE_SEPARATOR;
+# only their content shows which is the mask.
+COLUMNS = (
+    "lesion_id", "patient_id", "laterality", "view", "lesion_type", "pathology", "label", "image_label", "density",
+    "assessment", "subtlety", "image_id", "image", *BOX, "mask", "crop", "split", "source",
+)  # fmt: skip
+NUMBER_COLUMNS = ("label", "image_label", "density", "assessment", "subtlety", *BOX)
 LATERALITIES = {"L": "LEFT", "LEFT": "LEFT", "R": "RIGHT", "RIGHT": "RIGHT"}
 PATHOLOGY_LABELS = {"MALIGNANT": 1.0, "BENIGN": 0.0, "BENIGN_WITHOUT_CALLBACK": 0.0, "NORMAL": 0.0}
 PLACE = ("patient_id", "laterality", "image_id")
 LESION_TYPES = ("mass", "calcification", "asymmetry", "architectural_distortion", "other")
-CANDIDATE_SEPARATOR = "\0"  # stands in no path
+CANDIDATE_SEPARATOR = "\0"  # no path contains it
 
 
 def exclusions(
@@ -44,9 +42,9 @@ def no_exclusions() -> pd.DataFrame:
 class LesionTable:
     """The lesions of a data set.
 
-    `frame` has the columns `COLUMNS`; `excluded` has `case, patient_id, reason`, a row for all that was left out; `warned` has the
-    same columns, a row for what was taken with a doubt. `gone` has `PLACE` of what was left out and is not known to be benign: the film,
-    breast and patient are then not known to be benign either.
+    `frame` has the columns `COLUMNS`. `excluded` has `case, patient_id, reason`, a row for each that was left out;
+    `warned` has the same columns, a row for each that was kept with a warning. `gone` has `PLACE` of what was left out
+    and is not known to be benign: the film, breast and patient are then not known to be benign either.
     """
 
     frame: pd.DataFrame
@@ -67,12 +65,12 @@ class LesionTable:
 
 
 def not_benign(frame: pd.DataFrame) -> pd.Series:
-    """Which rows of a lesion table are malignant or unknown, by their own label or else their film's."""
+    """Return which rows are malignant or unknown, by their own label or else their film's."""
     return ~frame["label"].fillna(frame["image_label"]).eq(0) | frame["image_label"].eq(1)
 
 
 def exclusion_lines(excluded: pd.DataFrame) -> list[str]:
-    """Say how many cases were left out, a line per reason; of very many reasons, which name a file each, the first."""
+    """Say how many cases were left out, one line per reason; with very many reasons, only the first."""
     if excluded.empty:
         return ["left out: nothing"]
     counts = excluded["reason"].value_counts()
@@ -82,37 +80,37 @@ def exclusion_lines(excluded: pd.DataFrame) -> list[str]:
 
 
 def warning_lines(warned: pd.DataFrame) -> list[str]:
-    """Say what was taken with a doubt: a line per kind, with how many cases it is of and an example; none where there is nothing."""
+    """Say what was kept with a warning: one line per kind, with the number of cases and an example."""
     kinds = warned.groupby("reason", sort=False)["case"].agg(["size", "first"]) if len(warned) else pd.DataFrame()
     return [f"warning: {row['size']} × {kind}, such as {row['first']}" for kind, row in kinds.iterrows()]
 
 
 def complete(frame: pd.DataFrame) -> pd.DataFrame:
-    """Add the columns that a source does not have, empty, and put all in order."""
-    columns = {}
+    """Add the columns that a source does not have, as empty ones, and sort the columns."""
+    frame = frame.reindex(columns=list(COLUMNS)).reset_index(drop=True)
     for name in COLUMNS:
-        if name in frame:
-            column = frame[name]
+        column = frame[name]
+        if name in NUMBER_COLUMNS:
+            frame[name] = column.astype(float)
         else:
-            column = pd.Series("" if name in TEXT_COLUMNS else np.nan, index=frame.index)
-        columns[name] = column.fillna("").astype(str).astype(object) if name in TEXT_COLUMNS else column.astype(float)
-    return pd.DataFrame(columns).reset_index(drop=True)
+            frame[name] = column.astype(object).where(column.notna(), "").astype(str).astype(object)
+    return frame
 
 
 def check(frame: pd.DataFrame, where: str, lines: pd.Series | None = None) -> None:
-    """Check what must hold across rows: unique lesions, one patient and one side per image, labels that agree.
+    """Check the rows against each other: unique lesions, one patient and side per image, labels that agree.
 
     Args:
         frame: A complete table.
         where: The file (or files), for the message.
-        lines: The line each row came from; row numbers stand in for it.
+        lines: The line of each row; without it, row numbers are used.
 
     Raises:
-        CaseError: All faults in one message.
+        CaseError: There are errors; all are in one message.
     """
     number = lines if lines is not None else pd.Series(np.arange(2, len(frame) + 2), index=frame.index)
-    faults = [
-        f"line {number[row]}: lesion_id {in_brief(frame.lesion_id[row])} stands there a second time"
+    errors = [
+        f"line {number[row]}: lesion_id {in_brief(frame.lesion_id[row])} is duplicated"
         for row in frame.index[frame.duplicated("lesion_id")]
     ]
     for column in ("patient_id", "laterality", "image_label"):
@@ -121,13 +119,13 @@ def check(frame: pd.DataFrame, where: str, lines: pd.Series | None = None) -> No
         for image in clashing[:MOST_FAULTS_SHOWN]:
             rows = frame.index[frame.image_id == image]
             values = sorted({in_brief(str(value)).strip("'") for value in frame.loc[rows, column]})[:MOST_FAULTS_SHOWN]
-            faults.append(
+            errors.append(
                 f"line {number[rows[0]]}: image {in_brief(image)} has more than one {column}: {', '.join(values)}"
             )
-        faults += [""] * max(0, len(clashing) - MOST_FAULTS_SHOWN)  # counted, not worded
+        errors += [""] * max(0, len(clashing) - MOST_FAULTS_SHOWN)  # counted only
     contradicting = frame["image_label"] < frame["label"]
-    faults += [f"line {number[row]}: image_label is 0 beside a malignant lesion" for row in frame.index[contradicting]]
-    if faults:
-        raise CaseError(in_one_line(where, faults))
+    errors += [f"line {number[row]}: image_label is 0 beside a malignant lesion" for row in frame.index[contradicting]]
+    if errors:
+        raise CaseError(in_one_line(where, errors))
     if frame.empty:
-        raise CaseError(f"{where}: holds no row")
+        raise CaseError(f"{where}: has no rows")

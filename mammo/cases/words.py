@@ -1,4 +1,4 @@
-"""Reads the words and grades of other people's tables: a cell's one meaning, where it has only one."""
+"""Reads the words and grades of a table's cells; a cell with more than one possible meaning is refused."""
 
 import contextlib
 import difflib
@@ -8,24 +8,16 @@ import unicodedata
 from pathlib import Path
 
 PATHOLOGIES = {
-    "malignant": "MALIGNANT", "malign": "MALIGNANT", "malignancy": "MALIGNANT", "cancer": "MALIGNANT", "carcinoma": "MALIGNANT",
-    "benign": "BENIGN", "benign_without_callback": "BENIGN_WITHOUT_CALLBACK", "benignwithoutcallback": "BENIGN_WITHOUT_CALLBACK",
-    "normal": "NORMAL", "no_finding": "NORMAL",
+    "malignant": "MALIGNANT", "malign": "MALIGNANT", "malignancy": "MALIGNANT", "cancer": "MALIGNANT",
+    "carcinoma": "MALIGNANT", "benign": "BENIGN", "benign_without_callback": "BENIGN_WITHOUT_CALLBACK",
+    "benignwithoutcallback": "BENIGN_WITHOUT_CALLBACK", "normal": "NORMAL", "no_finding": "NORMAL",
 }  # fmt: skip
 LABELS = {
     "0": 0.0, "1": 1.0, "0.0": 0.0, "1.0": 1.0, "false": 0.0, "true": 1.0, "no": 0.0, "yes": 1.0,
     "benign": 0.0, "malignant": 1.0, "cancer": 1.0, "negative": 0.0, "positive": 1.0,
 }  # fmt: skip
-SIDES = {
-    "l": "LEFT",
-    "left": "LEFT",
-    "lt": "LEFT",
-    "left_breast": "LEFT",
-    "r": "RIGHT",
-    "right": "RIGHT",
-    "rt": "RIGHT",
-    "right_breast": "RIGHT",
-}
+SIDES = dict.fromkeys(("l", "left", "lt", "left_breast"), "LEFT")
+SIDES |= dict.fromkeys(("r", "right", "rt", "right_breast"), "RIGHT")
 SPLITS = {
     "train": "train", "training": "train", "tr": "train",
     "val": "validation", "valid": "validation", "validation": "validation", "dev": "validation",
@@ -33,7 +25,8 @@ SPLITS = {
 }  # fmt: skip
 MASSES = ("mass", "masses", "nodule", "mass_lesion", "circ", "spic")
 CALCIFICATIONS = (
-    "calcification", "calcifications", "calc", "calcs", "microcalcification", "microcalcifications", "micros", "suspicious_calcification",
+    "calcification", "calcifications", "calc", "calcs", "microcalcification", "microcalcifications", "micros",
+    "suspicious_calcification",
 )  # fmt: skip
 ASYMMETRIES = ("asymmetry", "asymmetries", "focal_asymmetry", "global_asymmetry", "asym")
 DISTORTIONS = ("architectural_distortion", "distortion", "arch")
@@ -52,9 +45,9 @@ VIEW = re.compile(r"([LR])[ _-]?(CC|MLO)")
 
 
 def word(text: str) -> str:
-    """A cell as a word to look up: lower case whatever the locale, composed, with one underscore for spaces, hyphens and underscores.
+    """Return a cell as a word to look up: in lower case, composed, with one underscore for spaces and hyphens.
 
-    Those around a word with a digit stay, so that -1 is not 1.
+    Underscores at the ends are removed except from a word with a digit, so that -1 is not 1.
     """
     plain = unicodedata.normalize("NFKC", text).strip().casefold().replace("i̇", "i")
     if plain in UNKNOWN:
@@ -69,7 +62,7 @@ def is_unknown(text: str) -> bool:
 
 
 def density(text: str) -> float | None:
-    """Breast density 1 to 4, of ACR's letters A to D too; NaN where it is unknown, None where it is no density."""
+    """Return breast density 1 to 4, also from ACR's letters A to D; NaN if unknown, None if it is not a density."""
     if is_unknown(text):
         return math.nan
     found = GRADE.fullmatch(word(text))
@@ -80,7 +73,7 @@ def density(text: str) -> float | None:
 
 
 def assessment(text: str) -> float | None:
-    """A BI-RADS assessment 0 to 6, 4A to 4C being 4; NaN where it is unknown, None where it is none."""
+    """Return a BI-RADS assessment 0 to 6 (4A to 4C are 4); NaN if unknown, None if it is not an assessment."""
     if is_unknown(text):
         return math.nan
     found = GRADE.fullmatch(word(text))
@@ -91,40 +84,40 @@ def assessment(text: str) -> float | None:
 
 
 def lesion_type(text: str) -> str | None:
-    """One of `table.LESION_TYPES`, "" where it is unknown; a word of another kind is `other`, a mistyped one None."""
+    """Return one of `table.LESION_TYPES`: "" if unknown, `other` for other words, None for a mistyped word."""
     key = word(text)
     if key in UNKNOWN:
         return ""
     if key in LESION_WORDS:
         return LESION_WORDS[key]
     kinds = {LESION_WORDS[part] for part in re.split(r"[\W_]+", key) if LESION_WORDS.get(part)}
-    if kinds:  # such as "spiculated mass"; of two kinds, neither
+    if kinds:  # such as "spiculated mass"; two kinds are ambiguous
         return kinds.pop() if len(kinds) == 1 else None
     return None if difflib.get_close_matches(key, LESION_WORDS, n=1, cutoff=0.75) else "other"
 
 
 def near_lesion_type(text: str) -> str:
-    """The known word that a mistyped one resembles."""
+    """Return the known word that a mistyped one resembles."""
     return next(iter(difflib.get_close_matches(word(text), LESION_WORDS, n=1, cutoff=0.75)), "mass")
 
 
 def view_and_side(text: str) -> tuple[str, str]:
-    """A view as `CC` or `MLO` where it is one, and the side that it names too, such as `L` in `LCC`."""
+    """Return a view, as `CC` or `MLO` if it is one of them, and its side if it names one, such as `L` in `LCC`."""
     plain = text.strip().upper()
     found = VIEW.fullmatch(plain)
     return (found[2], SIDES[found[1].lower()]) if found else (plain, "")
 
 
 def path_as_meant(name: str, folder: Path) -> str:
-    """A path of a table as this disk has it.
+    """Return a path of a table as this disk has it.
 
-    Tried in turn where there is no such file: `~` as the home folder, backslashes as slashes, and the composed and decomposed forms of
-    accented letters (macOS writes the latter).
+    If there is no such file, it tries `~` as the home folder, backslashes as slashes, and the composed and decomposed
+    forms of accented letters (macOS writes the latter).
     """
     if not name or (name.isascii() and "\\" not in name and not name.startswith("~")) or _exists(folder / name):
         return name
     slashes = name.replace("\\", "/")
-    with contextlib.suppress(RuntimeError):  # this user has no home
+    with contextlib.suppress(RuntimeError):  # this user has no home folder
         slashes = str(Path(slashes).expanduser()) if slashes.startswith("~/") else slashes
     tries = [slashes, *(unicodedata.normalize(form, slashes) for form in ("NFC", "NFD"))]
     return next((one for one in tries if _exists(folder / one)), slashes)

@@ -1,4 +1,4 @@
-"""Prepared cases in, one PNG of them out, with boxes and labels, so that a person can look at what the network will see."""
+"""Draws prepared cases with boxes and labels on one PNG, so that a person can check the network's input."""
 
 from pathlib import Path
 
@@ -18,23 +18,22 @@ MOST_DOUBTFUL = 120
 
 
 def doubtful_views(prepared: PreparedSplit) -> list[int]:
-    """The numbers of the views whose breast or box is implausible."""
-    return [
-        number for number, keys in enumerate(remarks_of(prepared.split.samples, prepared.entries)) if is_doubtful(keys)
-    ]
+    """Return the numbers of the views whose breast or box is implausible."""
+    remarks = remarks_of(prepared.split.samples, prepared.entries)
+    return [number for number, keys in enumerate(remarks) if is_doubtful(keys)]
 
 
 def write_contact_sheet(
     prepared: PreparedSplit, path: Path, *, count: int, seed: int = 0, phantom: bool = False
 ) -> None:
-    """Draw some of the prepared views; all of the doubtful ones, up to 120, come first, framed in orange, with what is doubtful.
+    """Draw some of the prepared views; up to 120 doubtful ones come first, framed in orange, with the reason.
 
     Args:
         prepared: The cases.
         path: The PNG to write.
-        count: How many views, drawn at random, both classes alike as far as they go.
-        seed: Of the draw.
-        phantom: Says so on every tile.
+        count: The number of views to draw at random, half of each class if there are enough.
+        seed: Seed of the draw.
+        phantom: Write PHANTOM on every tile.
 
     Raises:
         StoreError: The file cannot be written.
@@ -60,9 +59,7 @@ def write_contact_sheet(
     except cv2.error:
         written = False
     if not written:
-        raise StoreError(
-            f"{path}: the contact sheet cannot be written; give a file ending in .png in a folder that can be written"
-        )
+        raise StoreError(f"{path}: the contact sheet cannot be written; name a .png file in a writable folder")
 
 
 def _draw(labels: np.ndarray, count: int, seed: int) -> list[int]:
@@ -78,9 +75,8 @@ def _tile(
 ) -> np.ndarray:
     height, width = pixels.shape
     scale = TILE_PX / max(height, width)
-    small = cv2.resize(
-        (pixels >> 8).astype(np.uint8), (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA
-    )
+    size = (round(width * scale), round(height * scale))
+    small = cv2.resize((pixels >> 8).astype(np.uint8), size, interpolation=cv2.INTER_AREA)
     tile = np.zeros((TILE_PX + CAPTION_PX, TILE_PX, 3), np.uint8)
     tile[: small.shape[0], : small.shape[1]] = small[:, :, None]
     if box is not None:

@@ -1,4 +1,4 @@
-"""Film files in, groups of those with the very same content out; only files of equal size are read."""
+"""Finds film files with the same content; only files of equal size are read."""
 
 import contextlib
 import os
@@ -12,7 +12,7 @@ from mammo.cases.splits import Split
 from mammo.errors import ImageError
 from mammo.parallel.cluster import spread_on_cluster
 from mammo.parallel.processes import spread
-from mammo.prepare.stamps import looks_of, stamp_file
+from mammo.prepare.stamps import stamp_file, status_of
 from mammo.progress import track
 from mammo.runtime import available_cores
 
@@ -20,29 +20,26 @@ FEW = 200  # below this many films, starting workers takes longer than reading t
 
 
 def content_of(films: Iterable[str], *, cluster: str = "") -> dict[str, str]:
-    """Name each film's content: its hash where another file has the same size, else its own name; what is no image's file too."""
+    """Return a name of each film's content: its hash if another file has the same size, else the film's own name."""
     by_size: dict[int, list[str]] = {}
     content = {}
     for film in dict.fromkeys(films):
         content[film] = film
-        with contextlib.suppress(OSError, ImageError):  # absent, or too large to be read: told where films are prepared
-            by_size.setdefault(looks_of(Path(film))[0], []).append(film)
+        with contextlib.suppress(OSError, ImageError):  # missing or too large: reported when films are prepared
+            by_size.setdefault(status_of(Path(film))[0], []).append(film)
     alike = [film for group in by_size.values() if len(group) > 1 for film in group]
-    hashes: Iterator[str]
+    hashes: Iterator[str] = map(hash_of, alike)
     if cluster:
         hashes = spread_on_cluster(hash_of, alike, cluster)
-    else:
-        workers = min(available_cores(), len(alike))
-        hashes = (
-            map(hash_of, alike) if len(alike) < FEW or workers == 1 else spread(hash_of, alike, workers, ordered=True)
-        )
+    elif len(alike) >= FEW and available_cores() > 1:
+        hashes = spread(hash_of, alike, available_cores(), ordered=True)
     for film, sha256 in zip(alike, track(hashes, len(alike), "comparing films of equal size"), strict=True):
         content[film] = sha256
     return content
 
 
 def hash_of(film: str) -> str:
-    """A film's content hash; its name where it may not be read, or changes."""
+    """Return a film's content hash, or its name if it cannot be read or changes meanwhile."""
     try:
         return stamp_file(Path(film)).sha256
     except (OSError, ImageError):
@@ -50,11 +47,11 @@ def hash_of(film: str) -> str:
 
 
 def find_duplicates(split: Split, *, cluster: str = "") -> tuple[list[str], list[str], int]:
-    """Find films that are in the data set twice, under other names; a cluster may read them.
+    """Find films that are in the data set more than once under different names; a cluster may read them.
 
     Returns:
-        The names, joined by ` = `, of each group of equal films; the patients that such films have in several parts; and how many films are
-        not there, or may not be read, and so were not looked at.
+        The names, joined by ` = `, of each group of equal films; the patients with such films in several parts; and the
+        number of films that are missing or cannot be read, and so were not checked.
     """
     views = split.samples.views
     content = content_of(views["image"], cluster=cluster)

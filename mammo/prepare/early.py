@@ -1,4 +1,4 @@
-"""Checks in a command's first seconds what would else fail after films were drawn or prepared: places to write, extras, readers."""
+"""Checks at a command's start what would otherwise fail after films are prepared: writable places and extras."""
 
 import tempfile
 from pathlib import Path
@@ -11,13 +11,13 @@ from mammo.settings.schema import Settings
 
 
 def check_places(settings: Settings) -> None:
-    """Check that what reads films is installed, and that a store which is not there yet can be made.
+    """Check that the film readers are installed, and that a new store can be created.
 
-    A store that is there may be another user's, and be read all the same: filling it says what it lacks.
+    An existing store may be another user's and can still be read; filling it reports what is missing.
 
     Raises:
-        SettingsError: Naming the data set's setting, the folder, or the extra that is missing.
-        ImageError: `data.untrusted` is asked for where the system has no limits for processes.
+        SettingsError: Names the data set's setting, the folder, or the missing extra.
+        ImageError: `data.untrusted` is set, and the system has no limits for processes.
     """
     reader_of(settings.data)
     if not settings.store_folder.is_dir():
@@ -28,10 +28,10 @@ def check_places(settings: Settings) -> None:
 
 
 def check_writable(folder: Path, key: str) -> None:
-    """Make a folder, and a file in it that is removed at once.
+    """Create a folder, and a file in it that is removed at once.
 
     Raises:
-        SettingsError: It cannot be made, or written to.
+        SettingsError: It cannot be created or written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""One film file and what is wanted of it in, prepared arrays and their places out: the work of one `prepare` worker."""
+"""Prepares the requested arrays of one film file and writes them to the store: the work of one worker."""
 
 import hashlib
 from dataclasses import dataclass
@@ -14,117 +14,114 @@ from mammo.images.plausible import check_mask
 from mammo.images.preprocess import PreprocessSettings, prepare_film, prepare_lesions
 from mammo.images.readers import Readers, readers
 from mammo.prepare.arrays import write_array
-from mammo.prepare.index import Entry, Seen, Wish
-from mammo.prepare.stamps import FileStamp, looks_of, stamp_file
+from mammo.prepare.index import Entry, Seen, StoreRequest
+from mammo.prepare.stamps import FileStamp, stamp_file, status_of
 
-ASPECT_TOLERANCE = 0.02  # masks within 2 % of their film's aspect ratio are scaled onto it; others are listed
+ASPECT_TOLERANCE = 0.02  # masks within 2 % of their film's aspect ratio are scaled to it; others are exclusions
 
 
 @dataclass(frozen=True)
 class Made:
-    """What a wish became; its array lies in the store."""
+    """A finished request; its array is in the store."""
 
-    wish: Wish
+    request: StoreRequest
     entry: Entry
 
 
 @dataclass(frozen=True)
-class Fault:
-    """Why a wish became nothing; `is_mask` where its mask does not fit its film, which CBIS-DDSM has by nature."""
+class Failure:
+    """Why a request failed; `is_mask` if its mask does not fit its film, as some of CBIS-DDSM do not."""
 
-    wish: Wish
+    request: StoreRequest
     text: str
     is_mask: bool
 
 
-def make_wishes(
-    wishes: list[Wish], settings: PreprocessSettings, folder: Path, *, untrusted: bool = False
-) -> list[Made | Fault | StoreError]:
-    """Fulfil all wishes of one film, decoding it once; a bad film is every wish's fault, a bad mask its own wish's.
+def prepare_requests(
+    requests: list[StoreRequest], settings: PreprocessSettings, folder: Path, *, untrusted: bool = False
+) -> list[Made | Failure | StoreError]:
+    """Prepare all requests of one film, decoding it once; a bad film fails all of them, a bad mask only its own.
 
     Args:
-        wishes: All of the same film.
-        settings: How it is prepared.
-        folder: The store's, where the arrays are written.
+        requests: All of the same film.
+        settings: How to prepare it.
+        folder: The store's folder, where the arrays are written.
         untrusted: Decode in a process of its own; the pixels are the same.
 
     Returns:
-        A result per wish; a `StoreError` in its place ends the work.
+        A result per request; a `StoreError` in its place ends the work.
     """
     cv2.setNumThreads(1)
-    path = Path(wishes[0].film)
+    path = Path(requests[0].film)
     read = readers(untrusted=untrusted)
     try:
         start_of(path)
-        before = looks_of(path)
+        before = status_of(path)
         film = read.film(path)
         stamp = stamp_file(path, before)
     except (ImageError, OSError) as error:
-        return [Fault(wish, str(error), is_mask=False) for wish in wishes]
+        return [Failure(request, str(error), is_mask=False) for request in requests]
     film_hash = hashlib.blake2b(
         film.pixels.tobytes(), digest_size=20, person=repr(film.pixels.shape).encode()[:16]
     ).hexdigest()
-    made: list[Made | Fault | StoreError] = []
-    for wish in wishes:
+    made: list[Made | Failure | StoreError] = []
+    for request in requests:
         try:
-            made.append(_make(wish, film, stamp, film_hash, settings, folder, read))
+            made.append(_make(request, film, stamp, film_hash, settings, folder, read))
         except StoreError as error:
             return [*made, error]
     return made
 
 
 def _make(
-    wish: Wish, film: Film, stamp: FileStamp, film_hash: str, settings: PreprocessSettings, folder: Path, read: Readers
-) -> Made | Fault:
+    request: StoreRequest,
+    film: Film,
+    stamp: FileStamp,
+    film_hash: str,
+    settings: PreprocessSettings,
+    folder: Path,
+    read: Readers,
+) -> Made | Failure:
     try:
-        absent = [mask for mask in wish.masks if not Path(mask).is_file()]
+        absent = [mask for mask in request.masks if not Path(mask).is_file()]
         if absent:
-            raise ImageError(f"mask {', '.join(absent)} is not there; correct the column mask or leave it empty")
-        before = [looks_of(Path(mask)) for mask in wish.masks]
-        box, doubts = wish.box, tuple[str, ...]()
-        if box is None and wish.masks:
-            box, doubts = _box_from_masks(wish.masks, film.pixels.shape, read)
-        stamps = (stamp, *(stamp_file(Path(mask), looks) for mask, looks in zip(wish.masks, before, strict=True)))
+            raise ImageError(f"mask {', '.join(absent)} does not exist; correct the column mask or leave it empty")
+        before = [status_of(Path(mask)) for mask in request.masks]
+        box, doubts = request.box, tuple[str, ...]()
+        if box is None and request.masks:
+            box, doubts = _box_from_masks(request.masks, film.pixels.shape, read)
+        stamps = (stamp, *(stamp_file(Path(mask), status) for mask, status in zip(request.masks, before, strict=True)))
         if settings.task == "lesion":
             if box is None:
-                raise ImageError(f"{wish.film}: expected a lesion's box or mask, got neither")
+                raise ImageError(f"{request.film}: expected a lesion's box or mask, got neither")
             prepared = prepare_lesions(film, [box], settings)[0]
         else:
             prepared = prepare_film(film, settings, box=box)
     except (ImageError, OSError) as error:
-        text = str(error) if wish.film in str(error) else f"{wish.film}: {error}"
-        return Fault(wish, text, is_mask=isinstance(error, MaskError))
+        text = str(error) if request.film in str(error) else f"{request.film}: {error}"
+        return Failure(request, text, is_mask=isinstance(error, MaskError))
     name = hashlib.sha256(repr(([stamp.sha256 for stamp in stamps], box)).encode()).hexdigest()[:40]
     file = f"{name[:2]}/{name}.npy"
     crc32 = write_array(folder / file, prepared.pixels)
     seen = Seen(prepared.chest_wall, film.laterality, (*prepared.remarks, *doubts))
-    return Made(wish, Entry(file, crc32, film_hash, box, prepared.box, stamps, seen))
-
-
-def _refuse_constant(masks: tuple[str, ...], read: Readers) -> None:
-    """Say of a single file that is all of one value that it outlines nothing."""
-    pixels = read.pixels(Path(masks[0])) if len(masks) == 1 else None
-    if pixels is not None and pixels.min() == pixels.max():
-        raise MaskError(
-            f"{masks[0]}: the mask is empty: all its pixels are {int(pixels.min())}; correct it, or leave the column empty"
-        )
+    return Made(request, Entry(file, crc32, film_hash, box, prepared.box, stamps, seen))
 
 
 def _box_from_masks(masks: tuple[str, ...], film_size: tuple[int, ...], read: Readers) -> tuple[Box, tuple[str, ...]]:
-    """Find the mask among the candidates by content; returns its box in the film's pixels, and what is doubtful about it."""
-    found, broken = [], []
+    """Find the mask among the candidates by content; return its box in the film's pixels and its warning keys."""
+    readable, broken = [], []
     for name in masks:
         try:
-            pixels = read.pixels(Path(name))
+            readable.append((name, read.pixels(Path(name))))
         except ImageError as error:
             broken.append(str(error))
-            continue
-        if looks_like_mask(pixels):
-            found.append((name, pixels))
+    found = [(name, pixels) for name, pixels in readable if looks_like_mask(pixels)]
     if not found and broken:
         raise ImageError(in_one_line("no mask can be read", broken))
+    if not found and len(masks) == 1 and (value := readable[0][1].min()) == readable[0][1].max():
+        fix = "correct it, or leave the column empty"
+        raise MaskError(f"{masks[0]}: the mask is empty: all its pixels are {int(value)}; {fix}")
     if not found:
-        _refuse_constant(masks, read)
         raise MaskError(f"none of {len(masks)} files is a mask (two values): {', '.join(masks)}")
     name, pixels = max(found, key=lambda pair: pair[1].size)
     mask = mask_from(pixels)

@@ -1,4 +1,4 @@
-"""Settings in, cases out: data made or found, tables read, samples gathered, parts given, and films prepared."""
+"""Reads the cases that settings name, gives each its part, and prepares their films in the store."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -13,8 +13,8 @@ from mammo.errors import CaseError, ImageError, in_one_line
 from mammo.images.preprocess import PreprocessSettings
 from mammo.images.remarks import in_words
 from mammo.prepare.doubts import film_warnings, is_doubtful, remarks_of
-from mammo.prepare.film_job import Fault
-from mammo.prepare.index import Entry, Wish
+from mammo.prepare.film_job import Failure
+from mammo.prepare.index import Entry, StoreRequest
 from mammo.prepare.readers import read_lesions
 from mammo.prepare.store import Store
 from mammo.settings.schema import Settings
@@ -22,7 +22,7 @@ from mammo.settings.schema import Settings
 
 @dataclass(frozen=True)
 class PreparedSplit:
-    """A split whose films lie in the store; `entries` has one per row of `split.samples.views`."""
+    """A split with its films in the store; `entries` has one per row of `split.samples.views`."""
 
     split: Split
     store: Store
@@ -30,12 +30,12 @@ class PreparedSplit:
 
     @property
     def data_sha256(self) -> str:
-        """A hash of the content of all films, the same whatever their order and names."""
+        """A hash of the content of all films, independent of their order and names."""
         return hashlib.sha256("\n".join(sorted({entry.film_hash for entry in self.entries})).encode()).hexdigest()
 
 
 def gather_split(settings: Settings) -> Split:
-    """Read cases and give each its part; nothing is decoded."""
+    """Read cases and give each its part, without decoding films."""
     split = split_lesions(read_lesions(settings), settings.data)
     _refuse_nothing(settings, split.samples)
     return split
@@ -50,38 +50,38 @@ def _refuse_nothing(settings: Settings, samples: SampleTable) -> None:
 
 
 def prepare_split(settings: Settings, split: Split, *, thorough: bool = False) -> PreparedSplit:
-    """Fill the store with a split's films; `thorough` as for `Store.fill`.
+    """Fill the store with a split's films; `thorough` is that of `Store.fill`.
 
     Raises:
-        ImageError: Films or masks cannot be read, and `data.bad_images` is `refuse`; all are named. A mask that can be read
-            but does not fit its film is a listed exclusion under either.
-        SplitError: The same film's content stands in two parts under two patients.
+        ImageError: Films or masks cannot be read, and `data.bad_images` is `refuse`; all are named. A readable mask
+            that does not fit its film is always a listed exclusion.
+        SplitError: The same film's content is in two parts under two patients.
         StoreError: The store cannot be written.
-        LoaderError: A worker ended before its time.
+        LoaderError: A worker ended early.
     """
     store = Store(settings.store_folder, PreprocessSettings.from_data(settings.data))
-    wishes = wishes_of(split.samples)
+    requests = requests_of(split.samples)
     data = settings.data
-    entries, faults = store.fill(
-        wishes, workers=data.prepare_workers, untrusted=data.untrusted, cluster=data.cluster, thorough=thorough
+    entries, failures = store.fill(
+        requests, workers=data.prepare_workers, untrusted=data.untrusted, cluster=data.cluster, thorough=thorough
     )
-    broken = [fault.text for fault in faults.values() if not fault.is_mask]
+    broken = [failure.text for failure in failures.values() if not failure.is_mask]
     if broken and settings.data.bad_images == "refuse":
-        advice = "; data.bad_images=exclude lists them and goes on"
+        advice = "; data.bad_images=exclude lists them and continues"
         raise ImageError(
-            in_one_line("images", list(dict.fromkeys(broken))) + _likely_cause(broken, len(wishes)) + advice
+            in_one_line("images", list(dict.fromkeys(broken))) + _likely_cause(broken, len(requests)) + advice
         )
-    if faults:
-        split, wishes = _without_faults(split, wishes, faults)
+    if failures:
+        split, requests = _without_failures(split, requests, failures)
         _refuse_nothing(settings, split.samples)
     if data.doubtful == "refuse":
-        split, wishes = _without_doubts(split, wishes, entries, exclude=data.bad_images == "exclude")
+        split, requests = _without_doubts(split, requests, entries, exclude=data.bad_images == "exclude")
         _refuse_nothing(settings, split.samples)
-    found = tuple(entries[wish] for wish in wishes)
+    found = tuple(entries[request] for request in requests)
     warned = replace(split, samples=split.samples.warn(film_warnings(split.samples, found)))
-    prepared = PreparedSplit(warned, store, found)
-    _refuse_shared_content(prepared)
-    return prepared
+    content = np.array([entry.film_hash for entry in found], object)
+    refuse_shared_films(leaks_by_content(split, split.samples.views["case"].to_numpy(), content))
+    return PreparedSplit(warned, store, found)
 
 
 def prepare_samples(settings: Settings, samples: SampleTable, part: str = "test") -> PreparedSplit:
@@ -90,68 +90,71 @@ def prepare_samples(settings: Settings, samples: SampleTable, part: str = "test"
     return prepare_split(settings, Split(samples, np.full(len(samples), part, object)))
 
 
-def wishes_of(samples: SampleTable) -> list[Wish]:
-    """What the store must hold for samples: a wish per row of `samples.views`."""
-    films_only = samples.task != "lesion"
+def requests_of(samples: SampleTable) -> list[StoreRequest]:
+    """Return the requests to the store for samples: one per row of `samples.views`."""
     views = samples.views
-    boxes = views[list(BOX)].to_numpy(float)
-    known = ~np.isnan(boxes).any(axis=1)
-    wishes = []
-    for image, mask, box, has_box in zip(views["image"], views["mask"], boxes, known, strict=True):
-        masks = () if has_box or films_only or not mask else tuple(mask.split(CANDIDATE_SEPARATOR))
-        place = (float(box[0]), float(box[1]), float(box[2]), float(box[3])) if has_box else None
-        wishes.append(Wish(image, place, masks))
-    return wishes
+    requests = []
+    for image, mask, (x, y, width, height) in zip(
+        views["image"], views["mask"], views[list(BOX)].to_numpy(float).tolist(), strict=True
+    ):
+        if not np.isnan([x, y, width, height]).any():
+            requests.append(StoreRequest(image, (x, y, width, height)))
+        elif samples.task == "lesion" and mask:
+            requests.append(StoreRequest(image, None, tuple(mask.split(CANDIDATE_SEPARATOR))))
+        else:
+            requests.append(StoreRequest(image))
+    return requests
 
 
-def _without_faults(split: Split, wishes: list[Wish], faults: dict[Wish, Fault]) -> tuple[Split, list[Wish]]:
+def _without_failures(
+    split: Split, requests: list[StoreRequest], failures: dict[StoreRequest, Failure]
+) -> tuple[Split, list[StoreRequest]]:
     case_of_view = split.samples.views["case"].to_numpy()
-    bad = {int(case): faults[wish].text for case, wish in zip(case_of_view, wishes, strict=True) if wish in faults}
+    bad = {
+        int(case): failures[request].text
+        for case, request in zip(case_of_view, requests, strict=True)
+        if request in failures
+    }
     good = np.array([case not in bad for case in range(len(split.samples))])
     kept = split.samples.keep(good, [bad[case] for case in sorted(bad)])
     return replace(split, samples=kept, part=split.part[good]), [
-        wish for case, wish in zip(case_of_view, wishes, strict=True) if good[case]
+        request for case, request in zip(case_of_view, requests, strict=True) if good[case]
     ]
 
 
 def _without_doubts(
-    split: Split, wishes: list[Wish], entries: dict[Wish, Entry], *, exclude: bool
-) -> tuple[Split, list[Wish]]:
-    """Refuse, or list as exclusions, the views that `data.doubtful=refuse` is about."""
-    keys = remarks_of(split.samples, [entries[wish] for wish in wishes])
+    split: Split, requests: list[StoreRequest], entries: dict[StoreRequest, Entry], *, exclude: bool
+) -> tuple[Split, list[StoreRequest]]:
+    """Refuse the doubtful views, or list them as exclusions, for `data.doubtful=refuse`."""
+    keys = remarks_of(split.samples, [entries[request] for request in requests])
     doubtful = {
-        wish: Fault(
-            wish, f"{wish.film}: " + "; ".join(in_words(key) for key in remarks if is_doubtful((key,))), is_mask=False
+        request: Failure(
+            request,
+            f"{request.film}: " + "; ".join(in_words(key) for key in remarks if is_doubtful((key,))),
+            is_mask=False,
         )
-        for wish, remarks in zip(wishes, keys, strict=True)
+        for request, remarks in zip(requests, keys, strict=True)
         if is_doubtful(remarks)
     }
     if doubtful and not exclude:
-        advice = "; data.doubtful=warn takes them with a warning, data.bad_images=exclude lists them and goes on"
-        raise ImageError(in_one_line("images", [fault.text for fault in doubtful.values()]) + advice)
-    return _without_faults(split, wishes, doubtful) if doubtful else (split, wishes)
+        advice = "; data.doubtful=warn keeps them with a warning, data.bad_images=exclude lists them and continues"
+        raise ImageError(in_one_line("images", [failure.text for failure in doubtful.values()]) + advice)
+    return _without_failures(split, requests, doubtful) if doubtful else (split, requests)
 
 
 def _likely_cause(broken: list[str], views: int) -> str:
-    """What is behind many boxes that miss their films."""
+    """Name the likely cause of several boxes outside their films."""
     outside = sum("outside its image" in text for text in broken)
     if outside < 2:
         return ""
-    return f"; {outside} of {views} boxes lie outside their films: they may be in pixels of another resolution, or of other films"
-
-
-def _refuse_shared_content(prepared: PreparedSplit) -> None:
-    """Refuse a film that stands in two parts under two names, as `audit.leaks_by_content` finds it."""
-    split, views = prepared.split, prepared.split.samples.views
-    content = np.array([entry.film_hash for entry in prepared.entries], object)
-    refuse_shared_films(leaks_by_content(split, views["case"].to_numpy(), content))
+    return f"; {outside} of {views} boxes are outside their films: their resolution or their film may be another one"
 
 
 def check_split(settings: Settings, split: Split) -> Audit:
     """Audit a split and refuse one that leaks.
 
     Raises:
-        SplitError: Patients stand in more than one part; all are named.
+        SplitError: Patients are in more than one part; all are named.
     """
     audit = audit_split(split)
     refuse_leaks(audit, split_name=settings.data.split, same_patients=settings.data.same_patients)

@@ -1,4 +1,4 @@
-"""The store's index: a line per wish ever fulfilled, each with a checksum of its own; lines in, entries out, and back."""
+"""Reads and writes the store's index: one line per finished request, each with its own checksum."""
 
 import json
 import zlib
@@ -11,14 +11,14 @@ from mammo.images.geometry import Box
 from mammo.prepare.arrays import writing
 from mammo.prepare.stamps import FileStamp
 
-SUM = b', "crc32": '  # before a line's checksum, which is of the line without it
-# What a line of another version or of another's hand may raise; a damaged one has a wrong checksum.
-FAULTS = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
+SUM = b', "crc32": '  # precedes a line's checksum, which is that of the line without it
+# A line of another version or an edited line may raise these; a damaged line has a wrong checksum.
+LINE_ERRORS = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What is wanted of a film: the film itself, or the lesion at `box`, or the lesion that one of `masks` outlines."""
+class StoreRequest:
+    """A request for an array: the whole film, the lesion at `box`, or the lesion that one of `masks` outlines."""
 
     film: str
     box: Box | None = None
@@ -27,7 +27,7 @@ class Wish:
 
 @dataclass(frozen=True)
 class Seen:
-    """What was seen while a film was prepared: the breast's side of the film, the header's laterality, and `remarks.REMARKS` keys."""
+    """Findings on a film: the side of its chest wall, the header's laterality, and keys of `remarks.REMARKS`."""
 
     chest_wall: str
     laterality: str
@@ -36,7 +36,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Entry:
-    """A prepared array: its file, its checksum, its box (in its own pixels), and the hash of the film's pixels it came from."""
+    """A prepared array: its file and checksum, the hash of its film's pixels, and the box in both."""
 
     file: str
     crc32: int
@@ -47,8 +47,8 @@ class Entry:
     seen: Seen
 
 
-def read_index(path: Path) -> Iterator[tuple[Wish, Entry]]:
-    """Read the lines of an index; one that is damaged, or cut short by a kill, is passed over, and its image made again."""
+def read_index(path: Path) -> Iterator[tuple[StoreRequest, Entry]]:
+    """Read the lines of an index; a damaged or cut-short line is skipped, and its image is prepared again."""
     if not path.is_file():
         return
     for whole_line in path.read_bytes().splitlines():
@@ -58,23 +58,23 @@ def read_index(path: Path) -> Iterator[tuple[Wish, Entry]]:
             continue
         try:
             known = _parsed(json.loads(line))
-        except FAULTS:
+        except LINE_ERRORS:
             continue
         yield known
 
 
-def write_line(index: BinaryIO, wish: Wish, entry: Entry, path: Path) -> None:
+def write_line(index: BinaryIO, request: StoreRequest, entry: Entry, path: Path) -> None:
     """Add a line to an index opened without buffer.
 
     Raises:
         StoreError: It cannot be written.
     """
-    line = json.dumps({"wish": asdict(wish), "entry": asdict(entry)}).encode()
+    line = json.dumps({"wish": asdict(request), "entry": asdict(entry)}).encode()
     write_all(index, line[:-1] + SUM + b"%d}\n" % zlib.crc32(line), path)
 
 
 def write_all(index: BinaryIO, content: bytes, path: Path) -> None:
-    """Write bytes, all of them.
+    """Write all bytes.
 
     Raises:
         StoreError: They cannot be written.
@@ -84,27 +84,19 @@ def write_all(index: BinaryIO, content: bytes, path: Path) -> None:
             content = content[index.write(content) :]
 
 
-def _parsed(both: Any) -> tuple[Wish, Entry]:
-    wish, entry = both["wish"], both["entry"]
-    boxes = {name: _box(entry[name]) for name in ("film_box", "stored_box")}
-    seen = entry["seen"]
-    parts = {
-        "stamps": tuple(FileStamp(**stamp) for stamp in entry["stamps"]),
-        "seen": Seen(**{**seen, "remarks": tuple(seen["remarks"])}),
-    }
-    known = (Wish(wish["film"], _box(wish["box"]), tuple(wish["masks"])), Entry(**{**entry, **boxes, **parts}))
-    texts = (
-        known[0].film,
-        *known[0].masks,
-        known[1].file,
-        known[1].film_hash,
-        *(stamp.path for stamp in known[1].stamps),
-    )
-    texts += (known[1].seen.chest_wall, known[1].seen.laterality, *known[1].seen.remarks)
+def _parsed(both: Any) -> tuple[StoreRequest, Entry]:
+    wanted, made = both["wish"], both["entry"]  # the names that the first version of the index gave them
+    request = StoreRequest(wanted["film"], _box(wanted["box"]), tuple(wanted["masks"]))
+    stamps = tuple(FileStamp(**stamp) for stamp in made["stamps"])
+    seen = Seen(**{**made["seen"], "remarks": tuple(made["seen"]["remarks"])})
+    boxes = {name: _box(made[name]) for name in ("film_box", "stored_box")}
+    entry = Entry(**{**made, **boxes, "stamps": stamps, "seen": seen})
+    texts = [request.film, *request.masks, entry.file, entry.film_hash, *(stamp.path for stamp in stamps)]
+    texts += [seen.chest_wall, seen.laterality, *seen.remarks]
     if not all(isinstance(text, str) for text in texts):
-        raise TypeError("a name that is no text")
-    hash(known)
-    return known
+        raise TypeError("a name that is not text")
+    hash((request, entry))
+    return request, entry
 
 
 def _box(values: Any) -> Box | None:

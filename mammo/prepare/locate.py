@@ -1,4 +1,4 @@
-"""Turns the series that CBIS-DDSM's CSVs name into files of this disk, whatever tree the download made of them."""
+"""Finds the files of the series that CBIS-DDSM's CSVs name, in any folder tree of a download."""
 
 import logging
 import re
@@ -24,24 +24,24 @@ MOST_NAMED = 5
 def locate_files(
     table: LesionTable, root: Path, *, missing: str = "refuse", need_masks: bool = True, untrusted: bool = False
 ) -> LesionTable:
-    """Put files in place of the CSVs' paths.
+    """Replace the CSVs' paths by files.
 
-    A path is `PatientID-folder/StudyInstanceUID/SeriesInstanceUID/file`. The TCIA and Imaging Data Commons downloads keep
-    the series' UID in a folder's name or only in the headers; Kaggle's JPEG tree names its folders by it.
+    A path is `PatientID-folder/StudyInstanceUID/SeriesInstanceUID/file`. The TCIA and Imaging Data Commons downloads
+    have the series' UID in a folder's name or only in the headers; Kaggle's JPEG tree names its folders by it.
 
     Args:
-        table: Made by `read_official_csvs`.
-        root: The folder of the data set; searched whole.
-        missing: `refuse` or `exclude` lesions whose film, or mask, is not there.
+        table: From `read_official_csvs`.
+        root: The folder of the data set, which is searched with all its subfolders.
+        missing: `refuse` or `exclude` lesions whose film or mask is missing.
         need_masks: Whether a lesion without the files of its mask counts as missing.
         untrusted: Read headers in a process of its own.
 
     Returns:
         The table with `image` a file and `mask` all files of the crop's and the mask's series, joined by
-        `CANDIDATE_SEPARATOR`: which of them is the mask, only content tells.
+        `CANDIDATE_SEPARATOR`; only their content shows which is the mask.
 
     Raises:
-        DataMissingError: Films are not there (all, or some while `missing` is `refuse`).
+        DataMissingError: Films are missing (all, or some while `missing` is `refuse`).
     """
     frame = table.frame.copy()
     series = {column: frame[column].map(_series_of) for column in ("image", "crop", "mask")}
@@ -54,7 +54,8 @@ def locate_files(
     if absent.all() or (absent.any() and missing == "refuse"):
         example = table.frame["image"].iloc[int(np.argmax(absent))]
         raise DataMissingError(
-            f"{root}: {absent.sum()} of {len(frame)} lesions have no film or no mask there, such as {example}; {_advice(root, absent)}"
+            f"{root}: {absent.sum()} of {len(frame)} lesions have no film or no mask there, such as {example}; "
+            f"{_advice(root, absent)}"
         )
     frame["image"] = films
     frame["crop"] = ""
@@ -62,14 +63,15 @@ def locate_files(
 
 
 def _advice(root: Path, absent: pd.Series) -> str:
-    """What to do about films that are not there: who has some of them is not told to get the whole data set."""
+    """Say what to do about missing films; only a user without any is sent to the whole data set."""
     if not absent.all():
-        return "fetch these series again, or data.bad_images=exclude lists them and goes on"
+        return "fetch these series again, or data.bad_images=exclude lists them and continues"
     images = sum(is_image_name(file.name) and file.suffix != "" for file in walk_files(root, unreadable=[]))
     if images:
         return (
-            f"there are {images} image files below it, of none of the series that the CSVs name: neither their folders' names nor their "
-            "DICOM headers hold the series' UIDs; keep the tree as it was downloaded, or write a manifest (data.kind=manifest)"
+            f"there are {images} image files below it, but none of the series that the CSVs name: the UIDs are neither "
+            "in folder names nor in DICOM headers; keep the tree as it was downloaded, or write a manifest "
+            "(data.kind=manifest)"
         )
     return WHERE_TO_GET
 
@@ -77,7 +79,7 @@ def _advice(root: Path, absent: pd.Series) -> str:
 def index_series(root: Path, wanted: set[str], *, untrusted: bool = False) -> dict[str, list[Path]]:
     """Find the image files of each wanted series: by folder name, or else by their headers.
 
-    Files that are no DICOM (licences, thumbnails and lists lie there too) are passed over, damaged ones with a line.
+    Files that are not DICOM (licences, thumbnails, lists) are skipped; damaged ones are logged.
     """
     found: dict[str, list[Path]] = {}
     nameless: list[list[Path]] = []
@@ -108,7 +110,7 @@ def index_series(root: Path, wanted: set[str], *, untrusted: bool = False) -> di
                 found.setdefault(uid, []).append(file)
     if damaged:
         logger.warning(
-            "%d files tell no series and are passed over, such as %s",
+            "%d files have no readable series and are skipped, such as %s",
             len(damaged),
             "; ".join(map(str, damaged[:MOST_NAMED])),
         )
@@ -116,7 +118,7 @@ def index_series(root: Path, wanted: set[str], *, untrusted: bool = False) -> di
 
 
 def is_image_name(name: str) -> bool:
-    """Tell whether a file may be an image by its name; hidden files such as `.DS_Store` are not."""
+    """Whether a file may be an image by its name; hidden files such as `.DS_Store` are not."""
     return not name.startswith(".") and Path(name).suffix.lower() in IMAGE_ENDINGS
 
 

@@ -21,7 +21,7 @@ class Reader:
     """How a data set is read.
 
     Attributes:
-        words: What reports say of it.
+        words: What reports say about it.
         needs: The key of `data` that must be set, and what it is; empty where none is needed.
         root: Returns the folder of the data set; it may unpack or generate it.
         read: Reads the lesion table below that folder.
@@ -88,7 +88,7 @@ def read_lesions(settings: Settings) -> LesionTable:
 
 
 def words_of(kind: str) -> DataSetWords:
-    """Return what reports say of a kind of data set; of an unknown one, that nothing is known."""
+    """Return what reports say about a kind of data set; about an unknown one, that nothing is known."""
     if kind in READERS:
         return READERS[kind].words
     return DataSetWords(

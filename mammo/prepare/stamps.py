@@ -1,4 +1,4 @@
-"""A file enters; how it looks and what it holds leaves, so that a later run can tell whether it is still the same."""
+"""Records a file's size, times and content hash, so that a later run can check whether it has changed."""
 
 import hashlib
 import stat
@@ -9,12 +9,12 @@ from mammo.errors import ImageError
 from mammo.images.guards import check_file_size
 
 CHUNK_BYTES = 2**20
-Looks = tuple[int, int, int, int]
+Status = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
 class FileStamp:
-    """How a file looked when it was read; `ctime_ns` is 0 where it was not noted."""
+    """A file's size, times and content hash when it was read; `ctime_ns` is 0 if it was not recorded."""
 
     path: str
     bytes: int
@@ -23,8 +23,8 @@ class FileStamp:
     ctime_ns: int = 0
 
 
-def looks_of(path: Path) -> Looks:
-    """Tell a file's size, times of change and inode, of which any write or replacement changes one.
+def status_of(path: Path) -> Status:
+    """Return a file's size, times of change and inode; any write or replacement changes one of them.
 
     Raises:
         ImageError: It is no regular file, or larger than an image may be.
@@ -37,42 +37,42 @@ def looks_of(path: Path) -> Looks:
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
-def stamp_file(path: Path, since: Looks | None = None) -> FileStamp:
-    """Take a file's size, times of change and content hash.
+def stamp_file(path: Path, since: Status | None = None) -> FileStamp:
+    """Record a file's size, times of change and content hash.
 
     Args:
         path: The file.
-        since: Its looks before it was read for another purpose; what was read then, and the hash, are of one content.
+        since: Its status before an earlier read; what was read then and the hash are of the same content.
 
     Raises:
-        ImageError: As for `looks_of`, or it has changed since, or while it was hashed.
+        ImageError: As for `status_of`, or it has changed since, or while it was hashed.
         OSError: It cannot be read.
     """
-    since = since or looks_of(path)
+    since = since or status_of(path)
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(CHUNK_BYTES):
             digest.update(chunk)
             if file.tell() > since[0]:
                 break
-    if looks_of(path) != since:
+    if status_of(path) != since:
         raise ImageError(
-            f"{path}: the file changed while it was read; run the command again once nothing writes to it any more"
+            f"{path}: the file changed while it was read; run the command again when nothing writes to it any more"
         )
     return FileStamp(str(path), since[0], since[1], digest.hexdigest(), since[2])
 
 
 def still_as(stamp: FileStamp) -> FileStamp | None:
-    """Compare a file with its stamp: None where it has another content, else the stamp as it would be taken now.
+    """Compare a file with its stamp: return None if its content differs, else its stamp as of now.
 
-    Equal size and times (of content and of status: a file put in another's place has its own) are taken for the same
-    content. Else the content is hashed: once after a data set was copied, moved or touched, since the store notes the new
-    times where it may write. Film servers' and archives' times may be constant, hence both; the inode is left out, which
-    some network disks draw anew at each start.
+    Equal size and times (of content and of status, since a replaced file has its own status time) count as the same
+    content. Otherwise the content is hashed; after a data set was copied, moved or touched this happens once, because
+    the store records the new times if it may write. Both times are needed: those of film servers and archives may be
+    constant. The inode is not compared: some network disks give new ones at each start.
     """
     path = Path(stamp.path)
     try:
-        size, mtime_ns, ctime_ns, _ = looks_of(path)
+        size, mtime_ns, ctime_ns, _ = status_of(path)
         if (size, mtime_ns, ctime_ns) == (stamp.bytes, stamp.mtime_ns, stamp.ctime_ns):
             return stamp
         now = stamp_file(path) if size == stamp.bytes else None

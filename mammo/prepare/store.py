@@ -1,8 +1,8 @@
-"""The prepared store: films in, 16-bit arrays on disk out, made once, found again by content and settings.
+"""Prepares films once, keeps them as 16-bit arrays on disk, and finds them again by content and settings.
 
-`<folder>/<settings key>/index.jsonl` has a line per wish ever fulfilled, with a checksum of its own; `<aa>/<content key>.npy`
-holds its pixels, written by the worker that made them. Lines are only added, arrays are written beside and renamed, so a killed
-run leaves nothing that a later one could misread. One process fills a store at a time; others wait, and find what it made.
+`<folder>/<settings key>/index.jsonl` has a line per finished request, with its own checksum. `<aa>/<content key>.npy`
+has its pixels, written by the worker that prepared them. Lines are only added, arrays are written beside and renamed:
+a later run cannot misread what a killed run left. One process fills a store at a time; others wait and use its results.
 """
 
 import contextlib
@@ -25,8 +25,8 @@ from mammo.images.preprocess import PreprocessSettings
 from mammo.parallel.cluster import spread_on_cluster
 from mammo.parallel.processes import spread
 from mammo.prepare.arrays import read_checked, writing
-from mammo.prepare.film_job import Fault, Made, make_wishes
-from mammo.prepare.index import Entry, Wish, read_index, write_all, write_line
+from mammo.prepare.film_job import Failure, Made, prepare_requests
+from mammo.prepare.index import Entry, StoreRequest, read_index, write_all, write_line
 from mammo.prepare.stamps import FileStamp, still_as
 from mammo.progress import track
 from mammo.runtime import available_cores
@@ -36,7 +36,7 @@ LOCK_FILE = ".lock"
 MOST_NAMED = 5
 READ_AT_START_BYTES = 1 << 30  # a second or two, from a slow disk ten
 HEADER_BYTES = 128  # of a .npy file of two axes
-FEW = 8  # below this many films, starting workers takes longer than they save
+FEW = 8  # with fewer films, starting workers takes longer than they save
 
 
 class Store:
@@ -50,77 +50,78 @@ class Store:
 
     def fill(
         self,
-        wishes: Sequence[Wish],
+        requests: Sequence[StoreRequest],
         *,
         workers: int = 0,
         untrusted: bool = False,
         thorough: bool = False,
         cluster: str = "",
-    ) -> tuple[dict[Wish, Entry], dict[Wish, Fault]]:
-        """Prepare what is not there yet, or is stale or damaged.
+    ) -> tuple[dict[StoreRequest, Entry], dict[StoreRequest, Failure]]:
+        """Prepare what is missing, outdated or damaged.
 
         Args:
-            wishes: What is wanted; repeats are fine.
+            requests: What to prepare; repeats are allowed.
             workers: Processes; 0 for one per core.
             untrusted: Decode each film in a process of its own, with limits.
-            thorough: Read every byte of what is there, however much it is; else of more than `READ_AT_START_BYTES` only the sizes
-                are looked at, and a damaged array is told when it is read.
-            cluster: Of `cluster.spread_on_cluster`, whose workers see the films and the store; "" for this machine's processes.
+            thorough: Read every byte of existing arrays. Otherwise, above `READ_AT_START_BYTES` only their sizes are
+                checked, and a damaged array is reported when it is read.
+            cluster: The address for `cluster.spread_on_cluster`, whose workers see the films and the store; "" for
+                processes of this machine.
 
         Returns:
-            The entry of each wish, and for those that could not be fulfilled, the fault.
+            The entry of each request, and the failure of each that could not be prepared.
 
         Raises:
             StoreError: The store cannot be written.
-            LoaderError: A worker ended before its time; what was made until then is kept.
+            LoaderError: A worker ended early; finished results are kept.
         """
-        unique = list(dict.fromkeys(wishes))
+        unique = list(dict.fromkeys(requests))
         good = self.usable(unique, thorough=thorough)
-        faults: dict[Wish, Fault] = {}
+        failures: dict[StoreRequest, Failure] = {}
         if len(good) == len(unique):
             self._note_times(good)
-            return good, faults
+            return good, failures
         with self._alone():
-            self._entries |= dict(read_index(self._index))  # another process may have been at work until now
-            good |= self.usable([wish for wish in unique if wish not in good], say=False, thorough=thorough)
-            todo = [wish for wish in unique if wish not in good]
+            self._entries |= dict(read_index(self._index))  # another process may have written until now
+            good |= self.usable([request for request in unique if request not in good], say=False, thorough=thorough)
+            todo = [request for request in unique if request not in good]
             if not todo:
-                return good, faults
-            logger.info("preparing %d views in %s, once; later runs find them there", len(todo), self.folder)
+                return good, failures
+            logger.info("preparing %d views in %s, once; later runs use them", len(todo), self.folder)
             full: list[StoreError] = []
             with self._appending() as index:
                 self._keep(good, index)
-                self._make(self._work(todo, workers, untrusted, cluster, full), good, faults, index, full)
-        return good, faults
+                self._make(self._work(todo, workers, untrusted, cluster, full), good, failures, index, full)
+        return good, failures
 
-    def _note_times(self, good: dict[Wish, Entry]) -> None:
-        """Keep new times of files that hold what they held; without it they would be hashed anew by each run."""
-        if all(self._entries[wish] == entry for wish, entry in good.items()):
+    def _note_times(self, good: dict[StoreRequest, Entry]) -> None:
+        """Record the new times of files with unchanged content; otherwise each run would hash them again."""
+        if all(self._entries[request] == entry for request, entry in good.items()):
             return
         try:
             with self._alone(wait=False), self._appending() as index:
                 self._keep(good, index)
-        except (StoreError, InUseError) as error:  # a store of another user's, or in use, is read all the same
-            logger.debug("new times of %s are not noted: %s", self.folder, error)
+        except (StoreError, InUseError) as error:  # another user's store, or one in use, can still be read
+            logger.debug("new times of %s are not recorded: %s", self.folder, error)
 
     def _make(
         self,
-        results: Iterable[Made | Fault | StoreError],
-        good: dict[Wish, Entry],
-        faults: dict[Wish, Fault],
+        results: Iterable[Made | Failure | StoreError],
+        good: dict[StoreRequest, Entry],
+        failures: dict[StoreRequest, Failure],
         index: BinaryIO,
         full: list[StoreError],
     ) -> None:
-        """Keep each; where the disk is full, let the workers end by themselves: joblib has words of its own about killed ones."""
+        """Record each result; if the disk is full, let the workers end normally: joblib prints about killed ones."""
         for made in results:
-            if isinstance(made, Fault):
-                faults[made.wish] = made
+            if isinstance(made, Failure):
+                failures[made.request] = made
             elif isinstance(made, StoreError):
                 full.append(made)
             elif not full:
                 try:
-                    self._keep({made.wish: made.entry}, index)
-                    good[made.wish] = made.entry
+                    self._keep({made.request: made.entry}, index)
+                    good[made.request] = made.entry
                 except StoreError as error:
                     full.append(error)
         if full:
@@ -128,7 +129,7 @@ class Store:
 
     @contextmanager
     def _alone(self, *, wait: bool = True) -> Iterator[None]:
-        """Make the folder, keep other processes out of it, and clear away what killed ones left half-written."""
+        """Create the folder, lock it for this process, and remove partial files of killed ones."""
         with contextlib.ExitStack() as stack:
             with writing(self.folder):
                 self.folder.mkdir(parents=True, exist_ok=True)
@@ -139,7 +140,7 @@ class Store:
 
     @contextmanager
     def _appending(self) -> Iterator[BinaryIO]:
-        """Open the index for whole lines; a last line that a killed process tore is ended, so that it spoils no other."""
+        """Open the index for whole lines; end a last line that a killed process cut, so that the next is readable."""
         with writing(self._index):
             write_text(self.folder / "settings.json", self.settings.model_dump_json(indent=1))
             index = self._index.open("a+b", buffering=0)
@@ -150,33 +151,37 @@ class Store:
                     write_all(index, b"\n", self._index)
             yield index
 
-    def usable(self, wishes: Iterable[Wish], *, say: bool = True, thorough: bool = True) -> dict[Wish, Entry]:
-        """Those wishes whose entry is there, whole, and of the file as it is now, with its times; `say` how many are damaged."""
+    def usable(
+        self, requests: Iterable[StoreRequest], *, say: bool = True, thorough: bool = True
+    ) -> dict[StoreRequest, Entry]:
+        """Return the requests with a whole entry of the file as it is now; `say` logs the number of damaged entries."""
         seen: dict[FileStamp, FileStamp | None] = {}
-        known = [(wish, self._entries[wish]) for wish in wishes if wish in self._entries]
+        known = [(request, self._entries[request]) for request in requests if request in self._entries]
         good, damaged = {}, {}
         is_whole = (
             self._is_whole if thorough or len(known) * self._array_bytes <= READ_AT_START_BYTES else self._is_there
         )
-        for wish, entry in track(known, len(known), "checking prepared images"):
+        for request, entry in track(known, len(known), "checking prepared images"):
             if not is_whole(entry):
                 damaged[entry.file] = True
             elif (stamps := _current(entry.stamps, seen)) is not None:
-                good[wish] = replace(entry, stamps=stamps)
+                good[request] = replace(entry, stamps=stamps)
         if damaged and say:
             few = ", ".join(str(self.folder / file) for file in list(damaged)[:MOST_NAMED])
-            logger.warning("%d prepared images are damaged or gone and are made again, such as %s", len(damaged), few)
+            logger.warning(
+                "%d prepared images are damaged or missing and are made again, such as %s", len(damaged), few
+            )
         return good
 
     def path(self, entry: Entry) -> Path:
-        """The file of an entry."""
+        """Return the file of an entry."""
         return self.folder / entry.file
 
     def read(self, entry: Entry) -> np.ndarray:
-        """Read an entry's pixels, every byte checked: uint16 [height, width], read-only.
+        """Read an entry's pixels and check every byte: uint16 [height, width], read-only.
 
         Raises:
-            StoreError: The file is gone or damaged.
+            StoreError: The file is missing or damaged.
         """
         return read_checked(self.path(entry), entry.crc32)
 
@@ -198,15 +203,15 @@ class Store:
         return HEADER_BYTES + 2 * height * width
 
     def _work(
-        self, todo: list[Wish], workers: int, untrusted: bool, cluster: str, stop: Sized
-    ) -> Iterator[Made | Fault | StoreError]:
-        """Make all, each film's wishes in one job; begin none once `stop` holds something."""
-        by_film: dict[str, list[Wish]] = {}
-        for wish in todo:
-            by_film.setdefault(wish.film, []).append(wish)
+        self, todo: list[StoreRequest], workers: int, untrusted: bool, cluster: str, stop: Sized
+    ) -> Iterator[Made | Failure | StoreError]:
+        """Prepare all, each film's requests in one job; start no job once `stop` is not empty."""
+        by_film: dict[str, list[StoreRequest]] = {}
+        for request in todo:
+            by_film.setdefault(request.film, []).append(request)
         workers = min(workers or available_cores(), len(by_film))
         groups = itertools.takewhile(lambda _: not stop, by_film.values())
-        job = functools.partial(make_wishes, settings=self.settings, folder=self.folder, untrusted=untrusted)
+        job = functools.partial(prepare_requests, settings=self.settings, folder=self.folder, untrusted=untrusted)
         if cluster:
             results = spread_on_cluster(job, groups, cluster)
         else:
@@ -214,16 +219,16 @@ class Store:
         for made in track(results, len(by_film), "preparing films"):
             yield from made
 
-    def _keep(self, entries: dict[Wish, Entry], index: BinaryIO) -> None:
-        """Write what the index does not hold yet."""
-        for wish, entry in entries.items():
-            if self._entries.get(wish) != entry:
-                write_line(index, wish, entry, self._index)
-                self._entries[wish] = entry
+    def _keep(self, entries: dict[StoreRequest, Entry], index: BinaryIO) -> None:
+        """Write the entries that the index does not have yet."""
+        for request, entry in entries.items():
+            if self._entries.get(request) != entry:
+                write_line(index, request, entry, self._index)
+                self._entries[request] = entry
 
 
 def _current(stamps: Sequence[FileStamp], seen: dict[FileStamp, FileStamp | None]) -> tuple[FileStamp, ...] | None:
-    """The stamps as they would be taken now, None where a file has another content; each is compared once."""
+    """Return the stamps as of now, or None if a file's content has changed; each file is compared once."""
     now = []
     for stamp in stamps:
         if stamp not in seen:

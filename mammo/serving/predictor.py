@@ -11,7 +11,7 @@ from mammo.images.film import Film
 from mammo.images.geometry import Box
 from mammo.images.network_input import network_input
 from mammo.images.readers import readers
-from mammo.prepare.stamps import looks_of
+from mammo.prepare.stamps import status_of
 from mammo.serving.engines import AUTO, ENGINES, Engine, installed_engines, open_engine
 from mammo.serving.export_description import ExportDescription, read_description
 
@@ -85,7 +85,7 @@ class Predictor:
 def stamp_of(path: Path) -> str:
     """Give size, times and inode of a file, one of which any write or replacement changes; "" for no regular file."""
     try:
-        return "-".join(map(str, looks_of(path)))
+        return "-".join(map(str, status_of(path)))
     except (OSError, ImageError):
         return ""
 

@@ -224,7 +224,7 @@ def test_breast_with_one_view_is_kept_and_marked(tmp_path: Path) -> None:
         ["P1_LEFT", 1, True],
         ["P2_RIGHT", 0, False],
     ]
-    assert [view.view for view in samples[0].views] == ["CC", "MLO"]
+    assert samples.views["view"][samples.views["case"] == 0].tolist() == ["CC", "MLO"]
 
 
 def test_breast_label_counts_films_that_the_task_leaves_out(tmp_path: Path) -> None:

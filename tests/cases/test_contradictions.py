@@ -25,7 +25,7 @@ def test_patient_on_two_sides_is_refused_under_every_task(tmp_path: Path, task: 
     split = split_of(write_manifest(tmp_path, rows), task)
     with pytest.raises(
         SplitError,
-        match=r"split manifest leaks: 1 patients stand in more than one part \(P3\); give each patient one part",
+        match=r"split manifest leaks: 1 patients are in more than one part \(P3\); give each patient one part",
     ):
         refuse_leaks(audit_split(split), split_name="manifest")
 
@@ -44,14 +44,18 @@ def test_one_film_whose_lesions_stand_on_two_sides_is_refused(tmp_path: Path, ta
     [
         (["a.png,P1,LEFT,CC,L1,MALIGNANT,0,,"], "line 2: label contradicts pathology, got 'MALIGNANT'"),
         (["a.png,P1,LEFT,CC,L1,BENIGN,1,,"], "line 2: label contradicts pathology, got 'BENIGN'"),
-        (["a.png,P1,LEFT,CC,L1,BENIGN,,0,", "a.png,P1,LEFT,CC,L2,BENIGN,,1,"], "image 'a.png' has more than one image_label: 0.0, 1.0"),
-        (["a.png,P1,LEFT,CC,L1,BENIGN,,,", "a.png,P1,RIGHT,CC,L2,BENIGN,,,"], "image 'a.png' has more than one laterality: LEFT, RIGHT"),
-        (["a.png,P1,LEFT,CC,L1,BENIGN,,,", "./a.png,P2,LEFT,CC,L2,BENIGN,,,"], "image 'a.png' has more than one patient_id: P1, P2"),
-        (["a.png,P1,LEFT,CC,L1,BENIGN,,,", "b.png,P1,LEFT,CC,L1,BENIGN,,,"], "line 3: lesion_id 'L1' stands there a second time"),
+        (["a.png,P1,LEFT,CC,L1,BENIGN,,0,", "a.png,P1,LEFT,CC,L2,BENIGN,,1,"],
+         "image 'a.png' has more than one image_label: 0.0, 1.0"),
+        (["a.png,P1,LEFT,CC,L1,BENIGN,,,", "a.png,P1,RIGHT,CC,L2,BENIGN,,,"],
+         "image 'a.png' has more than one laterality: LEFT, RIGHT"),
+        (["a.png,P1,LEFT,CC,L1,BENIGN,,,", "./a.png,P2,LEFT,CC,L2,BENIGN,,,"],
+         "image 'a.png' has more than one patient_id: P1, P2"),
+        (["a.png,P1,LEFT,CC,L1,BENIGN,,,", "b.png,P1,LEFT,CC,L1,BENIGN,,,"], "line 3: lesion_id 'L1' is duplicated"),
         (["a.png,P1,LEFT,CC,L1,BENIGN,,,", "a.png,P1,LEFT,CC,L1,BENIGN,,,"], "line 3: the row is duplicated"),
         (["a.png,P1,LEFT,CC,L1,BENIGN,,,exam"], "line 2: split must be train, validation or test, got 'exam'"),
-        ([",P1,LEFT,CC,L1,BENIGN,,,", "a.png,,LEFT,CC,L2,BENIGN,,,"], "line 2: image is empty.* line 3: patient_id is empty"),
-        (["a.png,P1\u200b,LEFT,CC,L1,BENIGN,,,"], r"line 2: patient_id holds a sign that cannot be seen, got 'P1\\u200b'"),
+        ([",P1,LEFT,CC,L1,BENIGN,,,", "a.png,,LEFT,CC,L2,BENIGN,,,"],
+         "line 2: image is empty.* line 3: patient_id is empty"),
+        (["a.png,P1\u200b,LEFT,CC,L1,BENIGN,,,"], r"line 2: patient_id has an invisible character, got 'P1\\u200b'"),
     ],
 )  # fmt: skip
 def test_rows_that_contradict_each_other_are_refused(tmp_path: Path, rows: list[str], words: str) -> None:

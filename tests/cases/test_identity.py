@@ -15,13 +15,17 @@ from mammo.errors import CaseError, SplitError
 from mammo.evaluation.cases import gather_level
 
 SAME = [
-    ("007", "7"), ("7", "7.0"), ("7", "7.00"), ("P_007", "p_007"), ("P_007", "P7"), ("P 007", "P-007"), ("7", "P7"), ("P7", "PAT7"),
-    ("PATIENT_07", "P7"), ("1.5E3", "1500"), ("12E2", "1200"), ("P_00001", "P_1"), ("ann", "Ann"), ("1-12", "01-12"), ("7", "٧"),
+    ("007", "7"), ("7", "7.0"), ("7", "7.00"), ("P_007", "p_007"), ("P_007", "P7"), ("P 007", "P-007"), ("7", "P7"),
+    ("P7", "PAT7"),
+    ("PATIENT_07", "P7"), ("1.5E3", "1500"), ("12E2", "1200"), ("P_00001", "P_1"), ("ann", "Ann"), ("1-12", "01-12"),
+    ("7", "٧"),
 ]  # fmt: skip
 OTHER = [
-    ("A7", "B7"), ("P7", "P70"), ("1-12", "11-2"), ("1-12", "112"), ("ann", "anna"), ("7", "8"), ("7.5", "75"), ("S1_001", "S2_001"),
+    ("A7", "B7"), ("P7", "P70"), ("1-12", "11-2"), ("1-12", "112"), ("ann", "anna"), ("7", "8"), ("7.5", "75"),
+    ("S1_001", "S2_001"),
     ("P7", "P8"),
-    ("6c613a14b80a8591", "6c613a14b80a8592"), ("a00b1c", "a0b01c"), ("7e1", "70"), ("1", "1,000"), ("A7", "AB7"), ("C7", "CT7"),
+    ("6c613a14b80a8591", "6c613a14b80a8592"), ("a00b1c", "a0b01c"), ("7e1", "70"), ("1", "1,000"), ("A7", "AB7"),
+    ("C7", "CT7"),
     ("1.10", "1.1"),
 ]  # fmt: skip
 
@@ -64,7 +68,7 @@ def test_split_that_separates_one_person_is_refused_until_settings_say_that_they
     assert audit.separated == [("0007", "7")]
     assert audit.leaks == []
     with pytest.raises(
-        SplitError, match=r"1 patients likely stand in more than one part.*\(0007 = 7\).*data.same_patients=differ"
+        SplitError, match=r"1 patients are likely in more than one part.*\(0007 = 7\).*data.same_patients=differ"
     ):
         refuse_leaks(audit, split_name="holdout")
     refuse_leaks(audit, split_name="holdout", same_patients="differ")
@@ -159,7 +163,7 @@ def test_too_few_patients_of_a_class_are_told_with_what_it_takes(tmp_path: Path)
 
 def test_level_of_benign_cases_beside_an_unknown_one_is_left_out(tmp_path: Path) -> None:
     rows = [
-        "a.png,P1,LEFT,CC,0,", "a.png,P1,LEFT,CC,,", "b.png,P1,LEFT,MLO,0,",  # film a is unknown, so are breast and patient
+        "a.png,P1,LEFT,CC,0,", "a.png,P1,LEFT,CC,,", "b.png,P1,LEFT,MLO,0,",  # film, breast and patient: unknown
         "c.png,P2,LEFT,CC,1,", "c.png,P2,LEFT,CC,,",  # malignant all the same
         "d.png,P3,LEFT,CC,0,", "e.png,P3,RIGHT,CC,,",  # the other breast is unknown, so is the patient
         "f.png,P4,LEFT,CC,0,",

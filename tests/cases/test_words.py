@@ -66,8 +66,10 @@ def test_what_is_no_assessment_is_not_read(text: str) -> None:
 
 KINDS = {
     "Mass": "mass", "masses": "mass", "CALC": "calcification", "Suspicious Calcification": "calcification",
-    "Focal Asymmetry": "asymmetry", "architectural distortion": "architectural_distortion", "Skin Thickening": "other", "": "", "-": "",
-    "spiculated mass": "mass", "Mass (irregular)": "mass", "calcification cluster": "calcification", "No Finding": "", "CIRC": "mass",
+    "Focal Asymmetry": "asymmetry", "architectural distortion": "architectural_distortion",
+    "Skin Thickening": "other", "": "", "-": "",
+    "spiculated mass": "mass", "Mass (irregular)": "mass", "calcification cluster": "calcification",
+    "No Finding": "", "CIRC": "mass",
 }  # fmt: skip
 
 

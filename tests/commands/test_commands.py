@@ -305,7 +305,7 @@ def test_leaking_split_is_one_line_and_exit_2_in_audit_and_training(fresh: Path)
     for tool in ("audit", "train"):
         assert_refused(
             call(tool, "-c", "tiny.yaml", "-o", "data.split=manifest", folder=fresh),
-            "24 patients stand in more than one part (P00, P01",
+            "24 patients are in more than one part (P00, P01",
         )
 
 
@@ -313,7 +313,7 @@ def test_same_film_under_two_names_is_found_by_the_audit(fresh: Path) -> None:
     for number in range(1, 24):
         (fresh / f"{number:02d}_CC.png").write_bytes((fresh / "00_CC.png").read_bytes())
     done = call("audit", "-c", "tiny.yaml", folder=fresh)
-    assert_refused(done, "the very same film stands in more than one part, under the patients P00, P01")
+    assert_refused(done, "the same film is in more than one part, under the patients P00, P01")
     assert "films with the very same content: 1 (00_CC.png = 01_CC.png" in done.stdout
 
 
@@ -338,5 +338,5 @@ def test_truncated_and_wrong_shaped_weights_are_one_line_and_exit_2(fresh: Path)
 @needs("cbis_ddsm_csv")
 def test_audit_of_the_official_csvs_names_the_31_patients(tmp_path: Path) -> None:
     done = call("audit", "--csv", SHARED / "cbis_ddsm_csv", folder=tmp_path)
-    assert_refused(done, "31 patients stand in more than one part (P_00016, P_00041")
+    assert_refused(done, "31 patients are in more than one part (P_00016, P_00041")
     assert "patients in more than one part: 31" in done.stdout

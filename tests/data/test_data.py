@@ -50,10 +50,9 @@ def test_item_has_the_contracts_shapes_and_its_own_row(prepared: tuple[Settings,
 def test_item_holds_the_pixels_that_images_makes_of_the_file(prepared: tuple[Settings, PreparedSplit]) -> None:
     settings, split = prepared
     item = dataset_of(prepared)[0]
-    view = split.split.samples[item.index].views[0]
-    own = prepare_lesions(read_film(Path(view.image)), [view.box], PreprocessSettings.from_data(settings.data))[
-        0
-    ].pixels
+    view = split.split.samples.views.set_index("case").loc[item.index]
+    box = (view.x, view.y, view.width, view.height)
+    own = prepare_lesions(read_film(Path(view.image)), [box], PreprocessSettings.from_data(settings.data))[0].pixels
     assert np.array_equal(item.image[0], to_network(centre_crop(to_unit(own), (32, 32)), 3))
 
 

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 from mammo.images.preprocess import PreprocessSettings
-from mammo.prepare.gather import gather_split, wishes_of
-from mammo.prepare.index import Wish
+from mammo.prepare.gather import gather_split, requests_of
+from mammo.prepare.index import StoreRequest
 from mammo.prepare.store import Entry, Store
 from mammo.settings.schema import Settings
 from tests.tiny import tiny_settings, write_films
@@ -48,11 +48,11 @@ def store_of(folder: Path) -> Store:
     return Store(folder / "output" / "store", LESION)
 
 
-def filled(folder: Path, *, patients: int = 6) -> tuple[Store, dict[Wish, Entry]]:
+def filled(folder: Path, *, patients: int = 6) -> tuple[Store, dict[StoreRequest, Entry]]:
     write_films(folder, patients=patients)
     store = store_of(folder)
-    entries, faults = store.fill(wishes_of(gather_split(settings_of(folder)).samples), workers=1)
-    assert faults == {}
+    entries, failures = store.fill(requests_of(gather_split(settings_of(folder)).samples), workers=1)
+    assert failures == {}
     return store, dict(entries)
 
 

@@ -53,7 +53,7 @@ def test_implausible_breasts_are_remarked() -> None:
 
 
 def test_white_muscle_at_the_edge_is_no_border() -> None:
-    """A pectoral muscle as white as a film's border: a wedge at the chest wall, which once was cut out of the breast."""
+    """A pectoral muscle as white as a film's border, a wedge at the chest wall, is part of the breast."""
     film = breast_film()
     cv2.fillPoly(film, [np.array([[0, 40], [110, 40], [0, 260]], np.int32)], 65_535)
     inside = find_breast(film).mask

@@ -13,9 +13,9 @@ from mammo.errors import CaseError, DataMissingError, ImageError, SplitError
 from mammo.images.preprocess import PreprocessSettings
 from mammo.phantom.draw import write_phantom
 from mammo.prepare.contact_sheet import write_contact_sheet
-from mammo.prepare.film_job import make_wishes
-from mammo.prepare.gather import check_split, gather_split, prepare_split, wishes_of
-from mammo.prepare.index import Wish
+from mammo.prepare.film_job import prepare_requests
+from mammo.prepare.gather import check_split, gather_split, prepare_split, requests_of
+from mammo.prepare.index import StoreRequest
 from mammo.prepare.locate import locate_files
 from mammo.prepare.readers import read_lesions
 from mammo.prepare.store import Store
@@ -50,7 +50,8 @@ def write_kaggle_tree(folder: Path, *, mask_first: bool, mask_size: tuple[int, i
             write_jpeg(folder / "jpeg" / roi_uid / "1-1.jpg", files[0])
             write_jpeg(folder / "jpeg" / roi_uid / "2-1.jpg", files[1])
             case = f"{kind.title()}-{part}_P_{key}_LEFT_CC"
-            paths = f'{case}/{UID}1/{film_uid}/000000.dcm,"{case}_1/{UID}2/{roi_uid}/000000.dcm\n","{case}_1/{UID}2/{roi_uid}/000001.dcm\n"'
+            roi = f"{case}_1/{UID}2/{roi_uid}"
+            paths = f'{case}/{UID}1/{film_uid}/000000.dcm,"{roi}/000000.dcm\n","{roi}/000001.dcm\n"'
             lines.append(f"P_{key},3,LEFT,CC,1,{kind},ROUND,SPICULATED,4,{label},3,{paths}")
         (folder / "csv" / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder
@@ -154,67 +155,67 @@ def test_missing_films_are_refused_or_listed(tmp_path: Path) -> None:
     assert read_lesions(excluding).excluded["reason"].tolist() == ["film or mask is not on the disk"]
 
 
-def filled(folder: Path) -> tuple[Store, list[Wish]]:
+def filled(folder: Path) -> tuple[Store, list[StoreRequest]]:
     write_films(folder, patients=6)
     settings = tiny_settings(folder)
-    wishes = wishes_of(gather_split(settings).samples)
+    requests = requests_of(gather_split(settings).samples)
     store = Store(folder / "store", LESION)
-    store.fill(wishes, workers=1)
-    return store, wishes
+    store.fill(requests, workers=1)
+    return store, requests
 
 
-def test_second_run_makes_nothing_anew(tmp_path: Path) -> None:
-    store, wishes = filled(tmp_path)
+def test_second_run_prepares_nothing_again(tmp_path: Path) -> None:
+    store, requests = filled(tmp_path)
     before = (store.folder / "index.jsonl").read_text(encoding="utf-8")
     again = Store(tmp_path / "store", LESION)
-    assert len(again.usable(wishes)) == len(wishes)
-    again.fill(wishes, workers=1)
+    assert len(again.usable(requests)) == len(requests)
+    again.fill(requests, workers=1)
     assert (store.folder / "index.jsonl").read_text(encoding="utf-8") == before
 
 
 def test_damaged_entry_is_rebuilt_alike(tmp_path: Path) -> None:
-    store, wishes = filled(tmp_path)
-    good, _ = store.fill(wishes)
-    file = store.path(good[wishes[0]])
+    store, requests = filled(tmp_path)
+    good, _ = store.fill(requests)
+    file = store.path(good[requests[0]])
     whole = file.read_bytes()
     file.write_bytes(whole[:-9] + b"x" + whole[-8:])
     again = Store(tmp_path / "store", LESION)
-    assert len(again.usable(wishes)) == len(wishes) - 1
-    again.fill(wishes, workers=1)
+    assert len(again.usable(requests)) == len(requests) - 1
+    again.fill(requests, workers=1)
     assert file.read_bytes() == whole
 
 
-def test_film_that_changed_is_prepared_anew(tmp_path: Path) -> None:
-    store, wishes = filled(tmp_path)
-    old = store.fill(wishes)[0][wishes[0]]
-    film = Path(wishes[0].film)
+def test_film_that_changed_is_prepared_again(tmp_path: Path) -> None:
+    store, requests = filled(tmp_path)
+    old = store.fill(requests)[0][requests[0]]
+    film = Path(requests[0].film)
     pixels = cv2.imread(str(film), cv2.IMREAD_UNCHANGED)
     cv2.imwrite(str(film), pixels // 2)
-    new = Store(tmp_path / "store", LESION).fill(wishes, workers=1)[0][wishes[0]]
+    new = Store(tmp_path / "store", LESION).fill(requests, workers=1)[0][requests[0]]
     assert new.film_hash != old.film_hash
     assert new.file != old.file
 
 
 def test_line_cut_by_a_kill_costs_one_image_only(tmp_path: Path) -> None:
-    store, wishes = filled(tmp_path)
+    store, requests = filled(tmp_path)
     index = store.folder / "index.jsonl"
     index.write_bytes(index.read_bytes()[:-40])
-    assert len(Store(tmp_path / "store", LESION).usable(wishes)) == len(wishes) - 1
+    assert len(Store(tmp_path / "store", LESION).usable(requests)) == len(requests) - 1
 
 
 def test_two_workers_make_what_one_makes(tmp_path: Path) -> None:
     write_films(tmp_path, patients=8)
-    wishes = wishes_of(gather_split(tiny_settings(tmp_path)).samples)
-    one, _ = Store(tmp_path / "one", LESION).fill(wishes, workers=1)
-    two, _ = Store(tmp_path / "two", LESION).fill(wishes, workers=2)
-    assert [one[wish].crc32 for wish in wishes] == [two[wish].crc32 for wish in wishes]
+    requests = requests_of(gather_split(tiny_settings(tmp_path)).samples)
+    one, _ = Store(tmp_path / "one", LESION).fill(requests, workers=1)
+    two, _ = Store(tmp_path / "two", LESION).fill(requests, workers=2)
+    assert [one[request].crc32 for request in requests] == [two[request].crc32 for request in requests]
     assert all(
         json.loads(line)
         for line in (tmp_path / "two" / LESION.key / "index.jsonl").read_text(encoding="utf-8").splitlines()
     )
 
 
-def test_unreadable_film_is_every_wish_of_its_own_only(tmp_path: Path) -> None:
+def test_unreadable_film_fails_its_own_requests_only(tmp_path: Path) -> None:
     write_films(tmp_path, patients=6)
     (tmp_path / "02_CC.png").write_bytes(b"no image")
     settings = tiny_settings(tmp_path)
@@ -234,15 +235,13 @@ def test_same_film_under_two_patients_in_two_parts_is_refused(tmp_path: Path) ->
     train, test = (cases["case_id"].iloc[split.rows(part)[0]] for part in ("train", "test"))
     names = {case: f"{case[1:3]}_{case[3:]}.png" for case in (train, test)}
     (tmp_path / names[test]).write_bytes((tmp_path / names[train]).read_bytes())
-    with pytest.raises(
-        SplitError, match=f"very same film.*P{min(train[1:3], test[1:3])}, P{max(train[1:3], test[1:3])}"
-    ):
+    with pytest.raises(SplitError, match=f"same film.*P{min(train[1:3], test[1:3])}, P{max(train[1:3], test[1:3])}"):
         prepare_split(settings, split)
     assert check_split(settings, split).leaks == []
 
 
-def test_box_outside_its_film_is_told(tmp_path: Path) -> None:
-    made = make_wishes([Wish("nowhere.png", (0.0, 0.0, 2.0, 2.0))], LESION, tmp_path)
+def test_box_outside_its_film_is_reported(tmp_path: Path) -> None:
+    made = prepare_requests([StoreRequest("nowhere.png", (0.0, 0.0, 2.0, 2.0))], LESION, tmp_path)
     assert "nowhere.png" in made[0].text
 
 

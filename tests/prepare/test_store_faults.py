@@ -1,4 +1,4 @@
-"""The store under fire: killed at any moment, damaged, written by two, on a full or a read-only disk. Nothing lost, nothing misread."""
+"""Tests a store that is killed, damaged, filled by two processes, or on a full or read-only disk: nothing is lost."""
 
 import json
 import logging
@@ -18,7 +18,7 @@ import pytest
 from mammo.errors import StoreError
 from mammo.phantom.draw import write_phantom
 from mammo.prepare.arrays import read_checked, write_array
-from mammo.prepare.gather import gather_split, wishes_of
+from mammo.prepare.gather import gather_split, requests_of
 from mammo.prepare.store import Store
 from mammo.settings.schema import PhantomSettings
 from tests.prepare.store_runs import (
@@ -37,7 +37,7 @@ from tests.prepare.store_runs import (
 from tests.tiny import write_films
 
 
-def test_damaged_and_missing_entries_are_rebuilt_and_said_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_damaged_and_missing_entries_are_rebuilt_and_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     store, entries = filled(tmp_path)
     files = sorted(store.path(entry) for entry in entries.values())
     whole = [path.read_bytes() for path in files]
@@ -50,7 +50,7 @@ def test_damaged_and_missing_entries_are_rebuilt_and_said_so(tmp_path: Path, cap
     assert [path.read_bytes() for path in files] == whole
     assert again == entries
     (line,) = [record.getMessage() for record in caplog.records if "are damaged" in record.getMessage()]
-    assert line.startswith("4 prepared images are damaged or gone and are made again, such as ")
+    assert line.startswith("4 prepared images are damaged or missing and are made again, such as ")
     assert all(str(path) in line for path in files[:4])
     assert any("preparing 4 views" in record.getMessage() for record in caplog.records)
 
@@ -71,7 +71,7 @@ def test_reading_finds_a_flipped_bit_wherever_it_is(tmp_path: Path, place: int) 
     flip(store.path(entry), place)
     with pytest.raises(
         StoreError,
-        match=rf"{entry.file}: prepared image is missing or damaged .*tools/prepare.py with the same settings makes it anew",
+        match=rf"{entry.file}: prepared image is missing or damaged .*`mammo prepare` with the same settings",
     ):
         store.read(entry)
 
@@ -205,10 +205,10 @@ def test_two_processes_fill_a_store_without_making_anything_twice(tmp_path: Path
 
 def test_second_store_finds_what_the_first_made_meanwhile(tmp_path: Path) -> None:
     write_films(tmp_path, patients=6)
-    wishes = wishes_of(gather_split(settings_of(tmp_path)).samples)
+    requests = requests_of(gather_split(settings_of(tmp_path)).samples)
     late = store_of(tmp_path)
-    store_of(tmp_path).fill(wishes, workers=1)
-    assert len(late.fill(wishes, workers=1)[0]) == 12
+    store_of(tmp_path).fill(requests, workers=1)
+    assert len(late.fill(requests, workers=1)[0]) == 12
     assert lines_of(tmp_path) == 12
 
 
@@ -265,7 +265,7 @@ def test_full_disk_ends_in_one_line_and_leaves_no_half_file(tmp_path: Path, work
 
 
 def test_full_disk_in_the_index_costs_nothing_that_was_made(tmp_path: Path) -> None:
-    """The limit is that of the index, which passes it after some lines: what stands in it is whole."""
+    """The index reaches the limit after some lines; all its lines are complete."""
     write_films(tmp_path, patients=60)
     small = PREPARE.replace(str(list(SIZE)), "[32, 32]")
     command = [sys.executable, "-c", small, str(tmp_path), "1"]
@@ -316,9 +316,9 @@ def test_whole_store_of_another_user_is_read_without_writing() -> None:
     try:
         filled(folder)
         process = start(folder, user=65534)
-        told, said = process.communicate(timeout=120)
-        assert (process.returncode, said) == (0, "")
-        assert told.endswith("prepared 12\n")
+        printed, errors = process.communicate(timeout=120)
+        assert (process.returncode, errors) == (0, "")
+        assert printed.endswith("prepared 12\n")
     finally:
         shutil.rmtree(folder)
 

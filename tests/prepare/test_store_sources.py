@@ -1,4 +1,4 @@
-"""Films that change under the store: while they are read, between two runs, in place, by exchange; and ones too large to be any."""
+"""Tests films that change: while they are read, between runs, in place or replaced; and files that are too large."""
 
 import contextlib
 import logging
@@ -19,9 +19,9 @@ from mammo.files import locked
 from mammo.images.guards import MAX_FILE_BYTES
 from mammo.images.preprocess import PreprocessSettings
 from mammo.prepare.duplicates import content_of
-from mammo.prepare.film_job import Fault, Made, make_wishes
-from mammo.prepare.gather import gather_split, wishes_of
-from mammo.prepare.index import Wish
+from mammo.prepare.film_job import Failure, Made, prepare_requests
+from mammo.prepare.gather import gather_split, requests_of
+from mammo.prepare.index import StoreRequest
 from mammo.prepare.stamps import stamp_file, still_as
 from mammo.prepare.store import Store
 from tests.images.workers import on_linux
@@ -73,24 +73,26 @@ def going_on(change: Callable[[], None]) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("change", [replace_with, write_into])
-def test_film_that_changes_while_it_is_read_is_told_and_not_kept(
+def test_film_that_changes_while_it_is_read_is_reported_and_not_kept(
     tmp_path: Path, change: Callable[[Path, Path], None]
 ) -> None:
     old, new = write_film(tmp_path / "old.pgm", 0), write_film(tmp_path / "new.pgm", 1)
     film = tmp_path / "film.pgm"
     shutil.copyfile(old, film)
     with going_on(lambda: change(film, new)):
-        entries, faults = Store(tmp_path / "store", FILM).fill([Wish(str(film))], workers=1)
+        entries, failures = Store(tmp_path / "store", FILM).fill([StoreRequest(str(film))], workers=1)
     assert entries == {}
-    assert faults[Wish(str(film))].text.startswith(f"{film}: the file changed while it was read; run the command again")
+    assert failures[StoreRequest(str(film))].text.startswith(
+        f"{film}: the file changed while it was read; run the command again"
+    )
     replace_with(film, new)
     store = Store(tmp_path / "store", FILM)
-    wishes = [Wish(str(film)), Wish(str(new))]
-    good, _ = store.fill(wishes, workers=1)
-    assert good[wishes[0]].film_hash == good[wishes[1]].film_hash
+    requests = [StoreRequest(str(film)), StoreRequest(str(new))]
+    good, _ = store.fill(requests, workers=1)
+    assert good[requests[0]].film_hash == good[requests[1]].film_hash
 
 
-def test_mask_that_changes_while_it_is_read_is_told(tmp_path: Path) -> None:
+def test_mask_that_changes_while_it_is_read_is_reported(tmp_path: Path) -> None:
     film = write_film(tmp_path / "film.pgm", 0)
     masks = []
     for place in (100, 300):
@@ -99,23 +101,23 @@ def test_mask_that_changes_while_it_is_read_is_told(tmp_path: Path) -> None:
         masks.append(tmp_path / f"{place}.png")
         cv2.imwrite(str(masks[-1]), mask)
     shutil.copyfile(masks[0], tmp_path / "mask.png")
-    wish = Wish(str(film), None, (str(tmp_path / "mask.png"),))
+    request = StoreRequest(str(film), None, (str(tmp_path / "mask.png"),))
     with going_on(lambda: replace_with(tmp_path / "mask.png", masks[1])):
-        (made,) = make_wishes([wish], FILM, tmp_path)
-    assert isinstance(made, Fault)
+        (made,) = prepare_requests([request], FILM, tmp_path)
+    assert isinstance(made, Failure)
     assert f"{tmp_path / 'mask.png'}: the file changed while it was read" in made.text
-    (made,) = make_wishes([wish], FILM, tmp_path)
+    (made,) = prepare_requests([request], FILM, tmp_path)
     assert isinstance(made, Made)
     assert made.entry.film_box == (100, 300, 50, 50)
 
 
-@pytest.mark.parametrize("how", ["renamed", "written anew"])
+@pytest.mark.parametrize("how", ["renamed", "written again"])
 def test_exchanged_films_of_one_size_and_time_are_noticed(tmp_path: Path, how: str) -> None:
     films = [write_film(tmp_path / f"{seed}.pgm", seed, height=300) for seed in (0, 1)]
     for film in films:
         os.utime(film, (1e9, 1e9))
-    wishes = [Wish(str(film)) for film in films]
-    before, _ = Store(tmp_path / "store", FILM).fill(wishes, workers=1)
+    requests = [StoreRequest(str(film)) for film in films]
+    before, _ = Store(tmp_path / "store", FILM).fill(requests, workers=1)
     if how == "renamed":
         films[0].rename(tmp_path / "between")
         films[1].rename(films[0])
@@ -125,23 +127,25 @@ def test_exchanged_films_of_one_size_and_time_are_noticed(tmp_path: Path, how: s
         for film, content in zip(films, reversed(contents), strict=True):
             film.write_bytes(content)
             os.utime(film, (1e9, 1e9))
-    after, _ = Store(tmp_path / "store", FILM).fill(wishes, workers=1)
-    assert [after[wish].film_hash for wish in wishes] == [before[wish].film_hash for wish in reversed(wishes)]
+    after, _ = Store(tmp_path / "store", FILM).fill(requests, workers=1)
+    assert [after[request].film_hash for request in requests] == [
+        before[request].film_hash for request in reversed(requests)
+    ]
 
 
-def test_film_with_one_wish_made_anew_does_not_vouch_for_the_other(tmp_path: Path) -> None:
+def test_film_with_one_request_prepared_again_does_not_validate_the_other(tmp_path: Path) -> None:
     """A run asks for some lesions of a film that was replaced; a later one for all."""
     film = write_film(tmp_path / "film.pgm", 0)
-    wishes = [Wish(str(film), BOX), Wish(str(film), (500.0, 700.0, 90.0, 80.0))]
-    Store(tmp_path / "store", LESION).fill(wishes, workers=1)
+    requests = [StoreRequest(str(film), BOX), StoreRequest(str(film), (500.0, 700.0, 90.0, 80.0))]
+    Store(tmp_path / "store", LESION).fill(requests, workers=1)
     write_film(film, 1)
-    Store(tmp_path / "store", LESION).fill(wishes[:1], workers=1)
+    Store(tmp_path / "store", LESION).fill(requests[:1], workers=1)
     store = Store(tmp_path / "store", LESION)
-    later, _ = store.fill(wishes, workers=1)
+    later, _ = store.fill(requests, workers=1)
     fresh = Store(tmp_path / "fresh", LESION)
-    made, _ = fresh.fill(wishes, workers=1)
-    for wish in wishes:
-        assert np.array_equal(store.read(later[wish]), fresh.read(made[wish]))
+    made, _ = fresh.fill(requests, workers=1)
+    for request in requests:
+        assert np.array_equal(store.read(later[request]), fresh.read(made[request]))
 
 
 def move_away_and_back(folder: Path) -> None:
@@ -151,14 +155,14 @@ def move_away_and_back(folder: Path) -> None:
         (folder / "copy").replace(film)
 
 
-def test_copied_films_are_hashed_once_and_nothing_is_made_anew(
+def test_copied_films_are_hashed_once_and_nothing_is_prepared_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     store, entries = filled(tmp_path)
-    wishes, arrays = list(entries), {path: path.stat().st_mtime_ns for path in store.folder.glob("*/*.npy")}
+    requests, arrays = list(entries), {path: path.stat().st_mtime_ns for path in store.folder.glob("*/*.npy")}
     move_away_and_back(tmp_path)
     with caplog.at_level(logging.INFO):
-        again, _ = store_of(tmp_path).fill(wishes, workers=1)
+        again, _ = store_of(tmp_path).fill(requests, workers=1)
     assert caplog.records == []
     assert {path: path.stat().st_mtime_ns for path in arrays} == arrays
     assert [(entry.file, entry.crc32) for entry in again.values()] == [
@@ -166,7 +170,7 @@ def test_copied_films_are_hashed_once_and_nothing_is_made_anew(
     ]
     assert lines_of(tmp_path) == 2 * len(entries)  # the new times, so that the next run
     read = read_bytes()
-    store_of(tmp_path).fill(wishes, workers=1)
+    store_of(tmp_path).fill(requests, workers=1)
     assert lines_of(tmp_path) == 2 * len(entries)  # adds none, and
     if read:
         films = sum(path.stat().st_size for path in tmp_path.glob("*.png"))
@@ -196,8 +200,8 @@ def test_new_times_in_a_store_of_another_user_are_read_past() -> None:
         before = lines_of(folder)
         for film in folder.glob("*.png"):
             film.chmod(stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH)
-        told, said = start(folder, user=65534).communicate(timeout=120)
-        assert (told, said) == ("prepared 12\n", "")
+        printed, errors = start(folder, user=65534).communicate(timeout=120)
+        assert (printed, errors) == ("prepared 12\n", "")
         assert lines_of(folder) == before
     finally:
         shutil.rmtree(folder)
@@ -228,12 +232,12 @@ def sparse(path: Path) -> Path:
 
 
 @on_linux
-@pytest.mark.parametrize("untrusted", [False, True], ids=["here", "door"])
-def test_mask_too_large_to_be_one_is_told_unread(tmp_path: Path, untrusted: bool) -> None:
+@pytest.mark.parametrize("untrusted", [False, True], ids=["here", "sandbox"])
+def test_mask_too_large_to_be_one_is_reported_unread(tmp_path: Path, untrusted: bool) -> None:
     film, mask = write_film(tmp_path / "film.pgm", 0), sparse(tmp_path / "mask.png")
     before = read_bytes()
-    (made,) = make_wishes([Wish(str(film), None, (str(mask),))], FILM, tmp_path, untrusted=untrusted)
-    assert isinstance(made, Fault)
+    (made,) = prepare_requests([StoreRequest(str(film), None, (str(mask),))], FILM, tmp_path, untrusted=untrusted)
+    assert isinstance(made, Failure)
     assert f"{mask}: {MAX_FILE_BYTES + 1} bytes, more than the {MAX_FILE_BYTES} that an image may have" in made.text
     assert read_bytes() - before < 100_000_000
 
@@ -250,21 +254,21 @@ def test_films_too_large_to_be_any_are_compared_unread(tmp_path: Path) -> None:
     assert read_bytes() - before < 100_000_000
 
 
-def test_masks_that_are_no_files_are_told(tmp_path: Path) -> None:
+def test_masks_that_are_no_files_are_reported(tmp_path: Path) -> None:
     film = write_film(tmp_path / "film.pgm", 0)
     os.mkfifo(tmp_path / "pipe.png")
     for mask in ("pipe.png", "absent.png"):
-        (made,) = make_wishes([Wish(str(film), None, (str(tmp_path / mask),))], FILM, tmp_path)
-        assert isinstance(made, Fault)
+        (made,) = prepare_requests([StoreRequest(str(film), None, (str(tmp_path / mask),))], FILM, tmp_path)
+        assert isinstance(made, Failure)
         assert f"{mask} is not there" in made.text
 
 
 def test_film_that_is_a_pipe_ends_no_comparison(tmp_path: Path) -> None:
     write_films(tmp_path, patients=6)
-    wishes = wishes_of(gather_split(settings_of(tmp_path)).samples)
-    store_of(tmp_path).fill(wishes, workers=1)
-    Path(wishes[0].film).unlink()
-    os.mkfifo(wishes[0].film)
-    good, faults = store_of(tmp_path).fill(wishes, workers=1)
-    assert len(good) == len(wishes) - 1
-    assert "is not a regular file" in faults[wishes[0]].text
+    requests = requests_of(gather_split(settings_of(tmp_path)).samples)
+    store_of(tmp_path).fill(requests, workers=1)
+    Path(requests[0].film).unlink()
+    os.mkfifo(requests[0].film)
+    good, failures = store_of(tmp_path).fill(requests, workers=1)
+    assert len(good) == len(requests) - 1
+    assert "is not a regular file" in failures[requests[0]].text

@@ -1,4 +1,4 @@
-"""Processes that fill a store, killed at any moment: the command, or a worker of its own. One line, nothing lost, no hanging."""
+"""Tests killing the command or its worker while it fills a store: one line, nothing lost, no hanging."""
 
 import contextlib
 import os
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_prepare_killed_again_and_again_ends_with_the_same_arrays(tmp_path: Path) -> None:
-    """SIGKILL at ten random moments; what lies there is whole each time, and the end is that of a run never killed."""
+    """SIGKILL at ten random moments; the store is whole each time, and the result is that of an undisturbed run."""
     folders = tmp_path / "killed", tmp_path / "whole"
     for folder in folders:
         folder.mkdir()
@@ -46,9 +46,9 @@ def test_prepare_killed_again_and_again_ends_with_the_same_arrays(tmp_path: Path
     assert kills >= 8
     for folder in folders:
         done = start(folder)
-        told, said = done.communicate(timeout=120)
-        assert done.returncode == 0, said
-        assert told.endswith("prepared 140\n")
+        printed, errors = done.communicate(timeout=120)
+        assert done.returncode == 0, errors
+        assert printed.endswith("prepared 140\n")
     killed, whole = (_content(store_of(folder).folder) for folder in folders)
     assert len(whole) == 140
     assert killed == whole
@@ -107,8 +107,8 @@ def test_killed_worker_ends_the_command_in_one_line_and_costs_nothing(tmp_path: 
         store = store_of(tmp_path)
         assert len(store.usable(list(store._entries))) == len(store._entries)
     assert kills == 10
-    told, said = start(tmp_path, workers=2).communicate(timeout=120)
-    assert (told.splitlines()[-1], said) == ("prepared 300", "")
+    printed, errors = start(tmp_path, workers=2).communicate(timeout=120)
+    assert (printed.splitlines()[-1], errors) == ("prepared 300", "")
     assert _content(store_of(tmp_path).folder).keys() == {entry.file for entry in store_of(tmp_path)._entries.values()}
 
 
@@ -121,7 +121,7 @@ def test_keyboard_stops_the_command_in_one_line(tmp_path: Path, after_s: float) 
     assert wait_until(process, lambda: bool(joblib_workers(process.pid)))
     time.sleep(after_s)
     os.killpg(process.pid, signal.SIGINT)
-    said = process.communicate(timeout=30)[1]
+    errors = process.communicate(timeout=30)[1]
     assert process.returncode == 130
-    assert said.startswith("mammo: error: ")
-    assert said.count("\n") == 1
+    assert errors.startswith("mammo: error: ")
+    assert errors.count("\n") == 1

@@ -1,4 +1,4 @@
-"""Films from strangers: the same store as from friends, no hostile header ends a run, and no word of a header comes out."""
+"""Tests untrusted films: the same store as from trusted ones, no crash by a hostile header, no header text printed."""
 
 import logging
 import os
@@ -21,6 +21,7 @@ from mammo.images.sandbox.decode import close_door, read_untrusted_film
 from mammo.phantom.draw import write_phantom
 from mammo.prepare.gather import gather_split, prepare_samples, prepare_split
 from mammo.prepare.locate import index_series, locate_files
+from mammo.prepare.store import Store
 from mammo.settings.schema import DataSettings, PhantomSettings
 from tests.images.dicom_files import film_dataset, ramp, saved
 from tests.images.lossless_twins import write_twins
@@ -38,13 +39,16 @@ def shut() -> Iterator[None]:
     close_door()
 
 
-def test_key_of_the_store_is_the_same() -> None:
-    keys = {PreprocessSettings.from_data(DataSettings(untrusted=untrusted)).key for untrusted in (False, True)}
-    assert len(keys) == 1
+def test_store_key_depends_on_what_changes_pixels_and_not_on_trust(tmp_path: Path) -> None:
+    folders = {
+        name: Store(tmp_path, PreprocessSettings.from_data(DataSettings(**changes))).folder
+        for name, changes in {"plain": {}, "untrusted": {"untrusted": True}, "other task": {"task": "image"}}.items()
+    }
+    assert folders["untrusted"] == folders["plain"] != folders["other task"]
 
 
-def test_store_of_strangers_is_that_of_friends(tmp_path: Path) -> None:
-    """Masks, films and headers come through the door: a phantom in folders without UIDs needs all three."""
+def test_untrusted_films_give_the_same_store_as_trusted_ones(tmp_path: Path) -> None:
+    """Masks, films and headers are read in the sandbox: a phantom in folders without UIDs needs all three."""
     root = write_phantom(tmp_path / "data", PhantomSettings(patients=8, film_size=(128, 96)), progress=False)
     for number, folder in enumerate(sorted({path.parent for path in root.rglob("*.dcm")})):
         (root / f"case {number}").mkdir()
@@ -80,7 +84,7 @@ def overrides(folder: Path) -> list[str]:
     return [word for key, value in values.items() for word in ("-o", f"{key}={value}")]
 
 
-def test_command_reads_strangers_films_with_many_workers(tmp_path: Path) -> None:
+def test_command_reads_untrusted_films_with_many_workers(tmp_path: Path) -> None:
     write_films(tmp_path, patients=12)
     done = call_prepare(tmp_path, "--untrusted", "-o", "data.prepare_workers=2", *overrides(tmp_path))
     assert (done.returncode, done.stderr) == (0, "")
@@ -119,7 +123,7 @@ HOSTILE: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-@pytest.mark.parametrize("untrusted", [False, True], ids=["here", "door"])
+@pytest.mark.parametrize("untrusted", [False, True], ids=["here", "sandbox"])
 def test_hostile_headers_end_no_search_for_series(
     tmp_path: Path, untrusted: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -134,11 +138,11 @@ def test_hostile_headers_end_no_search_for_series(
         found = index_series(tmp_path, {"1.2.3.4.5.6.7.8"}, untrusted=untrusted)
     assert good in found["1.2.3.4.5.6.7.8"]
     (line,) = [record.getMessage() for record in caplog.records if record.name == "mammo.prepare.locate"]
-    assert re.match(r"\d+ files tell no series and are passed over, such as ", line)
+    assert re.match(r"\d+ files have no readable series and are skipped, such as ", line)
     assert "SECRET" not in line
 
 
-def test_missing_series_among_hostile_files_is_still_told(tmp_path: Path) -> None:
+def test_missing_series_among_hostile_files_is_still_reported(tmp_path: Path) -> None:
     root = write_phantom(tmp_path / "data", PhantomSettings(patients=8, film_size=(128, 96)), progress=False)
     frame = read_official_csvs(root).frame
     folder = (root / frame["image"].iloc[0]).parent
@@ -150,10 +154,12 @@ def test_missing_series_among_hostile_files_is_still_told(tmp_path: Path) -> Non
 
 
 SECRETS = {
-    "PatientName": "Zyxwvut^Secretia", "PatientID": "QQ778899ZZ", "PatientBirthDate": "19430217", "StudyDate": "20140719",
+    "PatientName": "Zyxwvut^Secretia", "PatientID": "QQ778899ZZ", "PatientBirthDate": "19430217",
+    "StudyDate": "20140719",
     "AccessionNumber": "ACC4711XYZ", "InstitutionName": "Hush Hospital", "ReferringPhysicianName": "Whisper^Doc",
     "StudyInstanceUID": "2.25.1111122222333334444455555", "SeriesInstanceUID": "2.25.6666677777888889999900000",
-    "SOPInstanceUID": "2.25.9876598765987659876598765", "StudyDescription": "Hidden Words", "OperatorsName": "Quiet^One",
+    "SOPInstanceUID": "2.25.9876598765987659876598765", "StudyDescription": "Hidden Words",
+    "OperatorsName": "Quiet^One",
 }  # fmt: skip
 WORDS = [word for value in SECRETS.values() for word in (value, *re.split(r"[\^ ]", value)) if len(word) > 4]
 
@@ -175,13 +181,14 @@ def put_secret(path: Path, tag: tuple[int, int], kind: bytes, word: bytes) -> No
 
 
 def secret_set(folder: Path) -> int:
-    """Good films, and damaged ones that tempt a reader to quote a name: as a number, a code, a character set or a syntax."""
+    """Good films, and damaged ones with a name in place of a number, a code, a character set or a syntax."""
     name, patient = b"Zyxwvut^Secretia", b"QQ778899ZZ"
     good = {f"good{number}": secret_film(folder / f"good{number}.dcm", number) for number in range(4)}
     spoilt = {
         "rows": ((0x28, 0x10), b"US", name), "bits": ((0x28, 0x101), b"US", name), "kind": ((0x28, 4), b"CS", name),
         "syntax": ((2, 0x10), b"UI", SECRETS["StudyInstanceUID"].encode()), "centre": ((0x28, 0x1050), b"DS", patient),
-        "slope": ((0x28, 0x1053), b"DS", name), "charset": ((8, 5), b"CS", name), "function": ((0x28, 0x1056), b"CS", name),
+        "slope": ((0x28, 0x1053), b"DS", name), "charset": ((8, 5), b"CS", name),
+        "function": ((0x28, 0x1056), b"CS", name),
         "frames": ((0x28, 8), b"IS", patient), "name itself": ((0x10, 0x10), b"PN", name * 400),
     }  # fmt: skip
     for number, (label, (tag, kind, word)) in enumerate(spoilt.items(), 10):
@@ -238,7 +245,8 @@ from mammo.prepare.locate import index_series
 from tests.tiny import tiny_settings
 folder, untrusted, workers = Path(sys.argv[1]), sys.argv[2] == "True", int(sys.argv[3])
 def main():
-    how = {"data__untrusted": untrusted, "data__prepare_workers": workers, "data__split": "holdout", "output": str(folder / "output")}
+    how = {"data__untrusted": untrusted, "data__prepare_workers": workers, "data__split": "holdout"}
+    how["output"] = str(folder / "output")
     settings = tiny_settings(folder, data__bad_images="exclude", **how)
     index_series(folder, {"1.2"}, untrusted=untrusted)
     prepared = prepare_split(settings, gather_split(settings))
@@ -252,7 +260,7 @@ run(main)
 
 @pytest.mark.parametrize(("untrusted", "workers"), [(False, 1), (True, 1), (False, 2), (True, 2)])
 def test_no_secret_of_a_header_comes_out(tmp_path: Path, untrusted: bool, workers: int) -> None:
-    """Logging at its most talkative, all warnings shown, good and damaged files, refused and excluded: every stream and file."""
+    """Search every stream and file, with debug logging, all warnings, and good, damaged, refused and excluded films."""
     count = secret_set(tmp_path)
     command = [sys.executable, "-c", TALKATIVE, str(tmp_path), str(untrusted), str(workers)]
     done = subprocess.run(
@@ -288,7 +296,7 @@ def test_refusal_of_a_secret_film_is_one_line(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_unknown_syntax_that_is_a_secret_is_not_told(tmp_path: Path) -> None:
+def test_unknown_syntax_that_is_a_secret_is_not_reported(tmp_path: Path) -> None:
     dataset = film_dataset(ramp())
     dataset.file_meta.TransferSyntaxUID = uids.UID(SECRETS["SeriesInstanceUID"])
     path = saved(dataset, tmp_path / "a.dcm", implicit_vr=False, little_endian=True)

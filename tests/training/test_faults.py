@@ -208,5 +208,5 @@ def test_damaged_prepared_image_is_reported_from_a_worker(tmp_path: Path) -> Non
     assert wait_until(process, lambda: any((tmp_path / "damage" / "damage").glob("2*/checkpoints/last")))
     for array in (tmp_path / "store").rglob("*.npy"):
         flip(array)
-    refused(ended(process), ".npy: ", "tools/prepare.py with the same settings makes it anew")
+    refused(ended(process), ".npy: ", "`mammo prepare` with the same settings makes it again")
     assert call(command("train", "--resume", only_run(tmp_path, "damage"), "-o", "training.epochs=1")).returncode == 0
