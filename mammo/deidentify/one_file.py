@@ -23,7 +23,7 @@ from mammo.errors import ImageError
 from mammo.files import written_beside
 from mammo.images.dicom import read_dicom
 from mammo.images.display import Display, Table, as_displayed
-from mammo.images.guards import DECODER_FAULTS, check_file_size
+from mammo.images.limits import DECODER_FAULTS, check_file_size
 
 IMPLEMENTATION_UID = "2.25.105580381702901196192130577946524384983"
 FAULTS: tuple[type[Exception], ...] = (InvalidDicomError, *DECODER_FAULTS)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mammo.errors import SettingsError
 from mammo.evaluation.operating_point import in_words
-from mammo.images.remarks import in_words as remarks_in_words
+from mammo.images.film import in_words as remarks_in_words
 from mammo.inference.load import load_run, predict_with_remarks
 from mammo.inference.notes import NOT_A_DEVICE, PHANTOM
 

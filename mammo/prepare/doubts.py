@@ -7,7 +7,7 @@ import pandas as pd
 
 from mammo.cases.samples import SampleTable
 from mammo.cases.table import exclusions
-from mammo.images.remarks import BREAST_REMARKS, in_words
+from mammo.images.film import BREAST_REMARKS, in_words
 from mammo.prepare.index import Entry
 
 # Laterality says on which side of the film the breast lies only where a data set keeps to it: CBIS-DDSM's does in 74 % of films.
@@ -24,7 +24,7 @@ def remarks_of(samples: SampleTable, entries: Sequence[Entry]) -> list[tuple[str
         entries: Of the store.
 
     Returns:
-        For each view, keys of `remarks.REMARKS`.
+        For each view, keys of `film.REMARKS`.
     """
     other = other_side(
         samples.views["laterality"],

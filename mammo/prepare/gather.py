@@ -14,8 +14,8 @@ from mammo.cases.samples import SampleTable
 from mammo.cases.splits import Split, split_lesions
 from mammo.cases.table import BOX, CANDIDATE_SEPARATOR, LesionTable, exclusion_lines
 from mammo.errors import CaseError, ImageError, in_one_line
+from mammo.images.film import in_words
 from mammo.images.preprocess import PreprocessSettings
-from mammo.images.remarks import in_words
 from mammo.phantom.draw import write_phantom
 from mammo.prepare.doubts import film_warnings, is_doubtful, remarks_of
 from mammo.prepare.film_job import Fault

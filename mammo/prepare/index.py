@@ -27,7 +27,7 @@ class Wish:
 
 @dataclass(frozen=True)
 class Seen:
-    """What was seen while a film was prepared: the breast's side of the film, the header's laterality, and `remarks.REMARKS` keys."""
+    """What was seen while a film was prepared: the breast's side of the film, the header's laterality, and `film.REMARKS` keys."""
 
     chest_wall: str
     laterality: str

@@ -22,7 +22,7 @@ class Prediction:
     """What an export says of a film, or of a lesion on it; or the `error` for which it says nothing.
 
     `logit` is the log-odds before calibration, `score` the probability of malignancy, 0-1; `called` whether that is at or above
-    the threshold of the main operating point. `remarks` are keys of `remarks.REMARKS`; `stamp` tells the film's content from another's
+    the threshold of the main operating point. `remarks` are keys of `film.REMARKS`; `stamp` tells the film's content from another's
     by size and times.
     """
 

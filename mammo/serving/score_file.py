@@ -12,7 +12,7 @@ from pathlib import Path
 from mammo.cases.table import BOX
 from mammo.errors import ScoreError, SettingsError
 from mammo.files import flush_folder, locked, read_json, written_beside
-from mammo.images.remarks import in_words
+from mammo.images.film import in_words
 from mammo.serving.folder import Asked, Found, Job
 from mammo.serving.predictor import Prediction, stamp_of
 

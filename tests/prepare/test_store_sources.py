@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from mammo.files import locked
-from mammo.images.guards import MAX_FILE_BYTES
+from mammo.images.limits import MAX_FILE_BYTES
 from mammo.images.preprocess import PreprocessSettings
 from mammo.prepare.duplicates import content_of
 from mammo.prepare.film_job import Fault, Made, make_wishes
@@ -228,7 +228,7 @@ def sparse(path: Path) -> Path:
 
 
 @on_linux
-@pytest.mark.parametrize("untrusted", [False, True], ids=["here", "door"])
+@pytest.mark.parametrize("untrusted", [False, True], ids=["here", "sandbox"])
 def test_mask_too_large_to_be_one_is_told_unread(tmp_path: Path, untrusted: bool) -> None:
     film, mask = write_film(tmp_path / "film.pgm", 0), sparse(tmp_path / "mask.png")
     before = read_bytes()

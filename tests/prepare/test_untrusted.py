@@ -17,7 +17,7 @@ import pytest
 from mammo.cases.cbis_ddsm import read_official_csvs
 from mammo.errors import DataMissingError, ImageError
 from mammo.images.preprocess import PreprocessSettings
-from mammo.images.sandbox.decode import close_door, read_untrusted_film
+from mammo.images.sandbox.decode import end_processes, read_untrusted_film
 from mammo.phantom.draw import write_phantom
 from mammo.prepare.gather import gather_split, prepare_samples, prepare_split
 from mammo.prepare.locate import index_series, locate_files
@@ -33,9 +33,9 @@ pytestmark = on_linux
 
 @pytest.fixture(autouse=True)
 def shut() -> Iterator[None]:
-    close_door()
+    end_processes()
     yield
-    close_door()
+    end_processes()
 
 
 def test_key_of_the_store_is_the_same() -> None:
@@ -44,7 +44,7 @@ def test_key_of_the_store_is_the_same() -> None:
 
 
 def test_store_of_strangers_is_that_of_friends(tmp_path: Path) -> None:
-    """Masks, films and headers come through the door: a phantom in folders without UIDs needs all three."""
+    """Masks, films and headers go through the sandboxed decoder: a phantom in folders without UIDs needs all three."""
     root = write_phantom(tmp_path / "data", PhantomSettings(patients=8, film_size=(128, 96)), progress=False)
     for number, folder in enumerate(sorted({path.parent for path in root.rglob("*.dcm")})):
         (root / f"case {number}").mkdir()
@@ -119,7 +119,7 @@ HOSTILE: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-@pytest.mark.parametrize("untrusted", [False, True], ids=["here", "door"])
+@pytest.mark.parametrize("untrusted", [False, True], ids=["here", "sandbox"])
 def test_hostile_headers_end_no_search_for_series(
     tmp_path: Path, untrusted: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -266,7 +266,7 @@ def test_no_secret_of_a_header_comes_out(tmp_path: Path, untrusted: bool, worker
     assert f"mammo: error: images: {count - prepared} faults: " in said
     assert "DEBUG" in said
     if not untrusted and workers == 1:  # the readers did want to talk, in this very process
-        assert "a remark by pydicom, its text withheld" in said
+        assert "a message by pydicom, its text withheld" in said
     written = {path: path.read_bytes() for path in (tmp_path / "output").rglob("*") if path.is_file()}
     assert len(written) > 4
     for word in WORDS:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mammo.images.sandbox.decode import close_door
+from mammo.images.sandbox.decode import end_processes
 from mammo.inference.load import LoadedRun, load_run, predict_file
 from mammo.training.fit import fit
 from tests.images.dicom_files import film_dataset, saved
@@ -80,11 +80,11 @@ def test_one_gray_value_of_a_few_pixels_is_another_score(run: LoadedRun, folder:
 @on_linux
 def test_twins_of_strangers_have_the_score_of_friends(run: LoadedRun, folder: Path) -> None:
     friends = scores(run, folder / "twins")
-    close_door()
+    end_processes()
     strangers = load_run(run.folder, ["data.untrusted=true"])
     assert scores(strangers, folder / "twins") == friends
-    assert workers_of()  # they did come through the door
-    close_door()
+    assert workers_of()  # the sandboxed decoder did read them
+    end_processes()
 
 
 def test_command_says_the_same_of_all_twins(run: LoadedRun, folder: Path) -> None:

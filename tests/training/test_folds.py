@@ -10,7 +10,7 @@ import pytest
 
 from mammo.errors import DataMissingError, ScoreError, SettingsError, SplitError
 from mammo.evaluation.scores import read_scores
-from mammo.images.test_time import Variant, look, variants
+from mammo.images.network_input import Variant, apply_variant, variants
 from mammo.inference.load import load_run, predict_file
 from mammo.judging.comparison import compare_paths
 from mammo.judging.cross_validation import judge_folds
@@ -233,25 +233,25 @@ def test_resuming_with_another_number_of_folds_is_refused(crossed: tuple[Path, J
 
 
 @pytest.mark.parametrize(
-    ("flips", "shift", "looks"), [("none", 0, 1), ("horizontal", 0, 2), ("both", 0, 4), ("both", 3, 20)]
+    ("flips", "shift", "count"), [("none", 0, 1), ("horizontal", 0, 2), ("both", 0, 4), ("both", 3, 20)]
 )
-def test_looks_are_all_combinations(flips: str, shift: int, looks: int) -> None:
+def test_variants_are_all_combinations(flips: str, shift: int, count: int) -> None:
     found = variants(TestTimeSettings(flips=flips, shift_px=shift))
-    assert len(set(found)) == len(found) == looks
+    assert len(set(found)) == len(found) == count
     assert found[0] == Variant()
 
 
-def test_look_moves_the_window_and_turns_it() -> None:
+def test_variant_moves_the_window_and_flips_it() -> None:
     image = np.arange(36, dtype=np.float32).reshape(6, 6)
-    np.testing.assert_array_equal(look(image, (2, 2)), [[14, 15], [20, 21]])
-    np.testing.assert_array_equal(look(image, (2, 2), Variant(shift=(1, 2))), [[22, 23], [28, 29]])
-    np.testing.assert_array_equal(look(image, (2, 2), Variant(shift=(-2, 0))), [[2, 3], [8, 9]])
-    np.testing.assert_array_equal(look(image, (2, 2), Variant(shift=(0, -3))), [[0, 12], [0, 18]])
-    np.testing.assert_array_equal(look(image, (2, 2), Variant(mirrored=True)), [[15, 14], [21, 20]])
-    np.testing.assert_array_equal(look(image, (2, 2), Variant(upside_down=True)), [[20, 21], [14, 15]])
+    np.testing.assert_array_equal(apply_variant(image, (2, 2)), [[14, 15], [20, 21]])
+    np.testing.assert_array_equal(apply_variant(image, (2, 2), Variant(shift=(1, 2))), [[22, 23], [28, 29]])
+    np.testing.assert_array_equal(apply_variant(image, (2, 2), Variant(shift=(-2, 0))), [[2, 3], [8, 9]])
+    np.testing.assert_array_equal(apply_variant(image, (2, 2), Variant(shift=(0, -3))), [[0, 12], [0, 18]])
+    np.testing.assert_array_equal(apply_variant(image, (2, 2), Variant(mirrored=True)), [[15, 14], [21, 20]])
+    np.testing.assert_array_equal(apply_variant(image, (2, 2), Variant(upside_down=True)), [[20, 21], [14, 15]])
 
 
-def test_a_file_scores_alike_with_many_looks(tmp_path: Path) -> None:
+def test_a_file_scores_alike_with_many_variants(tmp_path: Path) -> None:
     write_films(tmp_path)
     plain = fit(tiny_settings(tmp_path, training__epochs=1, evaluation=QUICK), "plain")
     settings = tiny_settings(
