@@ -71,7 +71,7 @@ def read_dicom(path: Path) -> tuple[Display, np.ndarray]:
     Raises:
         ImageError: The file is damaged, contradicts itself, is not one gray frame, or needs a missing decoder.
     """
-    silence_readers()
+    _silence_readers()
     dataset = _read_dataset(path)
     try:
         display = display_of(dataset, path)
@@ -99,7 +99,7 @@ def read_header(path: Path, keywords: Sequence[str]) -> Dataset:
         ImageError: The file's structure is damaged.
         HEADER_FAULTS: The header is damaged.
     """
-    silence_readers()
+    _silence_readers()
     check_structure(path)
     return dcmread(path, stop_before_pixels=True, force=True, specific_tags=list(keywords))
 
@@ -121,7 +121,7 @@ class _Withheld(logging.Handler):
         log.debug("a message by %s, its text withheld", record.name)
 
 
-def silence_readers() -> None:
+def _silence_readers() -> None:
     """Suppress messages of pydicom and its decoders, for the whole process: per call, two threads would interfere."""
     warnings.filterwarnings("ignore", module=r"pydicom|mammo\.images")
     for name in READERS_THAT_LOG:

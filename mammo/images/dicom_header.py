@@ -130,7 +130,8 @@ def display_of(dataset: Dataset, path: Path) -> Display:
         raise header.error(f"expected PixelRepresentation 0 or 1, got {representation}; fetch the file again")
     signed = representation == 1
     modality = _table(header, "ModalityLUTSequence", stored, signed=signed) or _rescale(header)
-    negative = _reaches_below_zero(modality, signed=signed)
+    # Only if the input of a VOI table can be negative, its first value is signed (PS3.3 C.11.2.1.1).
+    negative = not isinstance(modality, Table) and (signed or (modality is not None and min(modality) < 0))
     if header.word("Modality") not in RADIOGRAPHY:
         remarks.append("other_modality")
     sides = (header.word(keyword) for keyword in ("ImageLaterality", "FrameLaterality", "Laterality"))
@@ -245,13 +246,6 @@ def _rescale(header: Header) -> tuple[float, float] | None:
     if slope[0] == 0:
         raise header.error("its RescaleSlope is 0, which makes all pixels equal; fetch the file again")
     return slope[0], intercept[0]
-
-
-def _reaches_below_zero(modality: Table | tuple[float, float] | None, *, signed: bool) -> bool:
-    """Whether the input of a VOI table can be negative; the table's first value is then signed (PS3.3 C.11.2.1.1)."""
-    if isinstance(modality, Table):
-        return False
-    return signed if modality is None else signed or modality[1] < 0 or modality[0] < 0
 
 
 def _window(header: Header) -> Window | None:

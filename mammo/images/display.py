@@ -123,7 +123,8 @@ def _blacken_padding(table: np.ndarray, indices: np.ndarray, padded: np.ndarray)
 
 def _shares_of_white(values: np.ndarray, display: Display) -> np.ndarray:
     """Return the displayed share of white, float64 in 0–1, of each stored value."""
-    low, high = _stored_range(display)
+    low = -(2.0 ** (display.bits_stored - 1)) if display.signed else 0.0
+    high = low + 2.0**display.bits_stored - 1
     # Bits above BitsStored are not part of the image: values beyond the range are clipped.
     values = np.clip(values, low, high)
     if isinstance(display.modality, Table):
@@ -139,12 +140,6 @@ def _shares_of_white(values: np.ndarray, display: Display) -> np.ndarray:
     shares = _windowed(values, display.voi) if isinstance(display.voi, Window) else (values - low) / (high - low)
     shares = np.clip(shares, 0, 1)
     return 1 - shares if display.inverted else shares
-
-
-def _stored_range(display: Display) -> tuple[float, float]:
-    if display.signed:
-        return -(2.0 ** (display.bits_stored - 1)), 2.0 ** (display.bits_stored - 1) - 1
-    return 0.0, 2.0**display.bits_stored - 1
 
 
 def _looked_up(values: np.ndarray, table: Table) -> np.ndarray:

@@ -7,7 +7,6 @@ import os
 import resource
 import signal
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,27 +47,20 @@ def main(limits: dict[str, Any]) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _film(path: Path) -> Answer:
-    film = read_film(path)
-    header = {"remarks": film.remarks, "laterality": film.laterality, "for_processing": film.for_processing}
-    return {"bits": film.bits, **header}, film.pixels
-
-
-def _pixels(path: Path) -> Answer:
-    return {}, read_pixels(path)
-
-
-def _series(path: Path) -> Answer:
+def _read(operation: str, path: Path) -> Answer:
+    if operation == "film":
+        film = read_film(path)
+        header = {"remarks": film.remarks, "laterality": film.laterality, "for_processing": film.for_processing}
+        return {"bits": film.bits, **header}, film.pixels
+    if operation == "pixels":
+        return {}, read_pixels(path)
     return {"uid": read_series_uid(path)}, None
-
-
-OPERATIONS: dict[str, Callable[[Path], Answer]] = {"film": _film, "pixels": _pixels, "series": _series}
 
 
 def _answered(request: dict[str, Any]) -> Answer:
     path = Path(os.fsdecode(bytes.fromhex(request["path"])))
     try:
-        header, pixels = OPERATIONS[request["operation"]](path)
+        header, pixels = _read(request["operation"], path)
     except ImageError as error:
         if _lacked_memory(error):
             return {"end": OUT_OF_MEMORY}, None
