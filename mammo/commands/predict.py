@@ -67,7 +67,7 @@ def predict_with_run(arguments: argparse.Namespace) -> None:
     """
     folder, settings = use_device_of_run(arguments)
     from mammo.evaluation.operating_point import in_words
-    from mammo.images.remarks import in_words as remarks_in_words
+    from mammo.images.film import in_words as remarks_in_words
     from mammo.inference.load import load_run, predict_with_remarks
     from mammo.prepare.readers import words_of
 

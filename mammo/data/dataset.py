@@ -8,8 +8,7 @@ import numpy as np
 from mammo.data.augment import Augmentation
 from mammo.data.sampler import Blend
 from mammo.images.geometry import Size
-from mammo.images.normalise import to_network, to_unit
-from mammo.images.test_time import PLAIN, Variant, look
+from mammo.images.network_input import PLAIN, Variant, apply_variant, to_network, to_unit
 from mammo.prepare.arrays import read_checked
 from mammo.prepare.gather import PreparedSplit
 from mammo.runtime import paddle
@@ -124,7 +123,7 @@ class MammogramDataset(paddle.io.Dataset):
             unit = cv2.resize(unit, (width, height), interpolation=cv2.INTER_AREA)
         if self._augment:
             unit = self._augment(unit, self._settings.seed, self.epoch, row, slot, again)
-        return to_network(look(unit, self.size, self._variant), self._channels)
+        return to_network(apply_variant(unit, self.size, self._variant), self._channels)
 
     def _blended(self, blend: Blend) -> Item:
         first, other = self._kept_case(blend.draw), self._kept_case(blend.other)

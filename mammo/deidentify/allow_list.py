@@ -18,7 +18,7 @@ from pydicom.sr import Code
 from pydicom.sr.codedict import codes
 
 from mammo.images.dicom_header import SHUTTER
-from mammo.images.guards import DECODER_FAULTS, MAX_SIDE_PX
+from mammo.images.limits import DECODER_FAULTS, MAX_SIDE_PX
 
 SOP_CLASSES: dict[str, str] = {
     uids.DigitalMammographyXRayImageStorageForPresentation: "MG",

@@ -22,7 +22,7 @@ from mammo.errors import ImageError
 from mammo.files import written_beside
 from mammo.images.dicom import HEADER_FAULTS, read_dicom
 from mammo.images.display import Display, Table, as_displayed
-from mammo.images.guards import check_file_size
+from mammo.images.limits import check_file_size
 
 IMPLEMENTATION_UID = uids.UID("2.25.105580381702901196192130577946524384983")
 METHOD = "mammo: allow-list by the basic profile of DICOM PS3.15"

@@ -1,4 +1,4 @@
-"""A file enters (DICOM, PNG, JPEG or PGM, told apart by content); a film, or the stored values of a mask, leaves."""
+"""Reads a DICOM, PNG, JPEG, TIFF or PGM file and returns a film, or the stored values of a mask."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from mammo.errors import ImageError
 from mammo.images.dicom import looks_like_dicom, read_dicom
 from mammo.images.display import as_displayed, full_range
 from mammo.images.film import Film
-from mammo.images.guards import check_file_size
+from mammo.images.limits import check_file_size
 from mammo.images.raster import RASTER_MAGIC, read_raster
 
 SUPPORTED = "DICOM, PNG (8 or 16 bit), JPEG (8 bit), TIFF (8 to 16 bit) or PGM"
@@ -33,8 +33,11 @@ MASK_SHARE = 0.995
 def read_film(path: Path) -> Film:
     """Decode one mammogram to what a viewer displays.
 
-    DICOM follows PS3.4 N.2: modality LUT, VOI LUT or first window, MONOCHROME1 inversion; `display_rules` lists each attribute.
-    PNG, JPEG, TIFF and PGM run from 0 (black) to the top of their bit depth; EXIF rotation is honoured.
+    DICOM follows PS3.4 N.2: modality LUT, VOI LUT or first window, MONOCHROME1 inversion; see `display_rules`.
+    PNG, JPEG, TIFF and PGM run from 0 (black) to the top of their bit depth; EXIF rotation is applied.
+
+    Returns:
+        A film of uint16 [height, width]; 0 is black, 65535 the top of the file's nominal range.
 
     Raises:
         ImageError: The file is missing, empty, of another kind, damaged, too large, in colour (DICOM), of several
@@ -49,7 +52,10 @@ def read_film(path: Path) -> Film:
 
 
 def read_pixels(path: Path) -> np.ndarray:
-    """Decode one file to its stored gray values [height, width], neither windowed, inverted nor scaled; for masks.
+    """Decode one file to its stored gray values, neither windowed, inverted nor scaled; for masks.
+
+    Returns:
+        uint8, int8, uint16 or int16 [height, width].
 
     Raises:
         ImageError: As for `read_film`.
@@ -58,10 +64,12 @@ def read_pixels(path: Path) -> np.ndarray:
 
 
 def looks_like_mask(pixels: np.ndarray) -> bool:
-    """Tell whether an image has just two values, as a lesion mask has and a film or a crop has not.
+    """Whether an image has just two values, as a lesion mask has and a film or a crop has not.
 
-    Images of 8 bits may have passed through lossy JPEG (the masks of Kaggle's CBIS-DDSM have): there, more than 99.5 %
-    of the pixels must lie within 10/255 of one of the two ends. A constant image is no mask.
+    Args:
+        pixels: Stored values, [height, width] of any integer type. A constant image is no mask. Masks of 8 bits may
+            have passed through lossy JPEG (those of Kaggle's CBIS-DDSM have): more than 99.5 % of their pixels must lie
+            within 10/255 of one of the two ends.
     """
     low, high = int(pixels.min()), int(pixels.max())
     if low == high:
@@ -73,13 +81,17 @@ def looks_like_mask(pixels: np.ndarray) -> bool:
 
 
 def mask_from(pixels: np.ndarray) -> np.ndarray:
-    """Turn stored values into a bool mask: above the middle between lowest and highest; a constant image by > 0."""
+    """Turn stored values [height, width] of any integer type into a mask.
+
+    Returns:
+        bool [height, width]: above the middle between lowest and highest value; for a constant image, above 0.
+    """
     low, high = int(pixels.min()), int(pixels.max())
     return pixels > (low + high) / 2 if low < high else pixels > 0
 
 
 def looks_like_raster(start: bytes) -> bool:
-    """Tell from a file's first 132 bytes whether it is a PNG, JPEG, TIFF or PGM file, and no DICOM file with a TIFF's preamble."""
+    """Whether a file's first 132 bytes are those of PNG, JPEG, TIFF or PGM, and not of DICOM with a TIFF preamble."""
     return start.startswith(RASTER_MAGIC) and start[128:132] != b"DICM"
 
 
@@ -90,20 +102,20 @@ def _is_dicom(path: Path) -> bool:
     if looks_like_dicom(start):
         return True
     kind = next((name for magic, name in UNSUPPORTED_MAGIC.items() if start.startswith(magic)), None)
-    came = f"a {kind} file" if kind else "a file of unknown kind"
-    raise ImageError(f"{path}: expected {SUPPORTED}, got {came}; convert it, or leave it out")
+    found = f"a {kind} file" if kind else "a file of unknown kind"
+    raise ImageError(f"{path}: expected {SUPPORTED}, got {found}; convert it, or leave it out")
 
 
 def start_of(path: Path) -> bytes:
     """Read a file's first 132 bytes.
 
     Raises:
-        ImageError: It is no regular file, absent, empty, larger than `guards.MAX_FILE_BYTES` or may not be read.
+        ImageError: It is missing, not a regular file, empty, larger than `limits.MAX_FILE_BYTES` or cannot be read.
     """
     try:
         if not path.is_file():
-            what = "is not a regular file" if path.exists() else "does not exist"
-            raise ImageError(f"{path}: {what}; expected {SUPPORTED}")
+            problem = "is not a regular file" if path.exists() else "does not exist"
+            raise ImageError(f"{path}: {problem}; expected {SUPPORTED}")
         size = path.stat().st_size
         if size == 0:
             raise ImageError(f"{path}: the file is empty; fetch it again")
@@ -111,6 +123,5 @@ def start_of(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(132)
     except (OSError, ValueError) as error:
-        raise ImageError(
-            f"{path}: cannot be opened ({type(error).__name__}); check the path and its permissions"
-        ) from error
+        kind = type(error).__name__
+        raise ImageError(f"{path}: cannot be opened ({kind}); check the path and its permissions") from error

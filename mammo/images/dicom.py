@@ -1,10 +1,11 @@
-"""A DICOM file enters and is checked before it is decoded; stored values and what the header says about display leave.
+"""Reads a DICOM file, checks it before decoding, and returns its stored values and how they are displayed.
 
-No message carries header text: names, ids and dates stay in the file.
+No message contains header text: names, ids and dates stay in the file.
 """
 
 import logging
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,11 +19,11 @@ from pydicom.pixels import get_decoder, pixel_array
 
 from mammo.errors import ImageError
 from mammo.images.codestream import codestream_size, rle_lengths
-from mammo.images.dicom_header import display_of, whole_number
+from mammo.images.dicom_header import Header, display_of
 from mammo.images.dicom_walk import DEFLATED, check_structure
 from mammo.images.display import Display
 from mammo.images.display_rules import READ
-from mammo.images.guards import DECODER_FAULTS, check_ratio, check_size
+from mammo.images.limits import DECODER_FAULTS, check_ratio, check_size
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +36,8 @@ NATIVE = (
 )
 WITH_EXTRA = 'pip install "mammo[dicom]"'
 WITH_OPENJPEG = "pip install pylibjpeg pylibjpeg-openjpeg"
-# Decoders in order of preference, and how to get the best one. Not listed on purpose, seen on mutated files: gdcm ends
-# the process, pylibjpeg's RLE panics with a BaseException.
+# Decoders in order of preference, and how to install the best one. Two are left out because of mutated files: gdcm ends
+# the process, and pylibjpeg's RLE panics with a BaseException.
 DECODERS: dict[str, tuple[tuple[str, ...], str]] = {
     uids.RLELossless: (("pydicom",), "pip install pydicom"),
     uids.JPEGLSLossless: (("pyjpegls", "pylibjpeg"), "pip install pyjpegls"),
@@ -52,13 +53,12 @@ DECODERS: dict[str, tuple[tuple[str, ...], str]] = {
     uids.JPEGLosslessSV1: (("pylibjpeg",), WITH_EXTRA),
 }
 READERS_THAT_LOG = ("pydicom", "pylibjpeg", "openjpeg", "libjpeg")
-MOST_PADDING = 8  # PS3.5 G.3.1 pads a segment with one zero byte at most; some writers do with more
-MOST_TRAILING = 2**16  # zero bytes after the pixels, at most; others must be fewer than a row, or Rows may be wrong
-CELLS = (*NATIVE, uids.RLELossless)  # whose pixels are cells of BitsAllocated, so that HighBit has a meaning
+MOST_PADDING = 8  # PS3.5 G.3.1 pads a segment with at most one zero byte; some files have more
+MOST_TRAILING = 2**16  # zero bytes after the pixels; other bytes must be fewer than a row, or Rows may be wrong
 
 
 def looks_like_dicom(start: bytes) -> bool:
-    """Tell from the first 132 bytes: `DICM` at 128, or a data set that begins at once with group 0002 or 0008."""
+    """Whether a file's first 132 bytes have `DICM` at 128, or begin with group 0002 or 0008 at once."""
     return start[128:132] == b"DICM" or start[:2] in (b"\x02\0", b"\x08\0", b"\0\x08")
 
 
@@ -66,35 +66,46 @@ def read_dicom(path: Path) -> tuple[Display, np.ndarray]:
     """Decode the one frame of a DICOM image.
 
     Returns:
-        What the header says about display, and the stored values [height, width], uint8, int8, uint16 or int16.
+        How the image is displayed, and the stored values, uint8, int8, uint16 or int16 [height, width].
 
     Raises:
-        ImageError: The file is damaged, contradicts itself, is not one gray frame, or needs a decoder that is absent.
+        ImageError: The file is damaged, contradicts itself, is not one gray frame, or needs a missing decoder.
     """
-    silence_readers()
+    _silence_readers()
     dataset = _read_dataset(path)
     try:
         display = display_of(dataset, path)
-        decoder = _checked_decoder(dataset, path)
+        decoder = _checked_decoder(dataset, display, path)
+        if not decoder and _cut_trailing_bytes(dataset):
+            display = replace(display, remarks=(*display.remarks, "trailing_bytes"))
         syntax = _known_name(_syntax(dataset))
     except HEADER_FAULTS as error:
         raise ImageError(f"{path}: damaged DICOM header ({type(error).__name__}); fetch the file again") from error
-    with_end, display = _without_end(dataset, display, path)
     try:
-        stored = pixel_array(with_end, raw=True, decoding_plugin=decoder, correct_unused_bits=False)
+        stored = pixel_array(dataset, raw=True, decoding_plugin=decoder, correct_unused_bits=False)
     except HEADER_FAULTS as error:
-        raise ImageError(
-            f"{path}: damaged {syntax} pixel data ({type(error).__name__}); fetch the file again"
-        ) from error
+        kind = type(error).__name__
+        raise ImageError(f"{path}: damaged {syntax} pixel data ({kind}); fetch the file again") from error
     if stored.shape != (dataset.Rows, dataset.Columns):
-        raise ImageError(
-            f"{path}: expected {dataset.Rows} rows × {dataset.Columns} columns of gray pixels, got an array of {stored.shape}"
-        )
+        expected = f"{dataset.Rows} rows × {dataset.Columns} columns of gray pixels"
+        raise ImageError(f"{path}: expected {expected}, got an array of {stored.shape}; fetch the file again")
     return display, _image_bits(stored, display.bits_stored, display.high_bit)
 
 
+def read_header(path: Path, keywords: Sequence[str]) -> Dataset:
+    """Read some attributes of a header, and no pixels; group 2 is read too.
+
+    Raises:
+        ImageError: The file's structure is damaged.
+        HEADER_FAULTS: The header is damaged.
+    """
+    _silence_readers()
+    check_structure(path)
+    return dcmread(path, stop_before_pixels=True, force=True, specific_tags=list(keywords))
+
+
 def _image_bits(stored: np.ndarray, bits: int, high_bit: int) -> np.ndarray:
-    """Clear what lies outside BitsStored, such as an overlay (PS3.5 8.1.1), and fill it with the sign where there is one."""
+    """Clear bits outside BitsStored, such as an overlay (PS3.5 8.1.1); in signed pixels, fill them with the sign."""
     above, spare = 8 * stored.itemsize - 1 - high_bit, 8 * stored.itemsize - bits
     signed = stored.dtype.kind == "i"
     low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
@@ -103,31 +114,15 @@ def _image_bits(stored: np.ndarray, bits: int, high_bit: int) -> np.ndarray:
     return (stored << above) >> spare
 
 
-def _without_end(dataset: Dataset, display: Display, path: Path) -> tuple[Dataset, Display]:
-    """Cut off what follows the last pixel of raw pixel data, and remark it."""
-    if _syntax(dataset) not in NATIVE:
-        if display.high_bit != display.bits_stored - 1 and _syntax(dataset) not in CELLS:
-            raise ImageError(
-                f"{path}: expected HighBit {display.bits_stored - 1} for BitsStored {display.bits_stored} in compressed pixel data "
-                f"(PS3.5 8.1.1), got {display.high_bit}; fetch the file again"
-            )
-        return dataset, display
-    expected = int(dataset.Rows) * int(dataset.Columns) * (int(dataset.BitsAllocated) // 8)
-    if len(dataset.PixelData) <= expected + expected % 2:
-        return dataset, display
-    dataset.PixelData = dataset.PixelData[: expected + expected % 2]
-    return dataset, replace(display, remarks=(*display.remarks, "trailing_bytes"))
-
-
 class _Withheld(logging.Handler):
-    """Takes the readers' remarks about odd headers, which quote header text, and passes on only that there was one."""
+    """Takes the readers' messages about odd headers, which quote header text, and logs only that there was one."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        log.debug("a remark by %s, its text withheld", record.name)
+        log.debug("a message by %s, its text withheld", record.name)
 
 
-def silence_readers() -> None:
-    """Set for the process and not for one call: filters put back by two threads at once would end up wrong."""
+def _silence_readers() -> None:
+    """Suppress messages of pydicom and its decoders, for the whole process: per call, two threads would interfere."""
     warnings.filterwarnings("ignore", module=r"pydicom|mammo\.images")
     for name in READERS_THAT_LOG:
         reader = logging.getLogger(name)
@@ -139,22 +134,20 @@ def silence_readers() -> None:
 def _read_dataset(path: Path) -> Dataset:
     try:
         if check_structure(path) != DEFLATED and _parser_would_inflate(path):
-            raise ImageError(f"{path}: hides deflated content; the file is damaged, or meant to do harm: leave it out")
+            raise ImageError(f"{path}: hides deflated content; it is damaged or malicious: leave it out")
         # Only what decoding and display need is read: names and ids never enter memory.
         dataset = dcmread(path, force=True, specific_tags=list(READ))
         if "TransferSyntaxUID" not in dataset.file_meta:
             implicit, little = dataset.original_encoding
             explicit = uids.ExplicitVRLittleEndian if little else uids.ExplicitVRBigEndian
             dataset.file_meta.TransferSyntaxUID = uids.ImplicitVRLittleEndian if implicit else explicit
-    except RecursionError as error:
-        raise ImageError(f"{path}: damaged DICOM file: sequences nested too deeply; fetch it again") from error
     except HEADER_FAULTS as error:
         raise ImageError(f"{path}: damaged or cut-short DICOM file ({type(error).__name__}); fetch it again") from error
     return dataset
 
 
 def _parser_would_inflate(path: Path) -> bool:
-    """Whether pydicom, in either of its ways to read group 2, finds the one transfer syntax of which it unpacks all at once."""
+    """Whether pydicom, in either of its ways to read group 2, finds the transfer syntax that it inflates at once."""
     for implicit in (False, True):
         with path.open("rb") as file:
             if file.read(132)[128:] != b"DICM":
@@ -167,61 +160,68 @@ def _parser_would_inflate(path: Path) -> bool:
     return False
 
 
-def _checked_decoder(dataset: Dataset, path: Path) -> str:
-    """Check that the header is one gray frame that its pixel data can hold; name the decoder ('' for raw pixels)."""
+def _checked_decoder(dataset: Dataset, display: Display, path: Path) -> str:
+    """Check that the file has one gray frame and all its pixel data; return the decoder ("" for raw pixels)."""
+    header = Header(dataset, path)
     if "PixelData" not in dataset or not dataset.PixelData:
-        raise ImageError(f"{path}: expected a DICOM image, got one without pixel data; leave it out or fetch it again")
-    height, width = (whole_number(dataset, keyword, path) for keyword in ("Rows", "Columns"))
+        raise header.error("expected a DICOM image, got one without pixel data; leave it out or fetch it again")
+    height, width = header.whole_number("Rows"), header.whole_number("Columns")
     check_size(path, height, width)
-    frames = 1 if dataset.get("NumberOfFrames") is None else whole_number(dataset, "NumberOfFrames", path)
+    frames = 1 if dataset.get("NumberOfFrames") is None else header.whole_number("NumberOfFrames")
     if frames != 1:
-        raise ImageError(
-            f"{path}: expected one frame, got NumberOfFrames {frames}; multi-frame images (tomosynthesis) are not read"
-        )
-    samples, allocated = (whole_number(dataset, keyword, path) for keyword in ("SamplesPerPixel", "BitsAllocated"))
+        raise header.error(f"expected one frame, got NumberOfFrames {frames}; several (tomosynthesis) are not read")
+    samples, bytes_each = header.whole_number("SamplesPerPixel"), header.whole_number("BitsAllocated") // 8
     if samples != 1:
-        raise ImageError(
-            f"{path}: expected one gray sample per pixel, got SamplesPerPixel {samples}; colour DICOM is not read"
-        )
+        raise header.error(f"expected one gray sample per pixel, got SamplesPerPixel {samples}; colour is not read")
     syntax = _syntax(dataset)
     if syntax in NATIVE:
-        _check_length(path, dataset.PixelData, height, width, allocated // 8)
+        _check_length(header, height, width, bytes_each)
         return ""
     decoder = _available_decoder(syntax, path)
-    check_ratio(path, height * width * (allocated // 8), len(dataset.PixelData))
-    frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
-    if syntax == uids.RLELossless:
-        _check_segments(path, frame, height * width)
-    size = codestream_size(frame)
-    if size is not None and size[2] != 1:
-        raise ImageError(
-            f"{path}: expected one gray channel, got compressed data of {size[2]}; colour DICOM is not read"
-        )
-    if size is not None and size[:2] != (height, width):
-        raise ImageError(
-            f"{path}: its header says {width} × {height} pixels, its compressed data {size[1]} × {size[0]}; fetch it again"
-        )
+    check_ratio(path, height * width * bytes_each, len(dataset.PixelData))
+    _check_frame(header, height, width)
+    # RLE and raw pixels are cells of BitsAllocated bits, so that HighBit has a meaning; others are not.
+    if syntax != uids.RLELossless and display.high_bit != display.bits_stored - 1:
+        expected = f"HighBit {display.bits_stored - 1} in compressed pixel data of BitsStored {display.bits_stored}"
+        raise header.error(f"expected {expected} (PS3.5 8.1.1), got {display.high_bit}; fetch the file again")
     return decoder
 
 
-def _check_length(path: Path, data: bytes, height: int, width: int, bytes_each: int) -> None:
-    """Raw pixel data has the header's number of bytes, or a few more, which older writers padded it with (PS3.5 8.1.1)."""
-    expected, length = height * width * bytes_each, len(data)
-    more = length - expected
+def _check_length(header: Header, height: int, width: int, bytes_each: int) -> None:
+    """Check the length of raw pixel data: older files have a few bytes more than the header says (PS3.5 8.1.1)."""
+    data = header.dataset.PixelData
+    expected = height * width * bytes_each
+    more = len(data) - expected
     if more < 0 or (more >= max(2, width * bytes_each) and (more > MOST_TRAILING or any(data[expected:]))):
-        raise ImageError(
-            f"{path}: its header says {width} × {height} pixels of {bytes_each} bytes, {expected} bytes in all, "
-            f"but its pixel data has {length}; fetch it again"
-        )
+        size = f"{width} × {height} pixels of {bytes_each} bytes, {expected} bytes in all"
+        raise header.error(f"its header says {size}, but its pixel data has {len(data)}; fetch it again")
 
 
-def _check_segments(path: Path, frame: bytes, expected: int) -> None:
-    """RLE has no checksum, but damage to a count makes a segment, a byte of each pixel, too short or too long."""
-    odd = [length for length in rle_lengths(frame) if not 0 <= length - expected <= MOST_PADDING]
-    if odd:
-        raise ImageError(
-            f"{path}: damaged RLE Lossless pixel data: a segment unpacks to {odd[0]} bytes, expected {expected}; fetch the file again"
-        )
+def _cut_trailing_bytes(dataset: Dataset) -> bool:
+    """Cut off bytes after the last raw pixel; return whether there were any, besides one that makes the length even."""
+    expected = int(dataset.Rows) * int(dataset.Columns) * (int(dataset.BitsAllocated) // 8)
+    end = expected + expected % 2
+    has_more = len(dataset.PixelData) > end
+    if has_more:
+        dataset.PixelData = dataset.PixelData[:end]
+    return has_more
+
+
+def _check_frame(header: Header, height: int, width: int) -> None:
+    """Check the size of a compressed frame. RLE has no checksum, but a damaged count gives a segment another length."""
+    frame = next(generate_frames(header.dataset.PixelData, number_of_frames=1))
+    if _syntax(header.dataset) == uids.RLELossless:
+        expected = height * width  # a segment has one byte of each pixel
+        for length in rle_lengths(frame):
+            if not 0 <= length - expected <= MOST_PADDING:
+                problem = f"a segment unpacks to {length} bytes, expected {expected}"
+                raise header.error(f"damaged RLE Lossless pixel data: {problem}; fetch the file again")
+    size = codestream_size(frame)
+    if size is not None and size[2] != 1:
+        raise header.error(f"expected one gray channel, got compressed data of {size[2]}; colour DICOM is not read")
+    if size is not None and size[:2] != (height, width):
+        found = f"{width} × {height} pixels, its compressed data {size[1]} × {size[0]}"
+        raise header.error(f"its header says {found}; fetch it again")
 
 
 def _syntax(dataset: Dataset) -> uids.UID:
@@ -230,9 +230,8 @@ def _syntax(dataset: Dataset) -> uids.UID:
 
 def _available_decoder(syntax: uids.UID, path: Path) -> str:
     if syntax not in DECODERS:
-        raise ImageError(
-            f"{path}: its transfer syntax is not read ({_known_name(syntax)}); decompress it with another tool"
-        )
+        name = _known_name(syntax)
+        raise ImageError(f"{path}: its transfer syntax is not read ({name}); decompress it with another tool")
     wanted, advice = DECODERS[syntax]
     available = get_decoder(syntax).available_plugins
     for name in wanted:

@@ -1,18 +1,17 @@
-"""A DICOM file's bytes enter; nesting, lengths and deflated size are checked, or refused, before any parser reads them.
+"""Checks the nesting, lengths and deflated size of a DICOM file before any parser reads it.
 
-Only element headers are looked at (PS3.5 7.1). Where the bytes make no sense the walk ends without a word: the parser
-that comes next has its own say about damage.
+Only element headers are read (PS3.5 7.1). The walk ends without an error at bytes that are no element: the parser comes
+next and reports that damage.
 """
 
 import io
 import re
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, NamedTuple
 
 from mammo.errors import ImageError
-from mammo.images.guards import check_ratio
+from mammo.images.limits import check_ratio
 
 MAX_NESTING = 16  # the standard's own objects nest about 6 deep
 MAX_ELEMENTS = 200_000  # a mammogram has some hundred
@@ -28,17 +27,15 @@ UNDEFINED = 0xFFFFFFFF
 LONG_KINDS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())  # PS3.5 table 7.1-1: lengths of 32 bits
 
 
-@dataclass(frozen=True)
-class _Level:
-    """What is being walked through: elements, a sequence's items or an encapsulated value's fragments; where it ends, if said."""
+class _Level(NamedTuple):
+    """One level of nesting: elements, items of a sequence or fragments of pixel data; `end` is None if not stated."""
 
     holds: Literal["elements", "items", "fragments"]
     end: int | None
     implicit: bool
 
 
-@dataclass(frozen=True)
-class _Element:
+class _Element(NamedTuple):
     tag: int
     kind: bytes
     length: int
@@ -50,11 +47,11 @@ def check_structure(path: Path) -> str:
     """Refuse a DICOM file that would exhaust its parser or contradicts its own length.
 
     Returns:
-        The transfer syntax as it was walked through, or '' where none is named: the parser must see the same.
+        The transfer syntax that the walk found, or "" for none: the parser must find the same.
 
     Raises:
-        ImageError: Sequences nest deeper than `MAX_NESTING`, an element is longer than what is left of the file, there are
-            more than `MAX_ELEMENTS`, or deflated content grows past `MAX_INFLATED_BYTES` or beyond all proportion.
+        ImageError: Sequences nest deeper than `MAX_NESTING`, an element is longer than the rest of the file, there are
+            more than `MAX_ELEMENTS`, or deflated content grows past `MAX_INFLATED_BYTES` or by too high a ratio.
         OSError: The file cannot be read.
     """
     with path.open("rb") as file:
@@ -72,7 +69,7 @@ def check_structure(path: Path) -> str:
 
 
 def _encoding(file: BinaryIO, start: int, syntax: str) -> tuple[bool, bool]:
-    """Tell (implicit, big-endian); where no transfer syntax says it, by the first element, whose group number is small."""
+    """Find (implicit, big-endian); without a transfer syntax, from the first element, whose group number is small."""
     if syntax:
         return syntax == IMPLICIT, syntax == BIG_ENDIAN
     file.seek(start)
@@ -81,50 +78,44 @@ def _encoding(file: BinaryIO, start: int, syntax: str) -> tuple[bool, bool]:
 
 
 def _inflated(path: Path, file: BinaryIO, packed_bytes: int) -> bytes:
-    """Inflate a deflated data set (PS3.5 A.5) bit by bit, so that half a megabyte cannot become 600."""
+    """Inflate a deflated data set (PS3.5 A.5) in steps, so that half a megabyte cannot become 600."""
     inflater, parts, total = zlib.decompressobj(-zlib.MAX_WBITS), [], 0
     try:
         while not inflater.eof and (packed := inflater.unconsumed_tail or file.read(CHUNK_BYTES)):
             parts.append(inflater.decompress(packed, CHUNK_BYTES))
             total += len(parts[-1])
             if total > MAX_INFLATED_BYTES:
-                raise ImageError(f"{path}: its deflated content grows past {MAX_INFLATED_BYTES} bytes; it is refused")
+                raise ImageError(f"{path}: its deflated content grows past {MAX_INFLATED_BYTES} bytes; leave it out")
             check_ratio(path, total, packed_bytes)
     except zlib.error as error:
-        raise ImageError(
-            f"{path}: damaged or cut-short DICOM file: its deflated content does not inflate; fetch it again"
-        ) from error
+        raise ImageError(f"{path}: damaged DICOM file: its content does not inflate; fetch it again") from error
     return b"".join(parts)
 
 
 class _Walk:
-    """One way through one stream of elements."""
+    """A walk through one stream of elements."""
 
     def __init__(self, path: Path, file: BinaryIO, size: int, *, big_endian: bool) -> None:
         self._path, self._file, self._size = path, file, size
         self._order: Literal["big", "little"] = "big" if big_endian else "little"
 
     def meta(self, position: int) -> tuple[str, int]:
-        """Read group 2, which is always explicit and little-endian: (transfer syntax or '', where the data set begins)."""
+        """Read group 2, which is always explicit and little-endian: (transfer syntax or "", start of the data set)."""
         syntax = ""
-        while (
-            (element := self._element(position, implicit=False))
-            and element.tag >> 16 == 2
-            and element.length != UNDEFINED
-        ):
-            self._refuse_beyond(element.value_at + element.length)
+        while (element := self._element(position, implicit=False)) and element.tag >> 16 == 2:
+            end = self._end_of(element)
+            if end is None:
+                break
             if element.tag == SYNTAX_TAG:
                 self._file.seek(element.value_at)
                 syntax = self._file.read(min(element.length, LONGEST_UID + 1)).strip(BLANKS).decode("ascii", "replace")
                 if not UID.fullmatch(syntax):
-                    raise ImageError(
-                        f"{self._path}: its transfer syntax is no UID; the file is damaged, or meant to do harm: leave it out"
-                    )
-            position = element.value_at + element.length
+                    raise self._error("its transfer syntax is no UID; it is damaged or malicious: leave it out")
+            position = end
         return syntax, position
 
     def elements(self, position: int, *, implicit: bool) -> None:
-        """Walk to the end, or to where bytes make no sense."""
+        """Walk to the end, or to bytes that are no element."""
         levels = [_Level("elements", None, implicit)]
         for _ in range(MAX_ELEMENTS):
             while len(levels) > 1 and levels[-1].end is not None and position >= levels[-1].end:
@@ -135,10 +126,8 @@ class _Walk:
                 return
             position = following
             if sum(level.holds == "items" for level in levels) > MAX_NESTING:
-                raise ImageError(
-                    f"{self._path}: damaged DICOM file: sequences nested more than {MAX_NESTING} deep; fetch it again"
-                )
-        raise ImageError(f"{self._path}: damaged DICOM file: more than {MAX_ELEMENTS} elements; fetch it again")
+                raise self._error(f"damaged DICOM file: sequences nested more than {MAX_NESTING} deep; fetch it again")
+        raise self._error(f"damaged DICOM file: more than {MAX_ELEMENTS} elements; fetch it again")
 
     def _within_elements(self, position: int, levels: list[_Level]) -> int | None:
         element = self._element(position, implicit=levels[-1].implicit)
@@ -147,11 +136,9 @@ class _Walk:
         if element.tag == ITEM_END:
             levels.pop()
             return element.value_at if levels else None
-        end = None if element.length == UNDEFINED else element.value_at + element.length
-        if end is not None:
-            self._refuse_beyond(end)
+        end = self._end_of(element)
         if element.kind == b"SQ" or (end is None and element.tag != PIXEL_DATA and element.kind in (b"", b"UN")):
-            # PS3.5 6.2.2: what is inside a UN of undefined length is implicit.
+            # PS3.5 6.2.2: the content of a UN of undefined length is implicit.
             levels.append(_Level("items", end, element.implicit or element.kind == b"UN"))
             return element.value_at
         if end is None:
@@ -166,9 +153,7 @@ class _Walk:
         if element.tag == SEQUENCE_END:
             levels.pop()
             return element.value_at
-        end = None if element.length == UNDEFINED else element.value_at + element.length
-        if end is not None:
-            self._refuse_beyond(end)
+        end = self._end_of(element)
         if levels[-1].holds == "fragments":
             return end
         levels.append(_Level("elements", end, levels[-1].implicit))
@@ -185,14 +170,19 @@ class _Walk:
             return _Element(tag, b"", int.from_bytes(head[4:8], self._order), position + 8, True)
         if kind not in LONG_KINDS:
             return _Element(tag, kind, int.from_bytes(head[6:8], self._order), position + 8, False)
-        return (
-            _Element(tag, kind, int.from_bytes(head[8:12], self._order), position + 12, False)
-            if len(head) == 12
-            else None
-        )
+        if len(head) < 12:
+            return None
+        return _Element(tag, kind, int.from_bytes(head[8:12], self._order), position + 12, False)
 
-    def _refuse_beyond(self, end: int) -> None:
+    def _end_of(self, element: _Element) -> int | None:
+        """Find where an element's value ends; None for an undefined length."""
+        if element.length == UNDEFINED:
+            return None
+        end = element.value_at + element.length
         if end > self._size:
-            raise ImageError(
-                f"{self._path}: damaged or cut-short DICOM file: an element says it has more bytes than the file; fetch it again"
-            )
+            problem = "an element says it has more bytes than the file"
+            raise self._error(f"damaged or cut-short DICOM file: {problem}; fetch it again")
+        return end
+
+    def _error(self, text: str) -> ImageError:
+        return ImageError(f"{self._path}: {text}")

@@ -1,4 +1,4 @@
-"""Stored DICOM values and what their header says about display enter; uint16 as displayed leaves (PS3.4 N.2)."""
+"""Turns stored DICOM values into displayed ones, as the header says (PS3.4 N.2)."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -14,7 +14,7 @@ WINDOW_FUNCTIONS: tuple[WindowFunction, ...] = get_args(WindowFunction)
 
 @dataclass(frozen=True)
 class Table:
-    """A look-up table of PS3.3 C.11.1 or C.11.2: `entries[0]` is for the stored value `first`."""
+    """A look-up table of PS3.3 C.11.1 or C.11.2: `entries[0]`, below 2^`bits`, is for the stored value `first`."""
 
     entries: np.ndarray
     first: int
@@ -32,20 +32,20 @@ class Window:
 
 @dataclass(frozen=True)
 class Display:
-    """How stored values become displayed ones, and what else the header says of the film.
+    """How stored values become displayed ones, and what else the header says about the film.
 
     Attributes:
-        bits_stored: Bits of a pixel that hold the image.
+        bits_stored: Bits of a pixel that belong to the image.
         high_bit: The highest of them.
         signed: Whether stored values are in two's complement.
         inverted: Whether white and black are swapped.
         modality: A table, or (slope, intercept).
         voi: A table or a window; None shows the full nominal range.
-        padding: Two stored values; what lies between them, ends included, is no part of the image.
+        padding: Two stored values; they and all values between them are not part of the image.
         shutter: (first row, last row, first column, last column) that are shown, counted from 1.
         laterality: Of the breast.
         for_processing: Whether these are raw detector values.
-        remarks: Keys of `remarks.REMARKS`.
+        remarks: Warning keys.
     """
 
     bits_stored: int
@@ -62,53 +62,30 @@ class Display:
 
 
 def as_displayed(stored: np.ndarray, display: Display) -> np.ndarray:
-    """Apply modality step, VOI step and MONOCHROME1 inversion, and scale the nominal output range to 0-65535.
+    """Apply modality step, VOI step and MONOCHROME1 inversion, and scale the nominal output range to 0–65535.
 
-    A pixel has at most 16 bits, so the whole chain is worked out once for every possible value and then looked up.
+    A pixel has at most 16 bits, so the whole chain is computed once for every possible value and then looked up.
 
     Args:
-        stored: [height, width] of uint8, int8, uint16 or int16.
-        display: What the header says.
+        stored: uint8, int8, uint16 or int16 [height, width].
+        display: From the header.
 
     Returns:
-        uint16 [height, width].
+        uint16 [height, width], 0 is black, 65535 white.
     """
     unsigned = np.dtype(f"u{stored.dtype.itemsize}")
     every_value = np.arange(np.iinfo(unsigned).max + 1, dtype=unsigned)
     shown = _shares_of_white(every_value.view(stored.dtype).astype(np.float64), display)
     table = np.rint(shown * WHITE).astype(np.uint16)
+    indices = np.ascontiguousarray(stored).view(unsigned)
     if display.padding is not None:
-        _blacken_padding(table, stored, display)
-    if stored.dtype == np.uint16 and np.array_equal(table, every_value):
-        shown_pixels = np.ascontiguousarray(stored)
-    else:
-        shown_pixels = np.take(table, np.ascontiguousarray(stored).view(unsigned))
-    return shown_pixels if display.shutter is None else _behind_shutter(shown_pixels, display.shutter)
-
-
-def _blacken_padding(table: np.ndarray, stored: np.ndarray, display: Display) -> None:
-    """Show padding as dark as the darkest pixel of the image (PS3.3 C.7.5.1.1.2), so that nothing takes it for tissue or for air that
-    is darker than the film's own.
-
-    Args:
-        table: uint16, what each stored value is shown as, by its unsigned form; changed in place.
-        stored: [height, width].
-        display: Its padding's ends may be put down as unsigned where pixels are signed, or with bits above BitsStored.
-    """
-    span = 2**display.bits_stored
-    ends = [
-        value % span - (span if display.signed and value % span >= span // 2 else 0) for value in display.padding or ()
-    ]
-    values = np.arange(len(table), dtype=np.dtype(f"u{stored.itemsize}")).view(stored.dtype)
-    padded = (values >= min(ends)) & (values <= max(ends))
-    used = np.zeros(len(table), dtype=bool)
-    used[np.ascontiguousarray(stored).view(np.dtype(f"u{stored.itemsize}")).reshape(-1)] = True
-    image = table[used & ~padded]
-    table[padded] = image.min() if len(image) else 0
-
-
-def _behind_shutter(pixels: np.ndarray, shutter: tuple[int, int, int, int]) -> np.ndarray:
-    top, bottom, left, right = shutter
+        first, last = display.padding
+        _blacken_padding(table, indices, _padded(every_value.view(stored.dtype), first, last, display))
+    is_identity = stored.dtype == np.uint16 and np.array_equal(table, every_value)
+    pixels = np.ascontiguousarray(stored) if is_identity else np.take(table, indices)
+    if display.shutter is None:
+        return pixels
+    top, bottom, left, right = display.shutter
     inside = (slice(max(0, top - 1), max(0, bottom)), slice(max(0, left - 1), max(0, right)))
     kept = np.zeros_like(pixels)
     kept[inside] = pixels[inside]
@@ -116,16 +93,39 @@ def _behind_shutter(pixels: np.ndarray, shutter: tuple[int, int, int, int]) -> n
 
 
 def full_range(pixels: np.ndarray, bits: int) -> np.ndarray:
-    """Scale uint8 or uint16 pixels of some bits to uint16, so that their highest possible value becomes 65535."""
+    """Scale uint8 or uint16 [height, width] below 2^`bits` to uint16 [height, width] in 0–65535."""
     if bits == 16:
         return pixels
     every_value = np.arange(2**bits, dtype=np.float64) * (WHITE / (2**bits - 1))
     return np.take(np.rint(every_value).astype(np.uint16), pixels)
 
 
+def _padded(values: np.ndarray, first: int, last: int, display: Display) -> np.ndarray:
+    """Mark the padding among stored values. Some files write its ends as unsigned, or with bits above BitsStored."""
+    span = 2**display.bits_stored
+    ends = [end % span - (span if display.signed and end % span >= span // 2 else 0) for end in (first, last)]
+    return (values >= min(ends)) & (values <= max(ends))
+
+
+def _blacken_padding(table: np.ndarray, indices: np.ndarray, padded: np.ndarray) -> None:
+    """Show padding as dark as the darkest pixel of the image (PS3.3 C.7.5.1.1.2): darker, it would look like air.
+
+    Args:
+        table: uint16 [values], the displayed value of each stored one; changed in place.
+        indices: uint8 or uint16 [height, width], the entry of each pixel in the table.
+        padded: bool [values].
+    """
+    used = np.zeros(len(table), dtype=bool)
+    used[indices.reshape(-1)] = True
+    image = table[used & ~padded]
+    table[padded] = image.min() if len(image) else 0
+
+
 def _shares_of_white(values: np.ndarray, display: Display) -> np.ndarray:
-    low, high = _stored_range(display)
-    # Bits above BitsStored carry no image: a value beyond the range is held at its end.
+    """Return the displayed share of white, float64 in 0–1, of each stored value."""
+    low = -(2.0 ** (display.bits_stored - 1)) if display.signed else 0.0
+    high = low + 2.0**display.bits_stored - 1
+    # Bits above BitsStored are not part of the image: values beyond the range are clipped.
     values = np.clip(values, low, high)
     if isinstance(display.modality, Table):
         values = _looked_up(values, display.modality)
@@ -140,12 +140,6 @@ def _shares_of_white(values: np.ndarray, display: Display) -> np.ndarray:
     shares = _windowed(values, display.voi) if isinstance(display.voi, Window) else (values - low) / (high - low)
     shares = np.clip(shares, 0, 1)
     return 1 - shares if display.inverted else shares
-
-
-def _stored_range(display: Display) -> tuple[float, float]:
-    if display.signed:
-        return -(2.0 ** (display.bits_stored - 1)), 2.0 ** (display.bits_stored - 1) - 1
-    return 0.0, 2.0**display.bits_stored - 1
 
 
 def _looked_up(values: np.ndarray, table: Table) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A decoded film and its lesion's box enter; what a network is shown of it leaves, as training and evaluation show it."""
+"""Turns prepared pixels into the input of a network: normalisation, and the variants of test-time augmentation."""
 
 from dataclasses import dataclass
 
@@ -6,22 +6,26 @@ import numpy as np
 
 from mammo.errors import ImageError
 from mammo.images.film import Film
-from mammo.images.geometry import Box
-from mammo.images.normalise import to_network, to_unit
-from mammo.images.preprocess import PreprocessSettings, prepare_film, prepare_lesions
-from mammo.images.test_time import look, variants
+from mammo.images.geometry import Box, Size
+from mammo.images.preprocess import PreprocessSettings, centre_crop, prepare_film, prepare_lesions
 from mammo.settings.schema import TestTimeSettings
 from mammo.settings.types import Strict
 
+# The means over ImageNet's three channels of its per-channel mean and deviation (0.485, 0.456, 0.406; 0.229, 0.224,
+# 0.225), which published backbones were trained with: a film is gray, so all channels get the same shift.
+MEAN = 0.449
+DEVIATION = 0.226
+FULL_SCALE = 65535.0
+
 
 class InputForm(Strict):
-    """What a network wants to see of a film; a copy travels with every export.
+    """The input that a network needs for a case; every export contains a copy.
 
     Attributes:
         preprocess: How the film, or the crop around a lesion, is prepared.
-        channels: 1, or 3 where the film is repeated.
+        channels: 1, or 3 copies of the film.
         views: Films of a case: 2 for a breast, else 1.
-        test_time: The looks whose logits are averaged.
+        test_time: The variants over which the logits are averaged.
     """
 
     preprocess: PreprocessSettings
@@ -31,18 +35,18 @@ class InputForm(Strict):
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """(views, channels, height, width) of one look."""
+        """(views, channels, height, width) of one variant."""
         return self.views, self.channels, *self.preprocess.image_size
 
 
 @dataclass(frozen=True)
 class NetworkInput:
-    """What a network is shown of a film.
+    """The input of a network for one film.
 
     Attributes:
-        image: float32 [looks, views, channels, height, width].
-        present: bool [looks, views].
-        remarks: Keys of `remarks.REMARKS`, on the film, the breast and the box.
+        image: float32 [variants, views, channels, height, width], normalised by `to_network`.
+        present: bool [variants, views].
+        remarks: Warning keys of the film, the breast and the box.
     """
 
     image: np.ndarray
@@ -50,28 +54,98 @@ class NetworkInput:
     remarks: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Variant:
+    """A variant of test-time augmentation: flips left to right or upside down, window moved by (down, right) pixels."""
+
+    mirrored: bool = False
+    upside_down: bool = False
+    shift: tuple[int, int] = (0, 0)
+
+
+PLAIN = Variant()
+
+
 def network_input(film: Film, form: InputForm, *, box: Box | None = None) -> NetworkInput:
-    """Show one film to a network; of a network for breasts, it is the only view.
+    """Prepare one film for a network; for a breast network it is the only view.
 
     Args:
         film: The decoded film.
-        form: What the network wants.
-        box: The lesion's place in the film's pixels (x, y, width, height); needed by, and only for, a network for lesions.
+        form: What the network needs.
+        box: The lesion (x, y, width, height) in film pixels; for lesion networks only.
 
     Raises:
-        ImageError: A network for lesions has no box, or it is none on this film; or the film is of raw detector values.
+        ImageError: The box is missing or invalid, or the film has raw detector values.
     """
     if form.preprocess.task == "lesion":
         if box is None:
             advice = "give --box x,y,width,height, or use a model of data.task=image"
-            raise ImageError(f"this is a lesion model and needs to know where to look; {advice}")
+            raise ImageError(f"this is a lesion model and needs the lesion's box; {advice}")
         prepared = prepare_lesions(film, [box], form.preprocess)[0]
     else:
         prepared = prepare_film(film, form.preprocess)
-    unit, looks = to_unit(prepared.pixels), variants(form.test_time)
-    image = np.zeros((len(looks), *form.shape), np.float32)
-    for number, variant in enumerate(looks):
-        image[number, 0] = to_network(look(unit, form.preprocess.image_size, variant), form.channels)
-    present = np.zeros((len(looks), form.views), bool)
+    unit, all_variants = to_unit(prepared.pixels), variants(form.test_time)
+    image = np.zeros((len(all_variants), *form.shape), np.float32)
+    for number, variant in enumerate(all_variants):
+        image[number, 0] = to_network(apply_variant(unit, form.preprocess.image_size, variant), form.channels)
+    present = np.zeros((len(all_variants), form.views), bool)
     present[:, 0] = True
     return NetworkInput(image, present, prepared.remarks)
+
+
+def to_unit(pixels: np.ndarray) -> np.ndarray:
+    """Scale uint16 [height, width] to float32 [height, width] in 0–1."""
+    return pixels.astype(np.float32) / np.float32(FULL_SCALE)
+
+
+def to_network(unit: np.ndarray, channels: int) -> np.ndarray:
+    """Normalise float32 [height, width] in 0–1 to float32 [channels, height, width] in about -2 to 2.4."""
+    shifted = (unit - np.float32(MEAN)) / np.float32(DEVIATION)
+    return np.ascontiguousarray(np.broadcast_to(shifted, (channels, *shifted.shape)))
+
+
+def variants(settings: TestTimeSettings) -> tuple[Variant, ...]:
+    """List all combinations of the flips and shifts in the settings; the plain variant is the first."""
+    flips = {"none": [(False, False)], "horizontal": [(False, False), (True, False)]}
+    flips["both"] = [*flips["horizontal"], (False, True), (True, True)]
+    step = settings.shift_px
+    shifts = [(0, 0), (-step, 0), (step, 0), (0, -step), (0, step)] if step else [(0, 0)]
+    return tuple(
+        Variant(mirrored, upside_down, shift) for shift in shifts for mirrored, upside_down in flips[settings.flips]
+    )
+
+
+def apply_variant(unit: np.ndarray, size: Size, variant: Variant = PLAIN) -> np.ndarray:
+    """Cut the window of a variant out of an image, and flip it.
+
+    Args:
+        unit: float32 [height, width] in 0–1, at least `size`.
+        size: (height, width) of the window.
+        variant: Its shift uses the image's margin; beyond the image is 0, as around a film.
+
+    Returns:
+        float32 [*size] in 0–1.
+
+    Raises:
+        ImageError: The image is smaller than the window.
+    """
+    window = centre_crop(_moved(unit, variant.shift), size)
+    if variant.mirrored:
+        window = window[:, ::-1]
+    return window[::-1] if variant.upside_down else window
+
+
+def _moved(unit: np.ndarray, shift: tuple[int, int]) -> np.ndarray:
+    if shift == (0, 0):
+        return unit
+    moved = np.zeros_like(unit)
+    height, width = unit.shape
+    (to_y, from_y), (to_x, from_x) = _overlap(shift[0], height), _overlap(shift[1], width)
+    moved[to_y, to_x] = unit[from_y, from_x]
+    return moved
+
+
+def _overlap(step: int, length: int) -> tuple[slice, slice]:
+    """Return the target and the source of pixels when the window moves by `step`."""
+    kept, rest = slice(0, length - abs(step)), slice(abs(step), length)
+    return (kept, rest) if step >= 0 else (rest, kept)

@@ -1,4 +1,4 @@
-"""A film and its boxes enter; oriented, cropped, scaled 16-bit pictures of one size leave, each with its geometry."""
+"""Prepares a film, or crops around its lesions, as oriented and scaled 16-bit pictures of one size."""
 
 import hashlib
 import json
@@ -26,16 +26,16 @@ WHITE = 65535
 
 
 class PreprocessSettings(Strict):
-    """How a film becomes what is stored; its key names the store, a copy travels with every checkpoint and export.
+    """How films are prepared; the store has its key as name, and every checkpoint and export contains a copy.
 
     Attributes:
         task: `film` keeps the whole breast, `lesion` a crop around each box.
-        image_size: (height, width) that the network sees, in pixels.
+        image_size: (height, width) in pixels of the network's input.
         context: Side of a lesion crop over the longer side of its box.
-        margin: What is stored beyond that, as a factor, so that augmentation can turn and shift.
-        intensity: `percentile` stretches by the film's own breast tissue, `full` leaves the values.
+        margin: Factor by which the stored crop is larger, so that augmentation can turn and shift.
+        intensity: `percentile` stretches by the film's own breast tissue, `full` keeps the values.
         raw_films: Whether raw detector values (DICOM FOR PROCESSING) are refused or accepted.
-        version: Counts changes of this room that change pixels.
+        version: Goes up with every change of this code that changes pixels.
     """
 
     task: Literal["film", "lesion"]
@@ -48,42 +48,33 @@ class PreprocessSettings(Strict):
 
     @classmethod
     def from_data(cls, data: DataSettings) -> "PreprocessSettings":
-        """Take over what the data settings say about pixels."""
-        task: Literal["film", "lesion"] = "lesion" if data.task == "lesion" else "film"
-        return cls(
-            task=task,
-            image_size=data.image_size,
-            context=data.context,
-            margin=data.margin,
-            intensity=data.intensity,
-            raw_films=data.raw_films,
-        )
+        """Take the data settings about pixels."""
+        shared = data.model_dump(include=set(cls.model_fields) - {"task", "version"})
+        return cls(task="lesion" if data.task == "lesion" else "film", **shared)
 
     @property
     def stored_size(self) -> Size:
-        """(height, width) of what is stored: lesion crops carry the margin."""
+        """(height, width) of the stored picture: lesion crops include the margin."""
         factor = self.margin if self.task == "lesion" else 1.0
         return round(self.image_size[0] * factor), round(self.image_size[1] * factor)
 
     @property
     def key(self) -> str:
-        """A short hash of all settings, the same on every machine."""
+        """A hash of all settings in 16 hexadecimal digits, the same on every machine."""
         canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
 def check_version(settings: PreprocessSettings, where: Path, advice: str) -> None:
-    """Check that films are prepared as they were when a network learnt.
+    """Check that this version prepares films as they were prepared for the training of a network.
 
     Raises:
-        WeightsError: Another version of this room prepared them, whose pixels may differ.
+        WeightsError: Another version prepared them, whose pixels may differ.
     """
     now = PreprocessSettings.model_fields["version"].default
     if settings.version != now:
-        raise WeightsError(
-            f"{where}: its network learnt from films prepared by version {settings.version} of mammo's preparing, this is version {now}, "
-            f"and pixels may differ; {advice}"
-        )
+        versions = f"version {settings.version} of mammo's preparing, this is version {now}"
+        raise WeightsError(f"{where}: its network learnt from films of {versions}, and pixels may differ; {advice}")
 
 
 @dataclass(frozen=True)
@@ -91,11 +82,11 @@ class Prepared:
     """One picture, ready for the store.
 
     Attributes:
-        pixels: uint16 [height, width] of `stored_size`; the chest wall is on the left.
+        pixels: uint16 [height, width] of `stored_size`, 0 is black; the chest wall is on the left.
         geometry: From film pixels to stored pixels.
-        box: The lesion in stored pixels, where one was given.
+        box: The lesion (x, y, width, height) in stored pixels, if one was given.
         chest_wall: The side of the film from which the breast comes.
-        remarks: Keys of `remarks.REMARKS`: the film's own, and what is implausible about the breast or the box.
+        remarks: Warning keys of the film, the breast and the box.
     """
 
     pixels: np.ndarray
@@ -107,7 +98,7 @@ class Prepared:
 
 @dataclass(frozen=True)
 class _Oriented:
-    """A film turned so that its chest wall is on the left; `found` is the breast before that, `remarks` is of film and breast."""
+    """A film whose chest wall is on the left, after a flip if needed; `found` is the breast before that."""
 
     pixels: np.ndarray
     breast: Breast
@@ -119,16 +110,16 @@ class _Oriented:
 def prepare_film(film: Film, settings: PreprocessSettings, *, box: Box | None = None) -> Prepared:
     """Prepare a whole breast: oriented, cropped with a small margin, aspect kept, black around it.
 
-    The breast's picture stands at the left edge (its chest wall), centred from top to bottom. What lies off the breast
-    (letters, labels, film borders) is black.
+    The breast lies at the left edge (its chest wall), centred from top to bottom. Everything off the breast (letters,
+    labels, film borders) is black.
 
     Args:
         film: The decoded mammogram.
         settings: Of task `film`.
-        box: A lesion (x, y, width, height) in film pixels; what of it lies off the film is cut away.
+        box: A lesion (x, y, width, height) in film pixels; the part off the film is cut away.
 
     Raises:
-        ImageError: The box is none (`plausible.checked_box`), or the film is of raw detector values and these are not accepted.
+        ImageError: The box is invalid (`plausible.checked_box`), or `settings` refuses the film's raw detector values.
     """
     oriented = _oriented(film, settings)
     inside, remarks = (None, ()) if box is None else checked_box(box, _size(film.pixels), oriented.found)
@@ -152,18 +143,18 @@ def prepare_film(film: Film, settings: PreprocessSettings, *, box: Box | None = 
 
 
 def prepare_lesions(film: Film, boxes: Sequence[Box], settings: PreprocessSettings) -> list[Prepared]:
-    """Prepare a crop around each lesion, orientation and gray levels decided on the whole film.
+    """Prepare a crop around each lesion; orientation and gray levels come from the whole film.
 
-    The shorter side of a crop is the box's longer side × context × margin, at least `MIN_SIDE_PX` × margin; beyond the
-    film its edge is mirrored. Crops end at twice the film's longer side.
+    The shorter side of a crop is the box's longer side × context × margin, at least `MIN_SIDE_PX` × margin and at most
+    twice the film's longer side. Beyond its edge the film is mirrored.
 
     Args:
         film: The decoded mammogram.
-        boxes: (x, y, width, height) in film pixels; what of a box lies off the film is cut away.
+        boxes: (x, y, width, height) in film pixels; the part of a box off the film is cut away.
         settings: Of task `lesion`.
 
     Raises:
-        ImageError: A box is none (`plausible.checked_box`), or the film is of raw detector values and these are not accepted.
+        ImageError: A box is invalid (`plausible.checked_box`), or `settings` refuses the film's raw detector values.
     """
     if not boxes:
         return []
@@ -174,10 +165,10 @@ def prepare_lesions(film: Film, boxes: Sequence[Box], settings: PreprocessSettin
 
 
 def centre_crop(pixels: np.ndarray, size: Size) -> np.ndarray:
-    """Cut (height, width) out of the middle of an image [height, width, …].
+    """Cut `size` (height, width) out of the middle of an image, of any type [height, width, …].
 
     Raises:
-        ImageError: The image is smaller than that.
+        ImageError: The image is smaller.
     """
     height, width = _size(pixels)
     if height < size[0] or width < size[1]:
@@ -216,7 +207,7 @@ def _reflected(pixels: np.ndarray, area: tuple[int, int, int, int]) -> np.ndarra
 
 
 def _mirrored(start: int, count: int, length: int) -> np.ndarray:
-    """Indices start … start + count - 1, those beyond 0 … length - 1 mirrored without repeating the edge, however far."""
+    """Return the indices start … start + count - 1, mirrored into 0 … length - 1 without repeating the edge."""
     period = max(1, 2 * (length - 1))
     index = np.arange(start, start + count) % period
     return np.minimum(index, period - index) if length > 1 else np.zeros(count, dtype=np.int64)
@@ -226,17 +217,16 @@ def _oriented(film: Film, settings: PreprocessSettings) -> _Oriented:
     remarks = film.remarks
     if film.for_processing:
         if settings.raw_films == "refuse":
-            raise ImageError(
-                "is a raw FOR PROCESSING film, of detector values that no viewer shows; take the same film FOR PRESENTATION, or set "
-                "data.raw_films=accept where a network is to learn from raw films"
-            )
+            problem = "is a raw FOR PROCESSING film, with detector values that viewers do not show"
+            advice = "use the same film FOR PRESENTATION, or set data.raw_films=accept to train on raw films"
+            raise ImageError(f"{problem}; {advice}")
         remarks = (*remarks, "for_processing")
     pixels, size = film.pixels, _size(film.pixels)
     found = find_breast(pixels)
     remarks = (*remarks, *breast_remarks(found, pixels))
     if found.chest_wall == "left":
         return _Oriented(pixels, found, Geometry.identity(size), found, remarks)
-    # Found again on the turned film: so a film and its mirror image come out the same to the last bit.
+    # Found again on the flipped film, so that a film and its mirror image give the same pixels to the last bit.
     turned = cv2.flip(pixels, 1)
     return _Oriented(turned, find_breast(turned), Geometry.flip_horizontal(size), found, remarks)
 
@@ -250,7 +240,7 @@ def _with_margin(box: tuple[int, int, int, int], size: Size) -> tuple[int, int, 
 
 
 def _levels(oriented: _Oriented, settings: PreprocessSettings) -> tuple[int, int] | None:
-    """The film's values that become black and white; None leaves them as they are."""
+    """Return the film's values that become black and white; None keeps all values."""
     if settings.intensity == "full":
         return None
     counts = np.bincount(oriented.pixels[oriented.breast.mask], minlength=WHITE + 1)

@@ -100,7 +100,7 @@ def predict_with_remarks(run: LoadedRun, path: Path, *, box: Box | None = None) 
         box: The lesion's place in the file's pixels (x, y, width, height); needed by, and only for, a lesion model.
 
     Returns:
-        The probability of malignancy, 0-1, and the warning keys of the film, which are keys of `remarks.REMARKS`.
+        The probability of malignancy, 0-1, and the warning keys of the film, which are keys of `film.REMARKS`.
 
     Raises:
         ImageError: The file cannot be read, or a lesion model has no box.

@@ -11,7 +11,7 @@ from mammo.data.dataset import MammogramDataset
 from mammo.data.loader import Batches, Loader
 from mammo.errors import SplitError, WeightsError
 from mammo.evaluation.calibration import Calibrator, log_odds
-from mammo.images.test_time import PLAIN, Variant, variants
+from mammo.images.network_input import PLAIN, Variant, variants
 from mammo.model.network import MammogramNet, input_channels
 from mammo.prepare.gather import PreparedSplit
 from mammo.progress import track

@@ -7,7 +7,7 @@ import pandas as pd
 
 from mammo.cases.samples import SampleTable
 from mammo.cases.table import exclusions
-from mammo.images.remarks import BREAST_REMARKS, in_words
+from mammo.images.film import BREAST_REMARKS, in_words
 from mammo.prepare.index import Entry
 
 # Laterality shows the breast's side on the film only in a consistent data set; in CBIS-DDSM it does in 74 % of films.
@@ -24,7 +24,7 @@ def remarks_of(samples: SampleTable, entries: Sequence[Entry]) -> list[tuple[str
         entries: From the store.
 
     Returns:
-        For each view, keys of `remarks.REMARKS`.
+        For each view, keys of `film.REMARKS`.
     """
     chest_wall = np.array([entry.seen.chest_wall for entry in entries], object)
     other = other_side(samples.views["laterality"], chest_wall, samples.views["image"])

@@ -10,8 +10,8 @@ from mammo.cases.samples import SampleTable
 from mammo.cases.splits import Split, split_lesions
 from mammo.cases.table import BOX, CANDIDATE_SEPARATOR, exclusion_lines
 from mammo.errors import CaseError, ImageError, in_one_line
+from mammo.images.film import in_words
 from mammo.images.preprocess import PreprocessSettings
-from mammo.images.remarks import in_words
 from mammo.prepare.doubts import film_warnings, is_doubtful, remarks_of
 from mammo.prepare.film_job import Failure
 from mammo.prepare.index import Entry, StoreRequest

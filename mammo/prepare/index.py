@@ -27,7 +27,7 @@ class StoreRequest:
 
 @dataclass(frozen=True)
 class Seen:
-    """Findings on a film: the side of its chest wall, the header's laterality, and keys of `remarks.REMARKS`."""
+    """Findings on a film: the side of its chest wall, the header's laterality, and keys of `film.REMARKS`."""
 
     chest_wall: str
     laterality: str

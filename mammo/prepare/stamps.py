@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mammo.errors import ImageError
-from mammo.images.guards import check_file_size
+from mammo.images.limits import check_file_size
 
 CHUNK_BYTES = 2**20
 Status = tuple[int, int, int, int]

@@ -27,7 +27,7 @@ class Prediction:
         score: Probability of malignancy, 0-1.
         called: Whether the score is at or above the threshold of the main operating point.
         error: Why there is no score; else "".
-        remarks: Warning keys, of `remarks.REMARKS`.
+        remarks: Warning keys, of `film.REMARKS`.
         stamp: Size and times of the file that was scored, as `stamp_of` gives them.
     """
 

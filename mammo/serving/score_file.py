@@ -14,8 +14,8 @@ from typing import BinaryIO
 from mammo.cases.table import BOX
 from mammo.errors import ScoreError, SettingsError
 from mammo.files import flush_folder, locked, read_json, write_text, written_beside
+from mammo.images.film import in_words
 from mammo.images.geometry import Box
-from mammo.images.remarks import in_words
 from mammo.serving.folder import Found, Job
 from mammo.serving.predictor import Prediction, stamp_of
 

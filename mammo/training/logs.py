@@ -18,7 +18,7 @@ from visualdl import LogWriter
 from mammo.data.dataset import MammogramDataset
 from mammo.errors import TrainingError
 from mammo.evaluation.metrics import count_confusion
-from mammo.images.normalise import DEVIATION, MEAN
+from mammo.images.network_input import DEVIATION, MEAN
 from mammo.plots.evaluation import as_picture, draw_confusion, draw_precision_recall, draw_roc
 from mammo.progress import SECONDS_BETWEEN_LINES
 from mammo.runs import VISUALDL_FILE

@@ -11,7 +11,7 @@ from mammo.data.dataset import MammogramDataset
 from mammo.data.loader import Loader, collate
 from mammo.data.sampler import EpochSampler
 from mammo.images.decode import read_film
-from mammo.images.normalise import to_network, to_unit
+from mammo.images.network_input import to_network, to_unit
 from mammo.images.preprocess import PreprocessSettings, centre_crop, prepare_lesions
 from mammo.prepare.gather import PreparedSplit, gather_split, prepare_split
 from mammo.settings.schema import AugmentationStep, Settings

@@ -11,7 +11,7 @@ NAME = "SECRET^NAME"
 
 
 def film_dataset(pixels: np.ndarray, *, bits: int = 12, kind: str = "MONOCHROME2", **elements: Any) -> FileDataset:
-    """A mammogram around uint8, int16 or uint16 pixels; further header elements by keyword, None takes one away."""
+    """A mammogram around uint8, int16 or uint16 pixels; further header elements by keyword, None removes one."""
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = DigitalMammographyXRayImageStorageForPresentation
     meta.MediaStorageSOPInstanceUID = generate_uid()
@@ -33,7 +33,7 @@ def film_dataset(pixels: np.ndarray, *, bits: int = 12, kind: str = "MONOCHROME2
 
 
 def saved(dataset: FileDataset, path: Path, **how: Any) -> Path:
-    """Write a data set and return where it lies."""
+    """Write a data set and return its path."""
     dataset.save_as(path, enforce_file_format=True, **how)
     return path
 

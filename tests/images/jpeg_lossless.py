@@ -1,4 +1,4 @@
-"""A small encoder of lossless JPEG (ITU-T T.81 annex H), for twins of test images: gray, 8 to 16 bits, any of the seven predictors."""
+"""Encodes lossless JPEG (ITU-T T.81 annex H) for tests: gray, 8 to 16 bits, any of the seven predictors."""
 
 import numpy as np
 
@@ -45,7 +45,7 @@ def _differences(x: np.ndarray, bits: int, predictor: int) -> np.ndarray:
 
 
 def _entropy_coded(differences: np.ndarray) -> bytes:
-    """Category in 5 bits, then as many low bits of the difference, or of the difference less 1 where negative (H.1.2.2)."""
+    """Write the category in 5 bits, then as many low bits of the difference, less 1 if negative (H.1.2.2)."""
     values = differences.ravel()
     sizes = np.ceil(np.log2(np.abs(values) + 1)).astype(np.int64)
     extra = np.where(sizes == 16, 0, sizes)  # 32768 needs no further bits

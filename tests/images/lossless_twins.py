@@ -1,7 +1,7 @@
-"""One array goes in, DICOM files of the same pixels in every lossless form leave: transfer syntaxes, MONOCHROME1, high bits.
+"""Writes one array as DICOM files of the same pixels in every lossless form: transfer syntaxes, MONOCHROME1, high bits.
 
-Writers: pydicom (RLE), pyjpegls, pylibjpeg-openjpeg, `jpeg_lossless.py` beside this, and imagecodecs for HTJ2K where it is
-installed (OpenJPEG reads HTJ2K and does not write it).
+Writers: pydicom (RLE), pyjpegls, pylibjpeg-openjpeg, `jpeg_lossless.py`, and imagecodecs for HTJ2K if it is installed
+(OpenJPEG reads HTJ2K and does not write it).
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ def write_twins(pixels: np.ndarray, folder: Path, *, bits: int = 12) -> dict[str
 
     Args:
         pixels: uint16 [height, width], below 2^bits, at least 64 pixels a side (OpenJPEG writes no smaller ones).
-        folder: Where the files go; made if it is not there.
+        folder: For the files; created if it is missing.
         bits: BitsStored, 9 to 16 (compressed files of 8 bits have 8 allocated, too).
 
     Returns:

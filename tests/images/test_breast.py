@@ -88,7 +88,7 @@ def test_real_lesions_lie_in_the_breast() -> None:
 
 @needs("cbis_ddsm_mass_800", "train")
 @pytest.mark.parametrize(
-    # Looked at: side of the breast, and a point (x, y) on a letter or label.
+    # Checked by eye: side of the breast, and a point (x, y) on a letter or label.
     ("name", "side", "letter"),
     [
         ("01239_RIGHT_CC", "left", (520, 70)),

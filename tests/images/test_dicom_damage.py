@@ -1,4 +1,4 @@
-"""Damaged, lying and hostile DICOM files: each is one line, and nothing of the header is told."""
+"""Damaged, contradictory and malicious DICOM files: each is one line of error, without any text of the header."""
 
 import logging
 import struct
@@ -67,7 +67,7 @@ def test_compressed_size_other_than_rows_raises(tmp_path: Path) -> None:
 
 @pytest.fixture
 def root_log() -> Iterator[list[logging.LogRecord]]:
-    """What a program that logs everything from INFO on gets to see (pytest's caplog also listens elsewhere)."""
+    """The records that a program gets when it logs everything from INFO on (pytest's caplog gets more)."""
     handler = BufferingHandler(10**6)
     handler.setLevel(logging.INFO)
     logging.getLogger().addHandler(handler)
@@ -138,7 +138,7 @@ def test_deflate_bomb_behind_an_odd_transfer_syntax_raises(tmp_path: Path, writt
 
 
 def test_transfer_syntax_that_only_the_parser_sees_raises(tmp_path: Path) -> None:
-    """An element of no known kind: its length has two bytes for pydicom and four for the walk, which passes over what follows."""
+    """An element of unknown kind: two bytes of length for pydicom and four for the walk, which skips what follows."""
     path = deflated(tmp_path / "bomb.dcm", [bytes(2**10)])
     usual = struct.pack("<HH2sH", 2, 0x10, b"UI", 22) + b"1.2.840.10008.1.2.1.99"
     before, after = path.read_bytes().split(usual)
@@ -202,7 +202,7 @@ def test_sequences_nested_too_deep_raise(tmp_path: Path, depth: int) -> None:
         read_film(with_sequences(tmp_path / "deep.dcm", depth))
 
 
-def test_sequences_nested_as_deep_as_allowed_are_passed_over(tmp_path: Path) -> None:
+def test_sequences_nested_as_deep_as_allowed_are_skipped(tmp_path: Path) -> None:
     film = read_film(with_sequences(tmp_path / "deep.dcm", MAX_NESTING))
     assert film.pixels.shape == ramp().shape
 
@@ -229,7 +229,7 @@ def test_element_longer_than_its_file_raises(tmp_path: Path, length: int) -> Non
 
 
 def test_skipped_element_longer_than_its_file_raises(tmp_path: Path) -> None:
-    """An element that nobody reads must not end the file before its pixels."""
+    """An element that is not read must not end the file before its pixels."""
     path = saved(film_dataset(ramp()), tmp_path / "long.dcm")
     content = path.read_bytes()
     pixels = content.index(struct.pack("<HH2s", 0x7FE0, 0x10, b"OW"))
@@ -238,7 +238,7 @@ def test_skipped_element_longer_than_its_file_raises(tmp_path: Path) -> None:
         read_film(path)
 
 
-def test_unknown_kinds_of_value_are_passed_over(tmp_path: Path) -> None:
+def test_unknown_kinds_of_value_are_skipped(tmp_path: Path) -> None:
     path = saved(film_dataset(ramp()), tmp_path / "a.dcm")
     content = path.read_bytes()
     pixels = content.index(struct.pack("<HH2s", 0x7FE0, 0x10, b"OW"))

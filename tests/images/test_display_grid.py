@@ -1,4 +1,4 @@
-"""What a film shows, beside two other programs: pydicom's own functions over a grid of headers, and dcmtk for some of them."""
+"""Displayed films against two other programs: pydicom's own functions over a grid of headers, and dcmtk for some."""
 
 import itertools
 import shutil
@@ -118,7 +118,7 @@ TABLES = list(
 
 @pytest.mark.parametrize(("keyword", "form", "first", "bits"), TABLES)
 def test_tables_in_every_form_are_looked_up(tmp_path: Path, keyword: str, form: str, first: int, bits: int) -> None:
-    """By PS3.3 C.11.1.1 and C.11.2.1.1, and as pydicom does where it can: not VOI tables of 8 bits, nor modality tables of 10 or 12."""
+    """PS3.3 C.11.1.1 and C.11.2.1.1; and pydicom, without VOI tables of 8 bits and modality tables of 10 or 12."""
     values = ramp(top=1023).astype(np.int16 if first < 0 else np.uint16) - (100 if first < 0 else 0)
     entries = np.linspace(2**bits - 1, 0, 700).astype(np.uint16)
     dataset = film_dataset(values, bits=12, **{keyword: table(entries, first, bits, form)})
@@ -170,7 +170,7 @@ def test_every_count_of_bits_reaches_white(tmp_path: Path, allocated: int) -> No
         assert (film.pixels.tolist(), film.bits) == ([[0, 65535]], bits)
 
 
-def test_inverse_shape_inverts_and_is_remarked(tmp_path: Path) -> None:
+def test_inverse_shape_inverts_with_a_warning(tmp_path: Path) -> None:
     film = read_film(saved(film_dataset(ramp(), PresentationLUTShape="INVERSE"), tmp_path / "a.dcm"))
     assert film.remarks == ("polarity",)
     twin = read_film(
@@ -236,7 +236,7 @@ def test_rectangular_shutter_is_black_outside(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("more", [2, 4, 59, 126, 4096])
-def test_zeros_after_the_pixels_are_ignored_and_remarked(tmp_path: Path, more: int) -> None:
+def test_zeros_after_the_pixels_are_ignored_with_a_warning(tmp_path: Path, more: int) -> None:
     film = read_film(
         saved(film_dataset(ramp(), PixelData=ramp().tobytes() + bytes(more + more % 2)), tmp_path / "a.dcm")
     )

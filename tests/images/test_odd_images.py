@@ -1,4 +1,4 @@
-"""Images at the ends of what there is: tiny, huge by declaration, of one value, bombs. A clear result or one clear line."""
+"""Extreme images: tiny, huge by declaration, of one value, bombs. Each ends in a film or in one clear line."""
 
 import struct
 import zlib
@@ -22,7 +22,7 @@ from tests.images.lossless_twins import encapsulated
 FILM = PreprocessSettings(task="film", image_size=(64, 48), context=2.0, margin=1.3, intensity="percentile")
 LESION = FILM.model_copy(update={"task": "lesion"})
 Reader = Callable[[Path], Film]
-either = pytest.mark.parametrize("read", [read_film, read_untrusted_film], ids=["here", "door"])
+either = pytest.mark.parametrize("read", [read_film, read_untrusted_film], ids=["here", "sandbox"])
 
 
 def png_header(width: int, height: int, *, bits: int = 8) -> bytes:
@@ -76,7 +76,7 @@ def test_png_bomb_of_20000_squared_is_refused(tmp_path: Path) -> None:
 
 
 def test_png_of_too_high_a_ratio_is_refused(tmp_path: Path) -> None:
-    # 13,000 × 13,000 = 169 million pixels: below Pillow's own bound of 179 million, above 200 times the file's few bytes.
+    # 13,000 × 13,000 = 169 million pixels: below Pillow's bound of 179 million, above 200 times the file's few bytes.
     (tmp_path / "a.png").write_bytes(png_header(13000, 13000))
     with pytest.raises(ImageError, match=r"a\.png: \d+ bytes would become 169000000, more than 200 times"):
         read_film(tmp_path / "a.png")
@@ -152,7 +152,7 @@ def test_transparent_picture_is_refused(tmp_path: Path, read: Reader) -> None:
     ("orientation", "corner"), [(1, (0, 0)), (2, (0, 8)), (3, (6, 8)), (4, (6, 0)), (6, (0, 6)), (8, (8, 0))]
 )
 def test_exif_rotation_is_undone(tmp_path: Path, orientation: int, corner: tuple[int, int], read: Reader) -> None:
-    """The stored top left pixel comes to stand where Exif 2.32 (tag 0x0112) says that row 0 and column 0 are."""
+    """The stored top left pixel moves to where Exif 2.32 (tag 0x0112) puts row 0 and column 0."""
     pixels = np.zeros((7, 9), np.uint8)
     pixels[0, 0] = 255
     exif = Image.Exif()

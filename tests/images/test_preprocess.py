@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from pydantic import ValidationError
@@ -103,7 +104,12 @@ def test_film_is_letterboxed_with_its_aspect_kept() -> None:
     prepared = prepare_film(Film(drawn_film(letters=True), 16), film_settings(image_size=(256, 256)))
     assert prepared.pixels.shape == (256, 256)
     assert prepared.geometry.target_size == (256, 256)
-    mapped = prepared.geometry.mask(drawn_breast())
+    scale_x, _, x_shift, _, scale_y, y_shift = (
+        prepared.geometry.matrix
+    )  # no rotation, and the chest wall is on the left
+    to_target = np.array([[scale_x, 0, x_shift], [0, scale_y, y_shift]])
+    mapped = cv2.warpAffine(drawn_breast().astype(np.uint8), to_target, (256, 256), flags=cv2.INTER_NEAREST) > 0
+    assert mapped.any()
     assert (prepared.pixels[mapped] > 5000).mean() > 0.98
     x, _, width, height = box_of_mask(prepared.pixels > 5000) or (0, 0, 0, 0)
     assert x == 0
@@ -141,7 +147,7 @@ def test_film_of_one_value_stays(value: int, intensity: str) -> None:
 
 
 def plain_film() -> Film:
-    """Values tell their place; the bright left half makes the chest wall left."""
+    """Make a film in which each value shows its place; the bright left half makes the chest wall left."""
     rows, columns = np.mgrid[:200, :160]
     return Film(((rows * 160 + columns) * 2 + 100 * (columns < 80)).astype(np.uint16), 16)
 
@@ -218,7 +224,7 @@ def test_real_film_and_its_mirror_image_give_the_same_pixels() -> None:
 
 
 def test_version_counts_every_change_of_pixels() -> None:
-    """Stores of an older version would be taken for current ones: who changes these means raises `PreprocessSettings.version`."""
+    """A change of these means needs a new `PreprocessSettings.version`: else old stores would count as current."""
     film = prepare_film(film_with_lesion(), film_settings(intensity="percentile")).pixels
     lesion = prepare_lesions(film_with_lesion(), [LESION], lesion_settings(intensity="percentile", margin=1.3))[
         0

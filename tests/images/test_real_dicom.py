@@ -17,7 +17,7 @@ LOSSLESS_JPEG = ("CR-ModalitySequenceLUT.dcm", "GH133.dcm", "OutOfBoundsOverlay.
 JPEG_EXTRA = find_spec("pylibjpeg") is not None and find_spec("libjpeg") is not None
 needs_extra = pytest.mark.skipif(not JPEG_EXTRA, reason='JPEG-Lossless needs pip install "mammo[dicom]"')
 
-# Stored value in the middle (row height // 2, column width // 2) and sum of all stored values, as pydicom 3.0.2 decodes them.
+# Stored value in the middle (row height // 2, column width // 2) and sum of all stored values, from pydicom 3.0.2.
 ROI = {
     "Calc-Test_P_00038_LEFT_CC_1.dcm": ((249, 265), 55011, 3272512993),
     "Calc-Test_P_00038_LEFT_MLO_1.dcm": ((265, 249), 37264, 2325772055),
@@ -33,10 +33,13 @@ FILMS = {
     "sfm-malign-0/1-283.dcm": ((4672, 2632), 1542, 118281644740),
 }
 # Shape, bits, stored value in the middle, and what is displayed there, by hand:
-# CR: table gives 323 for 345; (1 - 323/1023)·65535 = 44843. J2KR, RLE: c 550, w 1024: (306 - 549.5)/1023 + 0.5 = 0.26197;
-# inverted 0.73803·65535 = 48366. JLSN: (3442 - 14999.5)/29999 + 0.5 = 0.11474; inverted 58016. MG1: (2213 - 2046.5)/4094 + 0.5
-# = 0.54067 → 35433. OutOfBounds: (1436 - 2047.5)/4095 + 0.5 = 0.35067 → 22981. dx: (175 - 127.5)/255 + 0.5 = 0.68627;
-# inverted 20560. GH133: its VOI table, of 12 bits, has 477 at 2197 - 625; 477/4095·65535 = 7634.
+# CR: table gives 323 for 345; (1 - 323/1023)·65535 = 44843.
+# J2KR, RLE: c 550, w 1024: (306 - 549.5)/1023 + 0.5 = 0.26197; inverted 0.73803·65535 = 48366.
+# JLSN: (3442 - 14999.5)/29999 + 0.5 = 0.11474; inverted 58016.
+# MG1: (2213 - 2046.5)/4094 + 0.5 = 0.54067 → 35433.
+# OutOfBounds: (1436 - 2047.5)/4095 + 0.5 = 0.35067 → 22981.
+# dx: (175 - 127.5)/255 + 0.5 = 0.68627; inverted 20560.
+# GH133: its VOI table, of 12 bits, has 477 at 2197 - 625; 477/4095·65535 = 7634.
 MIDDLE = {
     "CR-ModalitySequenceLUT.dcm": ((1576, 1976), 10, 345, 44843),
     "GH133.dcm": ((3062, 2394), 12, 2197, 7634),

@@ -1,4 +1,4 @@
-"""Files that are whole by every checksum and hold fewer pixels than they say: PNG rows that are not there, RLE runs that were damaged."""
+"""Files with correct checksums but fewer pixels than their header says: missing PNG rows, damaged RLE runs."""
 
 import struct
 import zlib
@@ -18,7 +18,7 @@ from tests.images.dicom_files import film_dataset, ramp, saved
 
 HEIGHT, WIDTH = 21, 13
 FILM = np.random.default_rng(0).integers(1, 65535, (HEIGHT, WIDTH)).astype(np.uint16)
-# PNG 8.2, read off its figure: the number of the pass that brings each pixel of a block of 8 × 8.
+# PNG 8.2, from its figure: the number of the pass that contains each pixel of a block of 8 × 8.
 ADAM7 = np.array(
     [
         list(map(int, row))
@@ -39,7 +39,7 @@ def png(
     size: tuple[int, int] = (WIDTH, HEIGHT),
     pieces: int = 1,
 ) -> Path:
-    """A 16-bit gray PNG whose header says `size` and whose data hold these rows, in so many chunks."""
+    """Write a 16-bit gray PNG whose header says `size` and whose data is these rows, in `pieces` chunks."""
     packed = zlib.compress(b"".join(b"\0" + row.astype(">u2").tobytes() for row in rows))
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", *size, 16, 0, 0, 0, int(interlaced)))
     step = -(-len(packed) // pieces)
@@ -67,7 +67,7 @@ def test_png_with_all_its_rows_is_read(tmp_path: Path, pieces: int) -> None:
     assert np.array_equal(read_pixels(png(tmp_path / "b.png", list(below), pieces=pieces)), below)
 
 
-@pytest.mark.parametrize("read", [read_film, read_untrusted_film], ids=["here", "door"])
+@pytest.mark.parametrize("read", [read_film, read_untrusted_film], ids=["here", "sandbox"])
 @pytest.mark.parametrize("count", [20, 10, 1])
 def test_png_of_too_few_rows_is_refused(tmp_path: Path, count: int, read: object) -> None:
     assert callable(read)
@@ -93,7 +93,7 @@ def test_interlaced_png_needs_all_seven_passes(tmp_path: Path, height: int, widt
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "LA", "RGBA", "I;16"])
 @pytest.mark.parametrize("width", [1, 7, 8, 64])
 def test_black_picture_of_every_kind_is_read(tmp_path: Path, mode: str, width: int) -> None:
-    """Its last row is black, so that its data are counted: by a form that Pillow wrote, of each depth."""
+    """The last row is black, so that the data is counted, for each depth that Pillow writes."""
     black = {"LA": (0, 255), "RGBA": (0, 0, 0, 255)}.get(mode, 0)
     Image.new(mode, (width, 6), black).save(tmp_path / "a.png")
     pixels = read_pixels(tmp_path / "a.png")
@@ -134,7 +134,7 @@ def rle_frame(*segments: bytes) -> bytes:
 
 
 def test_lengths_of_rle_segments_are_those_of_the_standard() -> None:
-    """PS3.5 G.3.1: 0 to 127 stands before so many bytes and one more, -1 to -127 before one that comes so often and once more."""
+    """PS3.5 G.3.1: n from 0 to 127 precedes n + 1 bytes; n from -1 to -127 precedes one byte repeated 1 - n times."""
     assert rle_lengths(rle_frame(b"\x02abc" + b"\xfea" + b"\x80", b"\xffa\0")) == [3 + 3, 2]
     assert rle_lengths(rle_frame(b"\x05ab")) == [2]  # a run that the segment's end cuts
     assert rle_lengths(rle_frame(b"\x00a\xfe")) == [1]
@@ -154,7 +154,7 @@ def rle_film(path: Path, change: object) -> Path:
 
 
 def longer_first_run(frame: bytearray) -> bytearray:
-    """The first run of the first segment, of equal bytes, comes out thirty longer."""
+    """Make the first run of equal bytes of the first segment thirty longer."""
     first = int.from_bytes(frame[4:8], "little")
     assert frame[first] > 128 + 30
     frame[first] -= 30

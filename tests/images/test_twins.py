@@ -1,4 +1,4 @@
-"""One image in every lossless form is one image: the same displayed pixels, in this process and through the door."""
+"""One image in every lossless form gives the same displayed pixels, in this process and in the sandboxed decoder."""
 
 import base64
 from pathlib import Path
@@ -70,7 +70,7 @@ def test_htj2k_of_another_writer_is_read(tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize("signed", [False, True])
 def test_bits_above_bits_stored_are_no_part_of_the_image(tmp_path: Path, syntax: uids.UID, signed: bool) -> None:
-    """Signed values get their sign from bit 11, whatever stands above it."""
+    """Signed values get their sign from bit 11, whatever is above it."""
     clean = (textured(12).astype(np.int32) - 2048).astype(np.int16) if signed else textured(12)
     dataset = film_dataset(with_high_bits(clean.view(np.uint16) & 0x0FFF, 12).view(clean.dtype))
     if syntax.is_compressed:

@@ -1,4 +1,4 @@
-"""What the system says about the decoding processes of a process: which there are, their state, limits and memory (Linux)."""
+"""Reads from /proc which decoding processes a process has, with their state, open files and memory (Linux)."""
 
 import os
 import sys
@@ -7,33 +7,33 @@ from pathlib import Path
 
 import pytest
 
-on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks /proc")
+on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 
 
 def workers_of(parent: int | None = None) -> list[int]:
-    """The decoding processes that a process has started and not yet buried, zombies included."""
+    """Return the decoding processes that are children of a process, zombies included."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and _field(int(entry.name), "PPid") == str(parent or os.getpid()):
             command = _read(entry / "cmdline")
-            if "door_worker" in command or _field(int(entry.name), "State").startswith("Z"):
+            if "sandbox.worker" in command or _field(int(entry.name), "State").startswith("Z"):
                 found.append(int(entry.name))
     return sorted(found)
 
 
 def is_alive(process: int) -> bool:
-    """Whether it runs; a zombie does not."""
+    """Whether a process runs; a zombie does not."""
     return _field(process, "State")[:1] not in ("", "Z", "X")
 
 
 def peak_bytes(process: int) -> int:
-    """The most address space that it ever had; 0 when it is gone."""
+    """Return the largest address space that a process ever had; 0 if it has ended."""
     words = _field(process, "VmPeak").split()
     return int(words[0]) * 1024 if words else 0
 
 
 def has_open(process: int, path: Path) -> bool:
-    """Whether it has a file open, as it has while it decodes it."""
+    """Whether a process has a file open, as while it decodes it."""
     try:
         return any(os.readlink(handle) == str(path) for handle in Path(f"/proc/{process}/fd").iterdir())
     except OSError:
@@ -41,7 +41,7 @@ def has_open(process: int, path: Path) -> bool:
 
 
 def wait_until(condition: object, *, seconds: float = 20.0) -> bool:
-    """Ask a function again and again; False when it never says yes."""
+    """Call a function until it returns true; False if it never does."""
     assert callable(condition)
     end = time.monotonic() + seconds
     while time.monotonic() < end:

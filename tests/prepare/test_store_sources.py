@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from mammo.files import locked
-from mammo.images.guards import MAX_FILE_BYTES
+from mammo.images.limits import MAX_FILE_BYTES
 from mammo.images.preprocess import PreprocessSettings
 from mammo.prepare.duplicates import content_of
 from mammo.prepare.film_job import Failure, Made, prepare_requests

@@ -17,7 +17,7 @@ import pytest
 from mammo.cases.cbis_ddsm import read_official_csvs
 from mammo.errors import DataMissingError, ImageError
 from mammo.images.preprocess import PreprocessSettings
-from mammo.images.sandbox.decode import close_door, read_untrusted_film
+from mammo.images.sandbox.decode import end_processes, read_untrusted_film
 from mammo.phantom.draw import write_phantom
 from mammo.prepare.gather import gather_split, prepare_samples, prepare_split
 from mammo.prepare.locate import index_series, locate_files
@@ -34,9 +34,9 @@ pytestmark = on_linux
 
 @pytest.fixture(autouse=True)
 def shut() -> Iterator[None]:
-    close_door()
+    end_processes()
     yield
-    close_door()
+    end_processes()
 
 
 def test_store_key_depends_on_what_changes_pixels_and_not_on_trust(tmp_path: Path) -> None:
@@ -274,7 +274,7 @@ def test_no_secret_of_a_header_comes_out(tmp_path: Path, untrusted: bool, worker
     assert f"mammo: error: images: {count - prepared} errors: " in said
     assert "DEBUG" in said
     if not untrusted and workers == 1:  # the readers did want to talk, in this very process
-        assert "a remark by pydicom, its text withheld" in said
+        assert "a message by pydicom, its text withheld" in said
     written = {path: path.read_bytes() for path in (tmp_path / "output").rglob("*") if path.is_file()}
     assert len(written) > 4
     for word in WORDS:

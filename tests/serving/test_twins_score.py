@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mammo.images.sandbox.decode import close_door
+from mammo.images.sandbox.decode import end_processes
 from mammo.inference.load import LoadedRun, load_run, predict_with_remarks
 from mammo.settings.load import load_settings
 from mammo.training.fit import fit
@@ -80,11 +80,11 @@ def test_one_gray_value_of_a_few_pixels_is_another_score(run: LoadedRun, folder:
 @on_linux
 def test_untrusted_twins_have_the_score_of_trusted_ones(run: LoadedRun, folder: Path) -> None:
     trusted = scores(run, folder / "twins")
-    close_door()
+    end_processes()
     untrusted = load_run(run.folder, settings=load_settings(run.folder / "config.yaml", ["data.untrusted=true"]))
     assert scores(untrusted, folder / "twins") == trusted
     assert workers_of()  # the sandbox did decode them
-    close_door()
+    end_processes()
 
 
 def test_command_gives_all_twins_one_score(run: LoadedRun, folder: Path) -> None:

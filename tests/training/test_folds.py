@@ -12,7 +12,7 @@ from mammo.cases.splits import split_sha256
 from mammo.errors import DataMissingError, ScoreError, SettingsError, SplitError
 from mammo.evaluation.scores import read_scores
 from mammo.files import read_json, write_json
-from mammo.images.test_time import Variant, look, variants
+from mammo.images.network_input import Variant, apply_variant, variants
 from mammo.inference.load import load_run, predict_with_remarks
 from mammo.judging.comparison import compare_paths
 from mammo.judging.cross_validation import judge_folds
@@ -253,12 +253,12 @@ def test_variants_are_all_combinations(flips: str, shift: int, count: int) -> No
 
 def test_variant_moves_the_window_and_turns_it() -> None:
     image = np.arange(36, dtype=np.float32).reshape(6, 6)
-    np.testing.assert_array_equal(look(image, (2, 2)), [[14, 15], [20, 21]])
-    np.testing.assert_array_equal(look(image, (2, 2), Variant(shift=(1, 2))), [[22, 23], [28, 29]])
-    np.testing.assert_array_equal(look(image, (2, 2), Variant(shift=(-2, 0))), [[2, 3], [8, 9]])
-    np.testing.assert_array_equal(look(image, (2, 2), Variant(shift=(0, -3))), [[0, 12], [0, 18]])
-    np.testing.assert_array_equal(look(image, (2, 2), Variant(mirrored=True)), [[15, 14], [21, 20]])
-    np.testing.assert_array_equal(look(image, (2, 2), Variant(upside_down=True)), [[20, 21], [14, 15]])
+    np.testing.assert_array_equal(apply_variant(image, (2, 2)), [[14, 15], [20, 21]])
+    np.testing.assert_array_equal(apply_variant(image, (2, 2), Variant(shift=(1, 2))), [[22, 23], [28, 29]])
+    np.testing.assert_array_equal(apply_variant(image, (2, 2), Variant(shift=(-2, 0))), [[2, 3], [8, 9]])
+    np.testing.assert_array_equal(apply_variant(image, (2, 2), Variant(shift=(0, -3))), [[0, 12], [0, 18]])
+    np.testing.assert_array_equal(apply_variant(image, (2, 2), Variant(mirrored=True)), [[15, 14], [21, 20]])
+    np.testing.assert_array_equal(apply_variant(image, (2, 2), Variant(upside_down=True)), [[20, 21], [14, 15]])
 
 
 def test_a_file_scores_alike_with_many_variants(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""One decoding process, seen from outside: a file's name goes in; an answer, or how the process ended, comes out."""
+"""Starts one decoding process, sends it file names and checks its replies."""
 
 import contextlib
 import fcntl
@@ -9,38 +9,41 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import IO, Any, cast, get_args
 
 import numpy as np
 
-from mammo.images.film import HeaderSide
-from mammo.images.guards import MAX_PIXELS, MAX_SIDE_PX
-from mammo.images.remarks import REMARKS
+from mammo.images.film import REMARKS, HeaderSide
+from mammo.images.limits import MAX_PIXELS, MAX_SIDE_PX
 from mammo.images.sandbox.protocol import DONE, LENGTH_BYTES, MAX_FRAME_BYTES, READY, framed, unframed
 from mammo.images.sandbox.worker import EXIT_OUT_OF_MEMORY
 
-START_SECONDS = 120.0  # an interpreter and its imports, on a machine that is busy with other things
+START_SECONDS = 120.0  # an interpreter and its imports, on a busy machine
 PIPE_BYTES = 2**20
-BOOT = "import sys; sys.path[:] = sys.argv[2:]; import json; from mammo.images.sandbox.worker import main; main(json.loads(sys.argv[1]))"
-# What the process may know of its surroundings: no variable that could hold a password is among them.
+BOOT = (
+    "import sys; sys.path[:] = sys.argv[2:]; import json; "
+    "from mammo.images.sandbox.worker import main; main(json.loads(sys.argv[1]))"
+)
+# The environment of the process: no variable among them can contain a password.
 PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ")
 OF_ITS_OWN = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
 DTYPES = {"film": ("uint16",), "pixels": ("uint8", "int8", "uint16", "int16"), "series": ()}
+INVALID = "it returned an invalid reply"
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one file from a stranger may cost.
+    """What one untrusted file may use.
 
     Attributes:
-        seconds: Of wall time a file. Real films take 0.1 to 0.6 s.
-        memory_bytes: Address space of the whole process (RLIMIT_AS). Measured, 16-bit noise in five codings: 3,000 × 5,000 pixels
-            need 0.26 to 0.37 GB, 8,000 × 10,000 need 0.77 to 1.15 GB, JPEG 2000 the most; 2 GiB end at some 150 million pixels,
-            and the 400 million that trusted files may have would need 5 GB.
-        open_files: At once; what the interpreter holds is among them.
-        files: After so many a fresh process takes over, so that what one file did to it does not last; 1 keeps files apart.
+        seconds: Wall time for a file. Real films take 0.1 to 0.6 s.
+        memory_bytes: Address space of the whole process (RLIMIT_AS). Measured on 16-bit noise in five codings: 3,000 ×
+            5,000 pixels need 0.26 to 0.37 GB, 8,000 × 10,000 need 0.77 to 1.15 GB, JPEG 2000 the most. 2 GiB allow some
+            150 million pixels; the 400 million that trusted files may have would need 5 GB.
+        open_files: Open files at one time, those of the interpreter included.
+        files: A new process starts after this many files, so that effects of one file do not last; 1 isolates each.
     """
 
     seconds: float = 60.0
@@ -51,7 +54,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the process said: `end` as `door_wire` has it, all checked for type and size, nothing of it to be trusted beyond that."""
+    """A reply, checked for types and sizes only. `end` is a word of `protocol`; `pixels` may be empty."""
 
     end: str
     text: str = ""
@@ -60,19 +63,19 @@ class Answer:
     remarks: tuple[str, ...] = ()
     laterality: HeaderSide = ""
     for_processing: bool = False
-    pixels: np.ndarray | None = None
+    pixels: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.uint16))
 
 
 class EndedError(Exception):
-    """The process died, overran its time or spoke nonsense; the text completes `while decoding …`."""
+    """The process died, took too long or returned an invalid reply; the text says which."""
 
 
 class NeverAskedError(Exception):
-    """The process was gone before it was asked: the file has no part in that."""
+    """The process ended before it got the request, so the file is not the cause."""
 
 
 class Process:
-    """A decoding process; one file at a time."""
+    """A decoding process; it reads one file at a time."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
@@ -87,53 +90,49 @@ class Process:
             bufsize=0,
             cwd="/",
             env={name: os.environ[name] for name in PASSED_ON if name in os.environ} | OF_ITS_OWN,
-            start_new_session=True,  # Ctrl-C ends the command, which then closes the door in good order
+            start_new_session=True,  # Ctrl-C ends the command, which then ends this process
         )
+        self._requests, self._replies = cast(IO[bytes], self._popen.stdin), cast(IO[bytes], self._popen.stdout)
         self._ready = False
 
     def ask(self, operation: str, path: Path) -> Answer:
         """Have a file decoded.
 
         Raises:
-            EndedError: It came to no answer; the process is of no more use.
-            NeverAskedError: The same, but before it was given the file.
+            EndedError: There is no valid reply; the process cannot be used again.
+            NeverAskedError: The same, before the process got the request.
         """
         try:
             self._wait_until_ready()
-            stream = self._popen.stdin
             request = {"operation": operation, "path": os.fsencode(os.path.abspath(path)).hex()}
-            os.write(stream.fileno() if stream else -1, framed(request))
+            os.write(self._requests.fileno(), framed(request))
         except (EndedError, BrokenPipeError) as error:
             raise NeverAskedError(f"before it was asked: {error}") from error
         self.asked += 1
         return self._answer(operation, time.monotonic() + self.limits.seconds, self.limits.seconds)
 
     def kill(self) -> None:
-        """End it at once and leave no zombie."""
-        with contextlib.suppress(
-            subprocess.TimeoutExpired
-        ):  # one that hangs in the kernel is reaped when it comes back
+        """End the process at once and leave no zombie."""
+        with contextlib.suppress(subprocess.TimeoutExpired):  # the kernel may delay its end
             self._popen.kill()
             self._popen.wait(5)
         self._close()
 
     def forget(self) -> None:
-        """In a forked child: let go of what is the parent's, so that the process still notices when the parent ends."""
+        """In a forked child: close the parent's pipes, so that the process still notices when the parent ends."""
         self._popen.returncode = 0
         self._close()
 
     def _close(self) -> None:
-        for stream in (self._popen.stdin, self._popen.stdout):
-            if stream:
-                stream.close()
+        self._requests.close()
+        self._replies.close()
 
     def _wait_until_ready(self) -> None:
         if self._ready:
             return
-        stream = self._popen.stdout
-        if stream and hasattr(fcntl, "F_SETPIPE_SZ"):
-            with contextlib.suppress(OSError):  # a user's pipes may be used up; smaller ones are slower only
-                fcntl.fcntl(stream.fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        if hasattr(fcntl, "F_SETPIPE_SZ"):
+            with contextlib.suppress(OSError):  # the user may have no pipe memory left; small pipes are only slower
+                fcntl.fcntl(self._replies.fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         message = self._message(time.monotonic() + START_SECONDS, START_SECONDS)
         if message.get("end") != READY:
             raise EndedError("it did not start")
@@ -144,36 +143,34 @@ class Process:
         end, text, uid = (message.get(name, "") for name in ("end", "text", "uid"))
         bits = message.get("bits", 0)
         if not all(isinstance(word, str) for word in (end, text, uid)) or type(bits) is not int or not 0 <= bits <= 16:
-            raise EndedError("it answered nonsense")
+            raise EndedError(INVALID)
         remarks, side = message.get("remarks", []), message.get("laterality", "")
-        if (
-            not isinstance(remarks, list)
-            or not all(isinstance(key, str) and key in REMARKS for key in remarks)
-            or side not in get_args(HeaderSide)
-        ):
-            raise EndedError("it answered nonsense")
-        pixels = None
-        if end == DONE and DTYPES[operation]:
-            pixels = _empty(message, operation)
-            self._receive(pixels.reshape(-1).view(np.uint8).data, deadline, seconds)
-        return Answer(end, text, uid, bits, tuple(remarks), side, message.get("for_processing") is True, pixels)
+        known = isinstance(remarks, list) and all(isinstance(key, str) and key in REMARKS for key in remarks)
+        if not known or side not in get_args(HeaderSide):
+            raise EndedError(INVALID)
+        answer = Answer(end, text, uid, bits, tuple(remarks), side, message.get("for_processing") is True)
+        if end != DONE or not DTYPES[operation]:
+            return answer
+        pixels = _empty(message, operation)
+        self._receive(pixels.reshape(-1).view(np.uint8).data, deadline, seconds)
+        return replace(answer, pixels=pixels)
 
     def _message(self, deadline: float, seconds: float) -> dict[str, Any]:
         head = bytearray(LENGTH_BYTES)
         self._receive(memoryview(head), deadline, seconds)
         length = int.from_bytes(head, "big")
         if not 0 < length <= MAX_FRAME_BYTES:
-            raise EndedError("it answered nonsense")
+            raise EndedError(INVALID)
         body = bytearray(length)
         self._receive(memoryview(body), deadline, seconds)
         try:
             return unframed(bytes(body))
         except ValueError as error:
-            raise EndedError("it answered nonsense") from error
+            raise EndedError(INVALID) from error
 
     def _receive(self, view: memoryview, deadline: float, seconds: float) -> None:
-        """Fill a buffer from the process, which may die, stop or go on for ever meanwhile."""
-        handle = self._popen.stdout.fileno() if self._popen.stdout else -1
+        """Fill a buffer from the process, which may die, hang or send without end."""
+        handle = self._replies.fileno()
         poll = select.poll()
         poll.register(handle, select.POLLIN)
         while view:
@@ -189,33 +186,21 @@ class Process:
         try:
             code = self._popen.wait(5)
         except subprocess.TimeoutExpired:
-            return "it closed its answer and went on"
+            return "it closed its output and continued"
         if code == EXIT_OUT_OF_MEMORY:
             return f"it needed more than the {self.limits.memory_bytes // 2**20} MiB that it may use"
-        if code < 0:
-            return f"it was ended by {_signal_name(-code)}"
-        return f"it ended with code {code}"
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
+        if code >= 0:
+            return f"it ended with code {code}"
+        names = {number.value: number.name for number in signal.Signals}
+        return f"it was ended by {names.get(-code, f'signal {-code}')}"
 
 
 def _empty(message: dict[str, Any], operation: str) -> np.ndarray:
-    """Make room for the pixels that were promised, where the promise keeps the bounds of every image."""
+    """Allocate the pixels that a reply announces, if their type and size are allowed."""
     shape, dtype = message.get("shape"), message.get("dtype")
-    if dtype not in DTYPES[operation] or not isinstance(shape, list) or len(shape) != 2:
-        raise EndedError("it answered nonsense")
+    if dtype not in DTYPES[operation] or not isinstance(shape, list) or [type(side) for side in shape] != [int, int]:
+        raise EndedError(INVALID)
     height, width = shape
-    if (
-        type(height) is not int
-        or type(width) is not int
-        or min(shape) < 1
-        or max(shape) > MAX_SIDE_PX
-        or height * width > MAX_PIXELS
-    ):
-        raise EndedError("it answered nonsense")
+    if min(shape) < 1 or max(shape) > MAX_SIDE_PX or height * width > MAX_PIXELS:
+        raise EndedError(INVALID)
     return np.empty((height, width), dtype=dtype)

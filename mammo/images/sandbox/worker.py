@@ -1,14 +1,12 @@
-"""The decoding process: asked for a file on its standard input, it answers with the pixels on its standard output.
+"""Runs a decoding process: reads requests from standard input and writes replies with pixels to standard output.
 
-It is started by the door in an interpreter of its own. Its limits are set once all it needs is imported, before it is
-asked for the first file; nothing of it is left when it is killed.
+It runs in an interpreter of its own. It sets its limits after its imports and before the first file.
 """
 
 import os
 import resource
 import signal
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +17,20 @@ from PIL import Image
 from mammo.errors import ImageError
 from mammo.images.decode import read_film, read_pixels
 from mammo.images.dicom import DECODERS
+from mammo.images.readers import read_series_uid
 from mammo.images.sandbox.protocol import DONE, LENGTH_BYTES, OUT_OF_MEMORY, READY, REFUSED, framed, unframed
-from mammo.images.series import read_series_uid
 
-GRACE_SECONDS = 5  # the door kills first; the process's own alarm is for a door that died
+GRACE_SECONDS = 5  # the parent kills first; this alarm is for a parent that has died
 EXIT_OUT_OF_MEMORY = 77
 Answer = tuple[dict[str, Any], np.ndarray | None]
 
 
 def main(limits: dict[str, Any]) -> None:
-    """Answer until standard input ends, as it does when the process that asks has gone."""
+    """Answer requests until standard input ends, as it does when the parent has ended."""
     replies = os.dup(1)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
+    null = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):  # decoders in C print there, and may quote what they read
-        os.dup2(nowhere, stream)
+        os.dup2(null, stream)
     warnings.simplefilter("ignore")
     _load_decoders()
     _set_limits(limits)
@@ -49,27 +47,20 @@ def main(limits: dict[str, Any]) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _film(path: Path) -> Answer:
-    film = read_film(path)
-    said = {"remarks": list(film.remarks), "laterality": film.laterality, "for_processing": film.for_processing}
-    return {"bits": film.bits, **said}, film.pixels
-
-
-def _pixels(path: Path) -> Answer:
-    return {}, read_pixels(path)
-
-
-def _series(path: Path) -> Answer:
+def _read(operation: str, path: Path) -> Answer:
+    if operation == "film":
+        film = read_film(path)
+        header = {"remarks": film.remarks, "laterality": film.laterality, "for_processing": film.for_processing}
+        return {"bits": film.bits, **header}, film.pixels
+    if operation == "pixels":
+        return {}, read_pixels(path)
     return {"uid": read_series_uid(path)}, None
-
-
-OPERATIONS: dict[str, Callable[[Path], Answer]] = {"film": _film, "pixels": _pixels, "series": _series}
 
 
 def _answered(request: dict[str, Any]) -> Answer:
     path = Path(os.fsdecode(bytes.fromhex(request["path"])))
     try:
-        header, pixels = OPERATIONS[request["operation"]](path)
+        header, pixels = _read(request["operation"], path)
     except ImageError as error:
         if _lacked_memory(error):
             return {"end": OUT_OF_MEMORY}, None
@@ -77,35 +68,33 @@ def _answered(request: dict[str, Any]) -> Answer:
     header["end"] = DONE
     if pixels is not None:
         pixels = np.ascontiguousarray(pixels)
-        header |= {"shape": list(pixels.shape), "dtype": pixels.dtype.name}
+        header |= {"shape": pixels.shape, "dtype": pixels.dtype.name}
     return header, pixels
 
 
 def _lacked_memory(error: BaseException | None) -> bool:
-    while error is not None:
-        if isinstance(error, MemoryError):
-            return True
+    while error is not None and not isinstance(error, MemoryError):
         error = error.__cause__ or error.__context__
-    return False
+    return error is not None
 
 
 def _load_decoders() -> None:
-    """Import what would else be imported in mid-file, within the limits."""
+    """Import now what decoding would import later, within the limits."""
     Image.init()
     for syntax in DECODERS:
         pydicom.pixels.get_decoder(syntax).available_plugins  # noqa: B018
 
 
 def _set_limits(limits: dict[str, Any]) -> None:
-    """Set what cannot be raised again by an ordinary user; writing to pipes is not writing to files."""
-    bounds = [
-        (resource.RLIMIT_AS, limits["memory_bytes"]),
-        (resource.RLIMIT_FSIZE, 0),
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_NOFILE, limits["open_files"]),
-        (resource.RLIMIT_NPROC, 0),
-    ]
-    for kind, bound in bounds:
+    """Set limits that an ordinary user cannot raise again. RLIMIT_FSIZE does not apply to pipes."""
+    bounds = {
+        resource.RLIMIT_AS: limits["memory_bytes"],
+        resource.RLIMIT_FSIZE: 0,
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_NOFILE: limits["open_files"],
+        resource.RLIMIT_NPROC: 0,
+    }
+    for kind, bound in bounds.items():
         _, hard = resource.getrlimit(kind)
         lowest = bound if hard == resource.RLIM_INFINITY else min(bound, hard)
         resource.setrlimit(kind, (lowest, lowest))

@@ -1,4 +1,4 @@
-"""2,000 seeded mutations of ten real DICOM files, read through the guarded door; the counts are printed and add up."""
+"""2,000 seeded mutations of ten real DICOM files in the sandboxed decoder; the counts are printed and add up."""
 
 import random
 import re
@@ -17,7 +17,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
 
 from mammo.errors import ImageError
-from mammo.images.sandbox.decode import close_door, read_untrusted_film
+from mammo.images.sandbox.decode import end_processes, read_untrusted_film
 from mammo.images.sandbox.process import Limits
 from tests.images.workers import on_linux, peak_bytes, workers_of
 from tests.shared_data import SHARED, needs
@@ -28,16 +28,17 @@ TRUNCATIONS = 50  # of these
 LIMITS = Limits(seconds=20.0, memory_bytes=2**30)
 PIXEL_DATA = b"\xe0\x7f\x10\x00"
 ODD_LENGTHS = (0, 1, 2, 3, 7, 0x7FFF, 0xFFFF, 0x10000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF)
-# What a refusal may say, in the order in which it is looked for.
+# What an error may say, in the order of the search.
 KINDS = {
     "stopped: time": r"it took longer than 20 s",
     "stopped: memory": r"(decoding it )?needs? more than the 1024 MiB",
     "stopped: signal": r"it was ended by SIG",
-    "structure": r"damaged (or cut-short )?DICOM file|damaged or cut short",  # the latter of a TIFF's preamble without its DICM
+    # The second is about a file with a TIFF preamble that has lost its DICM.
+    "structure": r"damaged (or cut-short )?DICOM file|damaged or cut short",
     "pixel data": r"damaged .* pixel data|its compressed data|its pixel data has|an array of",
     "bounds": r"more than the \d+ per side|would become|an image has at least one|the file is empty|grows past",
-    "header": r"DICOM header|expected|is missing|needs a decoder|transfer syntax|RescaleSlope|without pixel data|LUT|HighBit"
-    r"|RescaleIntercept|not square|PixelPadding|Shutter|quality-control|lie elsewhere|functional groups",
+    "header": r"DICOM header|expected|is missing|needs a decoder|transfer syntax|RescaleSlope|without pixel data|LUT"
+    r"|HighBit|RescaleIntercept|not square|PixelPadding|Shutter|quality-control|lie elsewhere|functional groups",
 }
 
 
@@ -47,38 +48,39 @@ def real_files() -> list[Path]:
 
 
 class Source:
-    """One file of the corpus: its bytes, where its pixels begin, and (place, bytes) of its elements' length fields."""
+    """One file of the corpus: its bytes, the start of its pixels, and (place, bytes) of its elements' length fields."""
 
     def __init__(self, path: Path) -> None:
         self.name, self.content = path.name, path.read_bytes()
         self.pixels = self.content.rindex(PIXEL_DATA)
         dataset = dcmread(path)
-        raw = [part.get_item(tag) for part in (dataset.file_meta, dataset) for tag in part.keys()]  # noqa: SIM118 - a data set is no dict
+        parts = (dataset.file_meta, dataset)
+        raw = [part.get_item(tag) for part in parts for tag in part.keys()]  # noqa: SIM118 - a data set is no dict
         values = [(element.value_tell, element.VR) for element in raw if isinstance(element, RawDataElement)]
         short = [(at - 2, 2) for at, kind in values if kind and kind not in EXPLICIT_VR_LENGTH_32]
         self.lengths = short + [(at - 4, 4) for at, kind in values if not kind or kind in EXPLICIT_VR_LENGTH_32]
 
 
 def flip_header(source: Source, others: list[Source], draw: random.Random) -> bytes:
-    """1 to 8 bytes before the pixels become others."""
+    """Change 1 to 8 bytes before the pixels."""
     return _flipped(source.content, 0, source.pixels + 12, draw)
 
 
 def flip_codestream(source: Source, others: list[Source], draw: random.Random) -> bytes:
-    """1 to 8 bytes of the pixels become others, half of the time near their start, where codestreams have their headers."""
+    """Change 1 to 8 bytes of the pixels, half of the time near their start, where codestreams have their headers."""
     near = source.pixels + 200 if draw.random() < 0.5 else len(source.content)
     return _flipped(source.content, source.pixels + 8, min(near, len(source.content)), draw)
 
 
 def change_length(source: Source, others: list[Source], draw: random.Random) -> bytes:
-    """An element's length becomes an odd one, such as 0, 65,535 or 4 GB; in explicit files its 2 or its 4 bytes."""
+    """Change an element's length to an odd one, such as 0, 65,535 or 4 GB; in explicit files its 2 or its 4 bytes."""
     at, size = draw.choice(source.lengths)
     value = draw.choice(ODD_LENGTHS).to_bytes(4, "little")[:size]
     return source.content[:at] + value + source.content[at + size :]
 
 
 def splice(source: Source, others: list[Source], draw: random.Random) -> bytes:
-    """A stretch is cut out, doubled, or replaced by one of another file."""
+    """Cut out a piece, double it, or replace it by one of another file."""
     size = draw.choice((1, 2, 8, 64, 512, 4096))
     at = draw.randrange(source.pixels + 100) if draw.random() < 0.7 else draw.randrange(len(source.content))
     before, piece, after = source.content[:at], source.content[at : at + size], source.content[at + size :]
@@ -103,7 +105,7 @@ MUTATIONS: tuple[Callable[[Source, list[Source], random.Random], bytes], ...] = 
 
 
 def mutants(source: Source, others: list[Source]) -> list[Callable[[], bytes]]:
-    """Recipes of the mutated files, so that 3 GB of them need not lie in memory at once."""
+    """Return functions that make the mutated files, so that 3 GB of them need not be in memory at once."""
     ends = [number * len(source.content) // TRUNCATIONS for number in range(TRUNCATIONS)]
     recipes: list[Callable[[], bytes]] = [partial(_cut, source, end) for end in ends]
     for number in range(EACH - TRUNCATIONS):
@@ -117,7 +119,7 @@ def _cut(source: Source, end: int) -> bytes:
 
 
 class Watch(threading.Thread):
-    """Looks at the decoding processes every few milliseconds: which there were, and the most memory any had."""
+    """Checks the decoding processes every few milliseconds: which there are, and the most memory of any."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -132,16 +134,16 @@ class Watch(threading.Thread):
 
 
 def outcome(path: Path, mutant: Callable[[], bytes]) -> str:
-    """Read one mutated file; the name of its outcome, or what is wrong with how it ended."""
+    """Read one mutated file; return the name of its outcome, or what is wrong with it."""
     path.write_bytes(mutant())
     start = time.monotonic()
     try:
         film = read_untrusted_film(path, limits=LIMITS)
     except ImageError as error:
-        said = str(error)
-        kind = next((kind for kind, words in KINDS.items() if re.search(words, said)), f"unknown: {said}")
-        in_one_line = said.startswith(f"{path}: ") and "\n" not in said and len(said) < 900
-        return kind if in_one_line else f"not one clear line: {said}"
+        message = str(error)
+        kind = next((kind for kind, words in KINDS.items() if re.search(words, message)), f"unknown: {message}")
+        in_one_line = message.startswith(f"{path}: ") and "\n" not in message and len(message) < 900
+        return kind if in_one_line else f"not one clear line: {message}"
     finally:
         path.unlink()
         assert time.monotonic() - start < LIMITS.seconds + 10
@@ -155,16 +157,17 @@ def outcome(path: Path, mutant: Callable[[], bytes]) -> str:
 def test_2000_mutations_end_as_a_film_or_one_clear_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Ten real files, 200 mutants each, the whole files at their full size.
 
-    Corpus rules: the eight files of `dicom_cases` (JPEG Lossless three times, JPEG 2000 twice, JPEG-LS, RLE, uncompressed)
-    and the two of `cbis_ddsm_roi_dicom` (implicit VR). Of each: 50 truncations, evenly spread from nothing to nearly all,
-    then in turn byte flips in the header, byte flips in the codestream, changed length fields, and splices (cut, doubled,
-    or from another file). Each mutant's random numbers come from the seed, the file's name and the mutant's number alone.
+    Corpus rules: the eight files of `dicom_cases` (JPEG Lossless three times, JPEG 2000 twice, JPEG-LS, RLE,
+    uncompressed) and the two of `cbis_ddsm_roi_dicom` (implicit VR). Of each: 50 truncations, evenly spread from
+    nothing to nearly all, then in turn byte flips in the header, byte flips in the codestream, changed length fields,
+    and splices (cut, doubled, or from another file). The random numbers of a mutant depend only on the seed, the file's
+    name and the mutant's number.
     """
     sources = [Source(path) for path in real_files()]
     assert len(sources) == 10
     jobs = [mutant for source in sources for mutant in mutants(source, sources)]
     assert len(jobs) == 2000
-    close_door()
+    end_processes()
     watch = Watch()
     watch.start()
     start = time.monotonic()
@@ -174,13 +177,12 @@ def test_2000_mutations_end_as_a_film_or_one_clear_line(tmp_path: Path, capsys: 
     seconds = time.monotonic() - start
     watch.done.set()
     watch.join()
-    close_door()
+    end_processes()
     decoded, refused = counts["decoded"], sum(count for kind, count in counts.items() if kind in KINDS)
     memory = f"{watch.peak / 2**20:.0f} MiB of {LIMITS.memory_bytes / 2**20:.0f}"
     with capsys.disabled():
-        print(
-            f"\n{len(jobs)} mutations in {seconds:.0f} s: {decoded} decoded, {refused} refused, {dict(counts.most_common())}"
-        )
+        print(f"\n{len(jobs)} mutations in {seconds:.0f} s: {decoded} decoded, {refused} refused")
+        print(dict(counts.most_common()))
         print(f"decoding processes: {len(watch.seen)}, most memory of any {memory}")
     assert decoded + refused == 2000, [kind for kind in counts if kind not in KINDS]
     assert decoded > 100

@@ -1,4 +1,4 @@
-"""A decoding process that was taken over: whatever it says, the door neither runs it, believes it, nor waits for ever."""
+"""False replies of a decoding process: the sandboxed decoder does not run them, trust them or wait for ever."""
 
 import os
 import re
@@ -14,8 +14,8 @@ from tests.images.workers import on_linux
 
 ROOT = Path(__file__).resolve().parents[3]
 pytestmark = on_linux
-# The part of the taken-over process: it says that it is ready, waits for the question, and lies.
-LIAR = """#!{python}
+# A malicious decoding process: it says that it is ready, waits for the request, and sends a false reply.
+MALICIOUS = """#!{python}
 import json, os, pickle, sys, time
 def frame(message):
     body = message if isinstance(message, bytes) else json.dumps(message).encode()
@@ -50,37 +50,34 @@ answers = {{
     "few pixels": frame(film) + pixels[:9],
     "silence": b"",
     "escapes": frame({{"end": "refused", "text": "\\x1b[2Jbad\\nnews\\x07\\u202e " + "x" * 5000}}),
-    "honest": frame(film) + pixels,
+    "valid": frame(film) + pixels,
 }}
-os.write(1, answers[{lie!r}])
-time.sleep(60 if {lie!r} == "silence" else 0)
+os.write(1, answers[{reply!r}])
+time.sleep(60 if {reply!r} == "silence" else 0)
 """
-NONSENSE = "the process that decoded it (was stopped: it )?answered nonsense"
-NONSENSICAL = (
-    *(
-        "pickle",
-        "bare pickle",
-        "huge frame",
-        "empty frame",
-        "no object",
-        "deep",
-        "long number",
-        "unknown end",
-        "list for text",
-    ),
-    *(
-        "huge shape",
-        "negative shape",
-        "bool shape",
-        "float shape",
-        "three sides",
-        "object dtype",
-        "wide dtype",
-        "no dtype",
-    ),
-    *("many bits", "words for bits"),
+INVALID = "the process that decoded it (was stopped: it )?returned an invalid reply"
+INVALID_REPLIES = (
+    "pickle",
+    "bare pickle",
+    "huge frame",
+    "empty frame",
+    "no object",
+    "deep",
+    "long number",
+    "unknown end",
+    "list for text",
+    "huge shape",
+    "negative shape",
+    "bool shape",
+    "float shape",
+    "three sides",
+    "object dtype",
+    "wide dtype",
+    "no dtype",
+    "many bits",
+    "words for bits",
 )
-LIES = dict.fromkeys(NONSENSICAL, NONSENSE) | {
+FALSE_REPLIES = dict.fromkeys(INVALID_REPLIES, INVALID) | {
     "few pixels": "it ended with code 0",
     "silence": "it took longer than 1 s",
     "escapes": r"a\.dcm: \[2Jbad news x{100}",
@@ -100,13 +97,13 @@ except ImageError as error:
 """
 
 
-def ask_liar(folder: Path, lie: str) -> str:
-    """Ask a door whose interpreter is the liar; return what its caller gets."""
-    liar = folder / "liar"
-    liar.write_text(LIAR.format(python=sys.executable, mark=folder / "ran", lie=lie), encoding="utf-8")
-    liar.chmod(liar.stat().st_mode | stat.S_IXUSR)
+def ask_malicious(folder: Path, reply: str) -> str:
+    """Read a film with the malicious script as interpreter; return the output of the caller."""
+    script = folder / "malicious"
+    script.write_text(MALICIOUS.format(python=sys.executable, mark=folder / "ran", reply=reply), encoding="utf-8")
+    script.chmod(script.stat().st_mode | stat.S_IXUSR)
     path = saved(film_dataset(ramp()), folder / "a.dcm")
-    command = [sys.executable, "-c", ASKER, str(path), str(liar)]
+    command = [sys.executable, "-c", ASKER, str(path), str(script)]
     done = subprocess.run(
         command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60, check=False
     )
@@ -115,19 +112,18 @@ def ask_liar(folder: Path, lie: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("lie", LIES)
-def test_lie_is_one_clear_error(tmp_path: Path, lie: str) -> None:
-    assert_matches(LIES[lie], ask_liar(tmp_path, lie))
+@pytest.mark.parametrize("reply", FALSE_REPLIES)
+def test_false_reply_is_one_clear_error(tmp_path: Path, reply: str) -> None:
+    assert_matches(FALSE_REPLIES[reply], ask_malicious(tmp_path, reply))
 
 
-def assert_matches(pattern: str, said: str) -> None:
+def assert_matches(pattern: str, output: str) -> None:
+    assert re.search(pattern, output), output
+    assert output.count("\n") == 1
+    assert len(output) < 1000
+    assert "\\x1b" not in output
+    assert "\\u202e" not in output
 
-    assert re.search(pattern, said), said
-    assert said.count("\n") == 1
-    assert len(said) < 1000
-    assert "\\x1b" not in said
-    assert "\\u202e" not in said
 
-
-def test_honest_answer_of_the_same_form_is_a_film(tmp_path: Path) -> None:
-    assert ask_liar(tmp_path, "honest") == "film (4, 4)\n"
+def test_valid_reply_of_the_same_form_is_a_film(tmp_path: Path) -> None:
+    assert ask_malicious(tmp_path, "valid") == "film (4, 4)\n"

@@ -1,4 +1,4 @@
-"""The guarded door: the same films as without it, and every way in which its process can end."""
+"""The sandboxed decoder: it reads the same films as `read_film`, and handles every way in which a process can end."""
 
 import os
 import signal
@@ -16,15 +16,14 @@ from PIL import Image
 
 from mammo.errors import ImageError
 from mammo.images.decode import read_film, read_pixels
-from mammo.images.readers import readers
+from mammo.images.readers import read_series_uid, readers
 from mammo.images.sandbox.decode import (
-    close_door,
+    end_processes,
     read_untrusted_film,
     read_untrusted_pixels,
     read_untrusted_series_uid,
 )
 from mammo.images.sandbox.process import Limits
-from mammo.images.series import read_series_uid
 from tests.images.dicom_files import film_dataset, ramp, saved
 from tests.images.workers import has_open, is_alive, on_linux, peak_bytes, wait_until, workers_of
 
@@ -33,11 +32,11 @@ pytestmark = on_linux
 
 
 @pytest.fixture(autouse=True)
-def shut() -> Iterator[None]:
-    """Each test begins and ends without decoding processes."""
-    close_door()
+def no_processes() -> Iterator[None]:
+    """Start and end each test without decoding processes."""
+    end_processes()
     yield
-    close_door()
+    end_processes()
 
 
 @pytest.fixture
@@ -46,19 +45,19 @@ def good(tmp_path: Path) -> Path:
 
 
 def slow_file(folder: Path) -> Path:
-    """A PGM of written-out numbers, which Pillow takes some seconds to read."""
+    """Write a PGM of numbers as text, which Pillow takes some seconds to read."""
     path = folder / "slow.pgm"
     path.write_bytes(b"P2\n6000 3000\n255\n" + b"7 " * 18_000_000)
     return path
 
 
-def test_film_pixels_and_series_are_those_of_the_trusted_way(good: Path) -> None:
-    here, door = readers(untrusted=False), readers(untrusted=True)
+def test_sandbox_reads_the_same_film_pixels_and_series(good: Path) -> None:
+    here, sandbox = readers(untrusted=False), readers(untrusted=True)
     assert (here.film, here.pixels, here.series_uid) == (read_film, read_pixels, read_series_uid)
-    assert np.array_equal(door.film(good).pixels, here.film(good).pixels)
-    assert door.film(good).bits == 12
-    assert np.array_equal(door.pixels(good), ramp())
-    assert door.series_uid(good) == here.series_uid(good) == "1.2.3.4"
+    assert np.array_equal(sandbox.film(good).pixels, here.film(good).pixels)
+    assert sandbox.film(good).bits == 12
+    assert np.array_equal(sandbox.pixels(good), ramp())
+    assert sandbox.series_uid(good) == here.series_uid(good) == "1.2.3.4"
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint16, np.int16])
@@ -88,7 +87,7 @@ def test_process_is_replaced_after_its_share_of_files(good: Path) -> None:
     assert workers_of() == []
 
 
-def test_faults_are_told_as_on_the_trusted_way(tmp_path: Path) -> None:
+def test_sandbox_reports_the_same_errors(tmp_path: Path) -> None:
     broken = tmp_path / "broken\u202e.png"
     broken.write_bytes(b"\x89PNG\r\n\x1a\nxx")
     empty = tmp_path / "empty.dcm"
@@ -96,12 +95,12 @@ def test_faults_are_told_as_on_the_trusted_way(tmp_path: Path) -> None:
     for path in (broken, empty, tmp_path / "none.dcm", tmp_path):
         with pytest.raises(ImageError) as here:
             read_film(path)
-        with pytest.raises(ImageError) as door:
+        with pytest.raises(ImageError) as sandbox:
             read_untrusted_film(path)
-        assert str(door.value) == str(here.value)
+        assert str(sandbox.value) == str(here.value)
 
 
-def test_relative_path_is_found_from_where_the_caller_is(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_relative_path_is_found_from_the_folder_of_the_caller(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read_untrusted_film(good)
     monkeypatch.chdir(good.parent)
     assert read_untrusted_film(Path(good.name)).pixels.shape == ramp().shape
@@ -114,7 +113,7 @@ def test_many_threads_read_at_once(tmp_path: Path) -> None:
     with ThreadPoolExecutor(6) as threads:
         films = list(threads.map(read_untrusted_film, paths * 3))
     assert all(np.array_equal(film.pixels, read_film(path).pixels) for film, path in zip(films, paths * 3, strict=True))
-    assert 1 <= len(workers_of()) <= 4  # a few are kept for the next files
+    assert 1 <= len(workers_of()) <= 4  # a few wait for the next files
 
 
 def test_decoding_that_takes_too_long_is_stopped(tmp_path: Path, good: Path) -> None:
@@ -170,7 +169,7 @@ def test_process_killed_in_mid_file_is_one_error_and_the_next_file_is_read(
     assert read_untrusted_film(good).pixels.shape == ramp().shape
 
 
-def test_process_that_died_between_files_is_replaced_in_silence(good: Path) -> None:
+def test_process_that_died_between_files_is_replaced_without_a_message(good: Path) -> None:
     read_untrusted_film(good)
     (worker,) = workers_of()
     os.kill(worker, signal.SIGKILL)
@@ -216,7 +215,7 @@ def test_limits_are_set_on_the_process(good: Path) -> None:
     assert limits["Max open files"] == ["32", "32"]
 
 
-def test_process_knows_no_secret_of_the_environment(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_process_gets_no_secret_of_the_environment(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAMMO_TEST_TOKEN", "hunter2")
     read_untrusted_film(good)
     environment = Path(f"/proc/{workers_of()[0]}/environ").read_bytes()
@@ -227,7 +226,7 @@ def test_process_knows_no_secret_of_the_environment(good: Path, monkeypatch: pyt
 SCRIPT = """
 import os, sys, time
 from pathlib import Path
-from mammo.images.sandbox.decode import close_door, read_untrusted_film
+from mammo.images.sandbox.decode import end_processes, read_untrusted_film
 path = Path(sys.argv[1])
 read_untrusted_film(path)
 """
@@ -252,13 +251,13 @@ def test_process_ends_when_its_parent_is_killed(good: Path) -> None:
 def test_process_ends_with_the_interpreter(good: Path) -> None:
     script = "sys.path.insert(0, os.getcwd()); from tests.images.workers import workers_of; print(workers_of()[0])"
     with started(script, good) as parent:
-        told, said = parent.communicate(timeout=60)
-    assert parent.returncode == 0, said
-    assert not is_alive(int(told))
+        output, errors = parent.communicate(timeout=60)
+    assert parent.returncode == 0, errors
+    assert not is_alive(int(output))
 
 
-def test_forked_child_has_a_process_of_its_own_and_holds_none_of_its_parents(good: Path) -> None:
-    """The child reads and lives on; the parent's process must end with the parent all the same."""
+def test_forked_child_has_a_process_of_its_own_and_none_of_its_parent(good: Path) -> None:
+    """The child reads and lives on; the parent's decoding process must still end with the parent."""
     script = """
 if os.fork() == 0:
     film = read_untrusted_film(path)
@@ -292,15 +291,15 @@ def _parent(entry: Path) -> int:
     return int(next(line for line in lines if line.startswith("PPid:")).split()[1])
 
 
-def test_closing_leaves_no_process_and_no_zombie(good: Path) -> None:
+def test_ending_the_processes_leaves_no_zombie(good: Path) -> None:
     read_untrusted_film(good)
-    close_door()
+    end_processes()
     assert workers_of() == []
     assert read_untrusted_series_uid(good) == "1.2.3.4"
 
 
-def test_interrupted_question_does_not_answer_the_next_one(tmp_path: Path, good: Path) -> None:
-    """Ctrl-C while a file is decoded: its pixels must not come out as the next file's."""
+def test_interrupted_request_does_not_answer_the_next_one(tmp_path: Path, good: Path) -> None:
+    """Press Ctrl-C while a file is decoded: its pixels must not become those of the next file."""
     slow = slow_file(tmp_path)
     read_untrusted_film(good)
     timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))

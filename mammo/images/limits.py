@@ -1,4 +1,4 @@
-"""Limits that every image must keep, checked on its file and header before anything is decoded."""
+"""Checks the size of an image file against fixed limits before anything is decoded."""
 
 import struct
 import zlib
@@ -9,12 +9,12 @@ from mammo.errors import ImageError
 MAX_FILE_BYTES = 2**30
 MAX_SIDE_PX = 30_000
 MAX_PIXELS = 400_000_000
-# Film scanners' files shrink 1.5 to 10 times, blank ones up to 1,032 times (deflate's end). A ratio is held against large
-# images only: 128 MiB, a 16-bit film of 67 million pixels whatever it shows, harm no machine.
+# Scanned films compress 1.5 to 10 times, blank ones up to 1,032 times (the limit of deflate). The ratio is checked for
+# large images only: 128 MiB, a 16-bit film of 67 million pixels, are harmless on any machine.
 HARMLESS_BYTES = 2**27
 MAX_RATIO = 200
 
-# What decoders and header parsers raise on damaged bytes, collected from mutated files; RecursionError and
+# What decoders and header parsers raise on damaged bytes, collected from mutated files. RecursionError and
 # NotImplementedError are RuntimeErrors, UnicodeDecodeError is a ValueError, Pillow's UnidentifiedImageError an OSError.
 DECODER_FAULTS: tuple[type[Exception], ...] = (
     ArithmeticError,
@@ -34,20 +34,20 @@ DECODER_FAULTS: tuple[type[Exception], ...] = (
 
 
 def check_file_size(path: Path, size_bytes: int) -> None:
-    """Refuse a file that is too large to be an image, before anybody reads all of it.
+    """Refuse a file of more than `MAX_FILE_BYTES`, before it is read.
 
     Raises:
-        ImageError: More than `MAX_FILE_BYTES`.
+        ImageError: It is too large to be an image.
     """
     if size_bytes > MAX_FILE_BYTES:
         raise ImageError(f"{path}: {size_bytes} bytes, more than the {MAX_FILE_BYTES} that an image may have")
 
 
 def check_size(path: Path, height: int, width: int) -> None:
-    """Refuse an image that has no pixels or would fill the memory.
+    """Refuse an image without pixels, or one that would fill the memory.
 
     Raises:
-        ImageError: A side below 1 or above `MAX_SIDE_PX`, or more than `MAX_PIXELS` pixels.
+        ImageError: A side is below 1 or above `MAX_SIDE_PX`, or there are more than `MAX_PIXELS` pixels.
     """
     if height < 1 or width < 1:
         raise ImageError(f"{path}: its header says {width} × {height} pixels; an image has at least one")
@@ -57,13 +57,11 @@ def check_size(path: Path, height: int, width: int) -> None:
 
 
 def check_ratio(path: Path, unpacked_bytes: int, packed_bytes: int) -> None:
-    """Refuse a bomb: few bytes that become very many.
+    """Refuse a decompression bomb.
 
     Raises:
-        ImageError: More than `HARMLESS_BYTES`, and more than `MAX_RATIO` times the bytes that hold them.
+        ImageError: `unpacked_bytes` is above `HARMLESS_BYTES` and above `MAX_RATIO` times `packed_bytes`.
     """
     if unpacked_bytes > HARMLESS_BYTES and unpacked_bytes > MAX_RATIO * packed_bytes:
-        raise ImageError(
-            f"{path}: {packed_bytes} bytes would become {unpacked_bytes}, more than {MAX_RATIO} times as many; "
-            f"above {HARMLESS_BYTES} bytes that is refused: save it uncompressed, or scale it down"
-        )
+        grows = f"{packed_bytes} bytes would become {unpacked_bytes}, more than {MAX_RATIO} times as many"
+        raise ImageError(f"{path}: {grows}; above {HARMLESS_BYTES} bytes, save it uncompressed or scale it down")
