@@ -1,4 +1,4 @@
-"""Archives that are damaged, cut, unpacked by two or by one that is killed; and data sets and weights that come in one."""
+"""Damaged and cut archives, unpacking by two processes or by one that is killed, and data sets in an archive."""
 
 import os
 import resource
@@ -13,8 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mammo.archives.members import RefusedError, open_members
-from mammo.archives.unpack import data_root, is_archive, unpack, unpacked
+from mammo.archives.unpack import RefusedError, data_root, is_archive, open_members, unpack, unpacked
 from mammo.cases.cbis_ddsm import read_official_csvs
 from mammo.errors import DataMissingError, WeightsError
 from mammo.files import locked
@@ -86,7 +85,8 @@ def test_the_second_call_finds_the_folder_and_needs_no_archive(tmp_path: Path) -
 
 
 def unpack_in_child(archive: Path, into: Path, before: str = "") -> subprocess.Popen[str]:
-    code = f"import sys; from pathlib import Path\nfrom mammo.archives.unpack import unpack\n{before}\nunpack(Path(sys.argv[1]), Path(sys.argv[2]))"
+    start = "import sys; from pathlib import Path\nfrom mammo.archives.unpack import unpack\n"
+    code = f"{start}{before}\nunpack(Path(sys.argv[1]), Path(sys.argv[2]))"
     command = [sys.executable, "-c", code, str(archive), str(into)]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
@@ -179,7 +179,7 @@ def test_a_data_set_in_one_zip_is_read_as_its_folder(tmp_path: Path) -> None:
 
 
 def write_zip_that_lists(path: Path, members: int, *, said: int) -> Path:
-    """A zip with one file of nothing that its list names so many times; its end says another number (APPNOTE.TXT 4.3.14 to 4.3.16)."""
+    """A zip whose list names one empty file many times; its end may state another number (APPNOTE.TXT 4.3.14-16)."""
     first = struct.pack("<IHHHHHIIIHH", 0x04034B50, 20, 0, 0, 0, 0, 0, 0, 0, 1, 0) + b"a"
     entry = struct.pack("<IHHHHHHIIIHHHHHII", 0x02014B50, 20, 20, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0) + b"a"
     size, end = len(entry) * members, len(first) + len(entry) * members

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mammo.archives.unpack import Limits, unpack
+from mammo.archives.unpack import SPECIAL, Limits, unpack
 from mammo.errors import DataMissingError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -109,8 +109,8 @@ def test_plain_python_does_write_outside(inner: Path) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "/slipped", "../slipped", "a/../../slipped", "..", "a/..", "C:/slipped", "C:slipped", "a/D:b", "..\\slipped", "a\\..\\b",
-        "\\\\host\\share", ".. /slipped", "a/.../b", " ", "new\nline", "tab\t", "a" * 300, "a/" * 600 + "b",
+        "/slipped", "../slipped", "a/../../slipped", "..", "a/..", "C:/slipped", "C:slipped", "a/D:b", "..\\slipped",
+        "a\\..\\b", "\\\\host\\share", ".. /slipped", "a/.../b", " ", "new\nline", "tab\t", "a" * 300, "a/" * 600 + "b",
     ],
 )  # fmt: skip
 def test_a_name_that_leads_out_is_refused(inner: Path, ending: str, name: str) -> None:
@@ -127,13 +127,13 @@ def test_a_name_cut_by_a_nul_byte_is_refused(inner: Path) -> None:
 @pytest.mark.parametrize(
     ("member", "kind"),
     [
-        (special("link", tarfile.SYMTYPE, "/etc"), "a symbolic link"),
-        (special("link", tarfile.SYMTYPE, "good"), "a symbolic link"),
-        (special("link", tarfile.LNKTYPE, "good"), "a hard link"),
-        (special("device", tarfile.CHRTYPE), "a device"),
-        (special("device", tarfile.BLKTYPE), "a device"),
-        (special("pipe", tarfile.FIFOTYPE), "a FIFO"),
-        (special("odd", b"Z"), "of tar's type b'Z'"),
+        (special("link", tarfile.SYMTYPE, "/etc"), SPECIAL),
+        (special("link", tarfile.SYMTYPE, "good"), SPECIAL),
+        (special("link", tarfile.LNKTYPE, "good"), SPECIAL),
+        (special("device", tarfile.CHRTYPE), SPECIAL),
+        (special("device", tarfile.BLKTYPE), SPECIAL),
+        (special("pipe", tarfile.FIFOTYPE), SPECIAL),
+        (special("odd", b"Z"), SPECIAL),
     ],
 )
 def test_what_is_neither_file_nor_folder_is_refused(inner: Path, member: tarfile.TarInfo, kind: str) -> None:
@@ -153,12 +153,10 @@ def test_a_sparse_member_is_refused(inner: Path) -> None:
     path = inner / "w.tar"
     with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
         archive.addfile(info, io.BytesIO(b"1\n0\n0\n".ljust(512, b"\0")))
-    assert_refused(path, "or sparse")
+    assert_refused(path, SPECIAL)
 
 
-@pytest.mark.parametrize(
-    ("mode", "kind"), [(0o120777, "a symbolic link"), (0o010644, "a FIFO"), (0o060644, "a device")]
-)
+@pytest.mark.parametrize(("mode", "kind"), [(0o120777, SPECIAL), (0o010644, SPECIAL), (0o060644, SPECIAL)])
 def test_a_zip_with_a_link_is_refused(inner: Path, mode: int, kind: str) -> None:
     info = zipfile.ZipInfo("link")
     info.create_system, info.external_attr = 3, mode << 16

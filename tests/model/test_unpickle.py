@@ -141,13 +141,13 @@ def test_object_and_text_arrays_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"\x80\x02P1\n.", "PERSID"),
-        (b"\x80\x02}Q.", "BINPERSID"),
-        (b"\x80\x02\x82\x01.", "EXT1"),
+        (b"\x80\x02P1\n.", "refused: a persistent id"),
+        (b"\x80\x02}Q.", "refused: a persistent id"),
+        (b"\x80\x02\x82\x01.", "damaged .*unregistered extension code 1"),
     ],
 )
 def test_odd_operations_are_refused(tmp_path, content, told):
-    with pytest.raises(WeightsError, match=f"refused: pickle .*{told}"):
+    with pytest.raises(WeightsError, match=told):
         load_pdparams(written(tmp_path, content))
 
 
