@@ -53,7 +53,7 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True)
 class Limits:
-    """What an archive may hold. CBIS-DDSM as JPEG, one zip of 10,000 files and 6 GB, is far below all of it.
+    """What an archive may contain. CBIS-DDSM as JPEG, one zip of 10,000 files and 6 GB, is far below all of it.
 
     `most_ratio` is that of all unpacked bytes to the archive's, past `ratio_from_bytes`: films hardly shrink, a mask
     does a hundredfold and more.
@@ -104,7 +104,7 @@ def unpacked(archive: Path, below: Path, *, error: type[MammoError] = DataMissin
     """Unpack an archive to a folder named by its content below another.
 
     Returns:
-        `below/<SHA-256>`, or the one folder in it that holds everything.
+        `below/<SHA-256>`, or the one folder in it that contains everything.
     """
     try:
         digest = _content_hash(archive, below)
@@ -127,12 +127,12 @@ def unpack(
 
     Args:
         archive: Its name has one of `ENDINGS`.
-        into: The folder, which is missing or holds this archive already: name it by content.
-        limits: How much it may hold.
+        into: The folder, which is missing or has this archive's files already: name it by content.
+        limits: How much it may contain.
         error: What is raised.
 
     Raises:
-        MammoError: `error`: it is missing, damaged, holds what is refused (absolute names, `..`, drive letters,
+        MammoError: `error`: it is missing, damaged, contains what is refused (absolute names, `..`, drive letters,
             backslashes, links, devices, encrypted members, two members of one name, more than the limits), or the disk
             is full.
     """
@@ -393,7 +393,7 @@ class _Xz:
         self.source, self.decompressor = source, lzma.LZMADecompressor(memlimit=XZ_MEMORY_BYTES)
 
     def read(self, size: int) -> bytes:
-        """Read on, through all streams that the file holds one after the other."""
+        """Read on, through all streams of the file, one after the other."""
         block = b""
         while not block:
             data = b""

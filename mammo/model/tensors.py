@@ -1,4 +1,4 @@
-"""Named arrays to and from a safetensors file: written beside, flushed to the disk, then renamed into place."""
+"""Writes and reads named arrays as a safetensors file, and opens weight files."""
 
 import hashlib
 import json
@@ -85,7 +85,7 @@ def open_weights(path: Path, what: str) -> Iterator[FileIO]:
 
 
 def _check_length(file: FileIO) -> None:
-    """Check that a safetensors file is as long as its header says: 8 bytes of the header's length, the header, the numbers."""
+    """Check a safetensors file's length: 8 bytes with the header's length, the header, the numbers that it lists."""
     size = os.fstat(file.fileno()).st_size
     length = int.from_bytes(file.read(8), "little")
     if size < 8 or length > min(size - 8, MOST_HEADER_BYTES):
@@ -116,5 +116,5 @@ def sha256_of(path: Path) -> str:
 
 
 def _plain(array: np.ndarray) -> np.ndarray:
-    """Lay an array out in rows and in this machine's byte order: safetensors 0.8 writes others' bytes scrambled, in silence."""
+    """Return an array in C order and this machine's byte order: safetensors 0.8 scrambles others without an error."""
     return array.astype(array.dtype.newbyteorder("="), order="C", copy=False)

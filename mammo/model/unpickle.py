@@ -24,7 +24,6 @@ NUMBER = re.compile("[<>=|]?(f[248]|[iu][1248]|b1)")  # floats, integers, boolea
 MOST_DIMENSIONS = 32  # of numpy 1
 SHARED_BYTES = 1 << 20
 LONGEST_TEXT = 300
-HARMFUL = "the file is damaged or meant to do harm"
 
 
 class _RefusedError(Exception):
@@ -82,8 +81,9 @@ def _received(child: "subprocess.Popen[bytes]", file_bytes: int) -> dict[str, np
     stream: Any = child.stdout
     line = stream.readline(MOST_HEADER_BYTES)
     if not line:
-        why = "takes too long" if child.wait() == -getattr(signal, "SIGXCPU", 0) else f"ended by code {child.returncode}"
-        raise _RefusedError(f"refused: reading it {why}; {HARMFUL}")
+        code = child.wait()
+        why = "took too long" if code == -getattr(signal, "SIGXCPU", 0) else f"ended with code {code}"
+        raise _RefusedError(f"refused: reading it {why}; it is damaged or meant to do harm")
     answer = json.loads(line)
     if "memory" in answer:
         raise MemoryError

@@ -26,7 +26,7 @@ CUT_TENSORS_KEY = "UnpackBigParamInfor@@"
 
 
 class RefusedError(Exception):
-    """The file is whole, but holds what no weight file holds; the message lacks only the file's name."""
+    """The file is whole, but contains what no weight file does; the message lacks only the file's name."""
 
 
 class StandIn:
@@ -120,7 +120,7 @@ def read_arrays(file: BinaryIO) -> list[tuple]:
         Of each array its name, type, byte order, shape, order of axes and bytes, all as the file has them.
 
     Raises:
-        RefusedError: It holds something else.
+        RefusedError: It contains something else.
         Exception: It is damaged.
     """
     loaded = Unpickler(file, encoding="latin1").load()

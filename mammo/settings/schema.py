@@ -1,9 +1,10 @@
 """The settings: every key, its type, range and default, in one place; YAML files state differences only."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, PositiveInt, model_validator
 
 from mammo.settings.types import (
     CalibrationMethod,
@@ -119,6 +120,18 @@ class AugmentationStep(Strict):
         return self
 
 
+def _backbone_name(name: str) -> str:
+    """Spell a backbone's name as its weights and key maps do; other names of PaddleClas are found in any case later."""
+    library, colon, title = name.rpartition(":")
+    if library.lower() == "vision":
+        return name.lower()
+    if re.fullmatch(r"resnet\d+_vd", title, re.IGNORECASE):
+        title = title.lower().replace("resnet", "ResNet")
+    if re.fullmatch(r"mobilenetv3_\w+", title, re.IGNORECASE):
+        title = title.lower().replace("mobilenetv3", "MobileNetV3")
+    return f"{library.lower()}{colon}{title}"
+
+
 class ModelSettings(Strict):
     """The network: which backbone, from which weights, and the head on it.
 
@@ -126,7 +139,7 @@ class ModelSettings(Strict):
     .tar.gz, …) that holds one; `pretrained_sha256` is the hash that this file, or archive, must have.
     """
 
-    backbone: str = "ResNet50_vd"
+    backbone: Annotated[str, AfterValidator(_backbone_name)] = "ResNet50_vd"
     pretrained: HomePath = "ssld"
     pretrained_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.4

@@ -92,7 +92,7 @@ def unpack_in_child(archive: Path, into: Path, before: str = "") -> subprocess.P
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 
-def test_a_killed_unpacking_leaves_nothing_half_and_the_next_is_whole(tmp_path: Path) -> None:
+def test_after_a_killed_unpacking_the_next_is_whole(tmp_path: Path) -> None:
     content = {f"{number}.raw": np.random.default_rng(number).bytes(1 << 20) for number in range(150)}
     archive = write_archive(tmp_path / "w.zip", content)
     child = unpack_in_child(archive, tmp_path / "out")
@@ -131,7 +131,7 @@ def test_a_waiting_process_says_so_and_takes_what_the_other_made(tmp_path: Path)
     assert list(files_below(tmp_path / "out")) == ["other"]
 
 
-def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_full_disk_is_one_line_and_nothing_is_kept(tmp_path: Path) -> None:
     archive = write_archive(tmp_path / "w.zip", {"small": b"1", "big": np.random.default_rng(0).bytes(3 << 20)})
     resource_limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))"
     child = unpack_in_child(archive, tmp_path / "out", resource_limit)
@@ -157,7 +157,7 @@ def test_the_error_is_the_callers(tmp_path: Path) -> None:
         unpacked(tmp_path / "w.zip", tmp_path / "below", error=WeightsError)
 
 
-def test_archives_are_told_by_their_names() -> None:
+def test_archives_are_recognised_by_their_names() -> None:
     assert all(
         is_archive(Path(f"a{ending}"))
         for ending in (".zip", ".ZIP", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
@@ -232,7 +232,7 @@ def test_a_zip_of_millions_of_members_costs_neither_time_nor_memory(
     assert time.monotonic() - begin < 20
 
 
-def test_a_zip_of_as_many_members_as_are_allowed_is_looked_at(tmp_path: Path) -> None:
+def test_a_zip_of_as_many_members_as_are_allowed_is_read(tmp_path: Path) -> None:
     archive = tmp_path / "w.zip"
     with zipfile.ZipFile(archive, "w") as file:
         for number in range(70_000):  # more than a zip's own end can say: the larger form is needed

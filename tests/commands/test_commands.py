@@ -149,8 +149,8 @@ def test_resume_goes_on_with_the_newest_run(trained: tuple[Path, str]) -> None:
     [
         ("decision.json", '{"threshold": "high"}', "is no decision file"),
         ("environment.json", "{}", "the run's data are not known"),
-        ("checkpoints/best/hashes.json", "[]", "it is damaged: tools/train.py --resume"),
-        ("checkpoints/best/hashes.json", "{}", "it is damaged: tools/train.py --resume"),
+        ("checkpoints/best/hashes.json", "[]", "it is damaged: mammo train --resume"),
+        ("checkpoints/best/hashes.json", "{}", "it is damaged: mammo train --resume"),
         ("config.yaml", "training: [", "is not YAML"),
     ],
 )

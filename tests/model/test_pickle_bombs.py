@@ -1,4 +1,4 @@
-"""Pickles that would run commands, fill the memory or never end, and damaged ones: refused in one line, soon, and nothing ran."""
+"""Pickles that would run commands, fill the memory or never end, and damaged ones: refused and nothing runs."""
 
 import os
 import pickle
@@ -20,7 +20,8 @@ from tests.shared_data import SHARED, needs
 ROOT = Path(__file__).resolve().parents[2]
 
 
-# Each of these makes a file when plain pickle reads it, through another of pickle's doors. S is a text, I and o are calls.
+# Each of these makes a file when plain pickle reads it, through another of pickle's doors. S is a text, I and o are
+# calls.
 def text(command):
     return b"S'" + command.encode() + b"'\n"
 
@@ -86,7 +87,8 @@ def test_a_module_that_runs_when_imported_is_not_imported(tmp_path):
     subprocess.run([sys.executable, "-c", PLAIN, str(path)], check=True, cwd=tmp_path)
     assert (tmp_path / "ran").exists()
     (tmp_path / "ran").unlink()
-    code = "import sys; sys.path.insert(0, '.'); from pathlib import Path; from mammo.model.unpickle import load_pdparams as load\n"
+    code = "import sys; sys.path.insert(0, '.'); from pathlib import Path\n"
+    code += "from mammo.model.unpickle import load_pdparams as load\n"
     done = subprocess.run(
         [sys.executable, "-c", code + "load(Path(sys.argv[1]))", str(path)],
         capture_output=True, text=True, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False,
@@ -103,7 +105,7 @@ def test_a_state_does_not_reach_the_functions_that_answer(tmp_path):
     with pytest.raises(WeightsError, match="cut off or damaged"):
         load_pdparams(written(tmp_path, content))
     content = b"\x80\x02}U\1ac_codecs\nencode\nU\1x\x85R}bs."
-    with pytest.raises(WeightsError, match="cut off or damaged|refused"):
+    with pytest.raises(WeightsError, match=r"cut off or damaged|refused"):
         load_pdparams(written(tmp_path, content))
     content = b"\x80\x04cnumpy.core.multiarray\nscalar\nNN\x86R}U\4data}s\x86b."
     with pytest.raises(WeightsError, match="cut off or damaged"):
