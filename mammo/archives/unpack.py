@@ -1,31 +1,61 @@
-"""An archive enters (.zip, or .tar, also compressed), a folder of its plain files leaves; what would land elsewhere is refused."""
+"""Unpacks an archive (.zip, or .tar, also compressed) to a folder of its plain files, and refuses everything else.
 
+zipfile and tarfile do the reading. Four classes below mend what they lack for archives that may be hostile: bounds of
+memory (`_ZipFile`, `_TarStream`, `_Xz`), and an error for a tar that is cut or damaged (`_StrictHeader`).
+"""
+
+import bz2
+import gzip
 import hashlib
+import io
+import lzma
 import os
 import re
 import shutil
+import stat
+import struct
+import tarfile
 import unicodedata
-from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass, field
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import IO, Any
 
-from mammo.archives.members import BLOCK_BYTES, DAMAGED, Member, RefusedError, open_members
 from mammo.errors import DataMissingError, MammoError
 from mammo.files import flush_folder, locked
 from mammo.progress import track
 
 ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+BLOCK_BYTES = 1 << 20
 SPARE_DISK_BYTES = 64 << 20
+HEADER_BYTES = 4 << 20  # between the members of a tar: long names, padding
+XZ_MEMORY_BYTES = 256 << 20  # xz -9 needs 65 MiB; a file may ask for 4 GiB
+ZIP_ENCRYPTED = 0x1 | 0x40 | 0x2000  # APPNOTE.TXT 4.4.4: bits 0, 6 and 13
+ZIP_ENTRY = b"PK\1\2"  # APPNOTE.TXT 4.3.12: what each member in the list begins with
+ZIP_ENTRY_BYTES = 512  # on average; with a name as long as CBIS-DDSM's longest it has 350
+ZIP_END_BYTES = 128 << 10  # what zipfile reads to find the list: the last 64 KiB and a little
 LONGEST_NAME, LONGEST_PART_BYTES = 1000, 255
-DRIVE = re.compile(r"(^|/)[A-Za-z]:")
+UNSAFE_NAME = re.compile(r"^/|\\|(^|/)[A-Za-z]:|[\0-\x1f\x7f]")
+SPECIAL = "a link, a device or another special file"
+DAMAGED = (
+    zipfile.BadZipFile, zipfile.LargeZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error, EOFError,
+    ValueError, LookupError, TypeError, AttributeError, OverflowError, RuntimeError, MemoryError,
+)  # fmt: skip
+
+
+class RefusedError(Exception):
+    """Why an archive is refused; the message lacks only the archive's name."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What an archive may hold. CBIS-DDSM as JPEG, one zip of 10,000 files and 6 GB, is far below all of it.
+    """What an archive may contain. CBIS-DDSM as JPEG, one zip of 10,000 files and 6 GB, is far below all of it.
 
-    `most_ratio` is that of all unpacked bytes to the archive's, looked at past `ratio_from_bytes`: films hardly shrink, a mask
+    `most_ratio` is that of all unpacked bytes to the archive's, past `ratio_from_bytes`: films hardly shrink, a mask
     does a hundredfold and more.
     """
 
@@ -36,9 +66,54 @@ class Limits:
     ratio_from_bytes: int = 256 << 20
 
 
+@dataclass(frozen=True)
+class Member:
+    """A member as the archive describes it.
+
+    Attributes:
+        kind: What it is where it is neither a plain file nor a folder; else empty.
+        open: Opens its content, until the next member is asked for.
+    """
+
+    name: str
+    size: int
+    is_folder: bool
+    kind: str
+    open: Callable[[], Any]
+
+    def __str__(self) -> str:
+        return f"member {self.name[:120]!a}"
+
+
 def is_archive(path: Path) -> bool:
-    """Tell an archive by its name."""
+    """Whether a file's name is that of an archive."""
     return path.name.lower().endswith(ENDINGS)
+
+
+def visible(folder: Path) -> list[Path]:
+    """List a folder without hidden entries and what macOS adds to archives."""
+    return sorted(entry for entry in folder.iterdir() if not entry.name.startswith(".") and entry.name != "__MACOSX")
+
+
+def data_root(root: Path, store_folder: Path) -> Path:
+    """Return the folder of a data set that may be an archive; it is unpacked once, to `archives` below the store."""
+    return unpacked(root, store_folder / "archives") if is_archive(root) and root.is_file() else root
+
+
+def unpacked(archive: Path, below: Path, *, error: type[MammoError] = DataMissingError) -> Path:
+    """Unpack an archive to a folder named by its content below another.
+
+    Returns:
+        `below/<SHA-256>`, or the one folder in it that contains everything.
+    """
+    try:
+        digest = _content_hash(archive, below)
+    except OSError as why:
+        raise error(f"{archive}: cannot be read ({why.strerror or why})") from why
+    folder = unpack(archive, below / digest, error=error)
+    while len(entries := visible(folder)) == 1 and entries[0].is_dir():
+        folder = entries[0]
+    return folder
 
 
 def unpack(
@@ -46,19 +121,20 @@ def unpack(
 ) -> Path:
     """Unpack an archive once; later calls find the folder there.
 
-    All members are checked before the first is written, and again as they are. Files come with this user's rights and the time
-    of unpacking; archives within stay files. The folder appears whole or not at all. Another process that unpacks it is
-    waited for.
+    All members are checked before the first is written, and again as they are. Files get this user's rights and the
+    time of unpacking; archives within stay files. The folder appears whole or not at all. If another process unpacks
+    it, its end is waited for.
 
     Args:
-        archive: Told by its ending, one of `ENDINGS`.
-        into: The folder, which is not there yet or holds this archive already: name it by content.
-        limits: How much it may hold.
+        archive: Its name has one of `ENDINGS`.
+        into: The folder, which is missing or has this archive's files already: name it by content.
+        limits: How much it may contain.
         error: What is raised.
 
     Raises:
-        MammoError: `error`: it is not there, damaged, holds what is refused (absolute names, `..`, drive letters, backslashes,
-            links, devices, encrypted members, two members of one name, more than the limits), or finds no room.
+        MammoError: `error`: it is missing, damaged, contains what is refused (absolute names, `..`, drive letters,
+            backslashes, links, devices, encrypted members, two members of one name, more than the limits), or the disk
+            is full.
     """
     try:
         into.parent.mkdir(parents=True, exist_ok=True)
@@ -67,51 +143,17 @@ def unpack(
                 _unpack_beside(archive, into, limits or Limits())
     except RefusedError as why:
         raise error(f"{archive}: refused: {why}; nothing was unpacked") from None
-    except DAMAGED as why:
-        raise error(f"{archive}: is damaged, cut off or no such archive ({_words(why)}); fetch it again") from why
-    except OSError as why:
-        if why.errno is None:  # what gzip and bz2 raise for damage
-            raise error(f"{archive}: is damaged, cut off or no such archive ({_words(why)}); fetch it again") from why
-        raise error(
-            f"{archive}: cannot be unpacked to {into} ({why.strerror}); check that it is there, and free space and rights"
-        ) from why
+    except (OSError, *DAMAGED) as why:
+        if isinstance(why, OSError) and why.errno is not None:  # gzip and bz2 raise it without a number for damage
+            advice = "check that it is there, and free space and rights"
+            raise error(f"{archive}: cannot be unpacked to {into} ({why.strerror}); {advice}") from why
+        words = " ".join(str(why).split())[:200] or type(why).__name__
+        raise error(f"{archive}: is damaged, cut off or no such archive ({words}); fetch it again") from why
     return into
 
 
-def unpacked(
-    archive: Path, below: Path, *, limits: Limits | None = None, error: type[MammoError] = DataMissingError
-) -> Path:
-    """Unpack an archive to a folder named by its content below another.
-
-    Returns:
-        `below/<SHA-256>`, or the one folder in it that holds everything.
-    """
-    try:
-        digest = _content_hash(archive, below)
-    except OSError as why:
-        raise error(f"{archive}: cannot be read ({why.strerror or why})") from why
-    folder = unpack(archive, below / digest, limits=limits, error=error)
-    while len(entries := visible(folder)) == 1 and entries[0].is_dir():
-        folder = entries[0]
-    return folder
-
-
-def data_root(root: Path, store_folder: Path) -> Path:
-    """The folder of a data set that may be named as an archive; it is unpacked to `archives` below the store, once."""
-    return unpacked(root, store_folder / "archives") if is_archive(root) and root.is_file() else root
-
-
-def visible(folder: Path) -> list[Path]:
-    """List a folder without hidden entries and what macOS adds to archives."""
-    return sorted(entry for entry in folder.iterdir() if not entry.name.startswith(".") and entry.name != "__MACOSX")
-
-
-def _words(why: BaseException) -> str:
-    return " ".join(str(why).split())[:200] or type(why).__name__
-
-
 def _content_hash(archive: Path, below: Path) -> str:
-    """The archive's SHA-256, remembered for its path, place, size and times of change."""
+    """Compute the archive's SHA-256, which is remembered by its path, inode, size and times of change."""
     status = archive.stat()
     known_by = (str(archive.resolve()), status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     stamp = hashlib.sha256(repr(known_by).encode(errors="surrogateescape")).hexdigest()
@@ -121,11 +163,8 @@ def _content_hash(archive: Path, below: Path) -> str:
             return text
     digest = hashlib.sha256()
     with archive.open("rb") as file:
-        for block in track(
-            iter(lambda: file.read(BLOCK_BYTES), b""),
-            -(-status.st_size // BLOCK_BYTES),
-            f"reading {archive.name} (MiB)",
-        ):
+        blocks = iter(lambda: file.read(BLOCK_BYTES), b"")
+        for block in track(blocks, -(-status.st_size // BLOCK_BYTES), f"reading {archive.name} (MiB)"):
             digest.update(block)
     below.mkdir(parents=True, exist_ok=True)
     remembered.write_text(digest.hexdigest(), encoding="utf-8")
@@ -133,119 +172,237 @@ def _content_hash(archive: Path, below: Path) -> str:
 
 
 def _unpack_beside(archive: Path, into: Path, limits: Limits) -> None:
-    partial = into.with_name(f".{into.name}.partial")  # one name for all: the lock is held
-    shutil.rmtree(partial, ignore_errors=True)
-    check = _Check(limits, archive.stat().st_size)
+    unfinished = into.with_name(f".{into.name}.partial")  # one name for all: the lock is held
+    shutil.rmtree(unfinished, ignore_errors=True)
+    check = _Check(limits, archive)
     with open_members(archive, limits.most_members) as members:
         for member in members:
             check.take(member)
-    if not check.files:
+    if all(check.taken.values()):
         raise RefusedError("it holds no file")
     free = shutil.disk_usage(into.parent).free
     if check.bytes + SPARE_DISK_BYTES > free:
-        raise RefusedError(
-            f"its files take {check.bytes} bytes, and {into.parent} has {free} free; free space or choose another folder"
-        )
+        raise RefusedError(f"its files take {check.bytes} bytes, and {into.parent} has {free} free; free space")
     try:
-        partial.mkdir()
-        for _ in track(_write(archive, partial, limits), check.blocks, f"unpacking {archive.name} (MiB)"):
+        unfinished.mkdir()
+        total = check.bytes // BLOCK_BYTES
+        for _ in track(_write(archive, unfinished, limits), total, f"unpacking {archive.name} (MiB)"):
             pass
         if hasattr(os, "sync"):
             os.sync()  # once, instead of once per file: there may be ten thousand
-        partial.rename(into)
+        unfinished.rename(into)
         flush_folder(into.parent)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _write(archive: Path, partial: Path, limits: Limits) -> Iterator[None]:
+def _write(archive: Path, unfinished: Path, limits: Limits) -> Iterator[None]:
     """Write the files, a step per block."""
-    check = _Check(limits, archive.stat().st_size)  # again: the archive may be another by now
+    check = _Check(limits, archive)  # again: the archive may be another by now
     with open_members(archive, limits.most_members) as members:
         for member in members:
-            target = partial.joinpath(*check.take(member))
+            target = unfinished.joinpath(*check.take(member))
             (target if member.is_folder else target.parent).mkdir(parents=True, exist_ok=True)
-            source = None if member.is_folder else member.open()
-            if source is None:
+            if member.is_folder:
                 continue
             done = 0
-            with source, target.open("xb") as file:
-                while block := source.read(BLOCK_BYTES):
-                    done += len(block)
-                    if done > member.size:
-                        break
+            with member.open() as source, target.open("xb") as file:
+                while done <= member.size and (block := source.read(BLOCK_BYTES)):
                     file.write(block)
+                    done += len(block)
                     yield
             if done != member.size:
                 raise RefusedError(f"{member} has another size than the archive says, {member.size} bytes")
 
 
-@dataclass
 class _Check:
-    """Takes members one by one and refuses the first that may not be; `taken` has each name seen, and whether it is a folder."""
+    """Takes members one by one and refuses the first that is not allowed.
 
-    limits: Limits
-    archive_bytes: int
-    members: int = 0
-    files: int = 0
-    bytes: int = 0
-    blocks: int = 0
-    taken: dict[str, bool] = field(default_factory=dict)
+    Attributes:
+        bytes: Of all files so far.
+        taken: Each name so far, and whether it is a folder.
+    """
+
+    def __init__(self, limits: Limits, archive: Path) -> None:
+        self.limits, self.archive_bytes = limits, archive.stat().st_size
+        self.members = self.bytes = 0
+        self.taken: dict[str, bool] = {}
 
     def take(self, member: Member) -> tuple[str, ...]:
-        """Hold that a member is harmless, and return the parts of its place below the folder."""
+        """Check a member and return the parts of its path below the folder."""
         self.members += 1
         if self.members > self.limits.most_members:
             raise RefusedError(f"it has more than {self.limits.most_members} members")
         parts = _safe_parts(member)
         if member.kind:
             raise RefusedError(f"{member} is {member.kind}; only plain files and folders are unpacked")
-        self._place(member, parts)
-        if not member.is_folder:
-            self._count(member)
-        return parts
-
-    def _place(self, member: Member, parts: tuple[str, ...]) -> None:
         for depth in range(1, len(parts) + 1):
-            alike = unicodedata.normalize(
-                "NFC", "/".join(parts[:depth]).casefold()
-            )  # some disks hold such names for one
+            # Some disks take such names for the same.
+            alike = unicodedata.normalize("NFC", "/".join(parts[:depth]).casefold())
             is_folder = member.is_folder or depth < len(parts)
             if alike in self.taken and not (self.taken[alike] and is_folder):
                 raise RefusedError(f"{member} has the name, or the place, of another before it")
             self.taken[alike] = is_folder
+        if not member.is_folder:
+            self._count(member)
+        return parts
 
     def _count(self, member: Member) -> None:
         limits = self.limits
-        self.files += 1
-        self.bytes += member.size
-        self.blocks += -(-member.size // BLOCK_BYTES)
         if not 0 <= member.size <= limits.most_bytes_each:
             raise RefusedError(f"{member} takes {member.size} bytes, more than {limits.most_bytes_each}")
+        self.bytes += member.size
         if self.bytes > limits.most_bytes:
             raise RefusedError(f"its files take more than {limits.most_bytes} bytes")
         if self.bytes > max(limits.ratio_from_bytes, limits.most_ratio * self.archive_bytes):
-            raise RefusedError(
-                f"its files take more than {limits.most_ratio} times its own {self.archive_bytes} bytes (a decompression bomb)"
-            )
+            times = f"{limits.most_ratio} times its own {self.archive_bytes} bytes"
+            raise RefusedError(f"its files take more than {times} (a decompression bomb)")
 
 
 def _safe_parts(member: Member) -> tuple[str, ...]:
-    """The parts of a member's name, when all stay below the folder on every system."""
-    name = member.name
-    if (
-        name.startswith("/")
-        or "\\" in name
-        or DRIVE.search(name)
-        or any(ord(sign) < 32 or ord(sign) == 127 for sign in name)
-    ):
+    """Return the parts of a member's name, if all stay below the folder on every system."""
+    if UNSAFE_NAME.search(member.name):
         raise RefusedError(f"{member} has an absolute name, a drive letter, a backslash or a control character in it")
-    parts = tuple(part for part in name.split("/") if part not in ("", "."))
+    parts = tuple(part for part in member.name.split("/") if part not in ("", "."))
     if any(not part.strip(". ") for part in parts) or not (parts or member.is_folder):
         raise RefusedError(f"{member} has a name that leads out of its folder, or none")
     try:
-        if len(name) > LONGEST_NAME or any(len(os.fsencode(part)) > LONGEST_PART_BYTES for part in parts):
-            raise RefusedError(f"{member} has a name longer than files may have")
+        too_long = any(len(os.fsencode(part)) > LONGEST_PART_BYTES for part in parts)
     except UnicodeEncodeError:
         raise RefusedError(f"{member} has a name that this system's encoding lacks; use a UTF-8 locale") from None
+    if too_long or len(member.name) > LONGEST_NAME:
+        raise RefusedError(f"{member} has a name longer than files may have")
     return parts
+
+
+@contextmanager
+def open_members(archive: Path, most: int) -> Iterator[Iterator[Member]]:
+    """Open an archive, a .zip or a .tar by its name, and go through its members; nothing they say is checked.
+
+    All errors of `DAMAGED`, and OSError without a number, mean an archive that is damaged.
+
+    Args:
+        archive: The file.
+        most: How many members are too many to look at: a .zip lists them in one piece.
+
+    Raises:
+        RefusedError: It lists more, or needs too much memory.
+    """
+    if archive.name.lower().endswith(".zip"):
+        with _ZipFile(archive, most) as raw, zipfile.ZipFile(raw) as file:
+            yield (_zip_member(file, info) for info in file.infolist())
+    else:
+        with archive.open("rb") as compressed:
+            yield _tar_members(_TarStream(_decompressed(compressed)))
+
+
+class _ZipFile(io.FileIO):
+    """A .zip whose list of members is bounded: zipfile reads it whole and makes objects ten times as large of it.
+
+    What zipfile reads is examined, not the number that the archive states.
+    """
+
+    def __init__(self, path: Path, most: int) -> None:
+        super().__init__(path)
+        self.most = most
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Read on."""
+        most_bytes = ZIP_END_BYTES + self.most * ZIP_ENTRY_BYTES
+        size = most_bytes if size is None or size < 0 else size
+        if size > most_bytes:
+            raise RefusedError(f"its list of members takes {size} bytes; expected at most {most_bytes}")
+        block = super().read(size) or b""
+        if block.count(ZIP_ENTRY) > self.most:
+            raise RefusedError(f"it has more than {self.most} members")
+        return block
+
+
+def _zip_member(file: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:
+    kind = ""
+    if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):  # a mode of Unix, if any
+        kind = SPECIAL
+    elif info.flag_bits & ZIP_ENCRYPTED:
+        kind = "encrypted"
+    elif info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2):
+        kind = f"compressed by method {info.compress_type}, which is not deflate or bzip2"
+    return Member(info.orig_filename, info.file_size, info.orig_filename.endswith("/"), kind, lambda: file.open(info))
+
+
+def _tar_members(stream: "_TarStream") -> Iterator[Member]:
+    with tarfile.open(fileobj=stream, mode="r|", tarinfo=_StrictHeader, encoding="utf-8") as file:  # type: ignore[call-overload]
+        while (info := file.next()) is not None:
+            stream.until = info.offset_data + info.size + HEADER_BYTES
+            is_plain = info.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and info.sparse is None
+            kind = "" if is_plain or info.isdir() else SPECIAL
+            yield Member(info.name, info.size, info.isdir(), kind, partial(file.extractfile, info))
+            file.members.clear()
+    while stream.read(BLOCK_BYTES):  # to the end, where gzip, bzip2 and xz have their checksums
+        pass
+
+
+class _StrictHeader(tarfile.TarInfo):
+    """A header whose damage is an error.
+
+    tarfile takes a cut, and any damaged header but the first, for the archive's end: it reads a shorter archive.
+    """
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_StrictHeader":
+        """Read a header; only the zeros that end a tar end it."""
+        try:
+            header = super().frombuf(buf, encoding, errors)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
+            raise
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(f"a damaged header, or no end mark: {error}") from error
+        if header.size < 0:
+            raise tarfile.ReadError("a header of negative size")
+        return header
+
+
+class _TarStream:
+    """A stream that is read up to `until` at most: tarfile reads a header to memory, whatever length it states."""
+
+    def __init__(self, source: Any) -> None:
+        self.source, self.done, self.until = source, 0, HEADER_BYTES
+
+    def read(self, size: int) -> bytes:
+        """Read on."""
+        block = self.source.read(size)
+        self.done += len(block)
+        if self.done > self.until:
+            raise RefusedError(f"more than {HEADER_BYTES} bytes stand between its members, or after them")
+        return block
+
+
+def _decompressed(raw: IO[bytes]) -> Any:
+    first = raw.read(6)
+    raw.seek(0)
+    if first.startswith(b"\x1f\x8b"):
+        return gzip.GzipFile(fileobj=raw)
+    if first.startswith(b"BZh"):
+        return bz2.BZ2File(raw)
+    return _Xz(raw) if first == b"\xfd7zXZ\0" else raw
+
+
+class _Xz:
+    """An xz file that needs bounded memory to read, unlike lzma.open's."""
+
+    def __init__(self, source: IO[bytes]) -> None:
+        self.source, self.decompressor = source, lzma.LZMADecompressor(memlimit=XZ_MEMORY_BYTES)
+
+    def read(self, size: int) -> bytes:
+        """Read on, through all streams of the file, one after the other."""
+        block = b""
+        while not block:
+            data = b""
+            if self.decompressor.eof:
+                data = (self.decompressor.unused_data or self.source.read(BLOCK_BYTES)).lstrip(b"\0")  # padding
+                if not data:
+                    break
+                self.decompressor = lzma.LZMADecompressor(memlimit=XZ_MEMORY_BYTES)
+            elif self.decompressor.needs_input and not (data := self.source.read(BLOCK_BYTES)):
+                raise EOFError("the xz stream is cut off")
+            block = self.decompressor.decompress(data, size)
+        return block

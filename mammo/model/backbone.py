@@ -1,14 +1,21 @@
-"""A backbone's name enters; a classifier, or the feature extractor below its global pooling, leaves."""
+"""Builds classifiers, and the feature extractors that end before their global pooling, by name.
+
+A name is `ResNet50_vd` (18, 34, 50, 101), `vision:<name>` for a network of paddle.vision.models or
+`paddleclas:<name>` for one of PaddleClas, in upper or lower case. A network can be cut if its children run one after
+the other up to one global pooling, which is tried on a small image. No network of the two libraries is listed here.
+
+A backbone's stages, for freezing and for learning-rate factors, follow from the size of its feature maps: the stem is
+the first layer with what follows it at once (norm, activation), and each halving of the map begins another stage.
+What runs at the stem's size behind the stem belongs to the stage after it.
+"""
 
 import difflib
 import importlib
 import inspect
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import accumulate
-from typing import Literal
 
 import numpy as np
 
@@ -17,25 +24,15 @@ from mammo.model.resnet_vd import PLANS, ResNetVd, ResNetVdFeatures, stage_prefi
 from mammo.runtime import paddle
 
 Stages = tuple[tuple[str, ...], ...]
-PROBE_SIZE_PX = 64
+Pieces = list[tuple[str, paddle.nn.Layer]]
+PROBE_SIZE_PX = 96  # InceptionV3 takes no smaller image than 75
+OWN = tuple(f"ResNet{depth}_vd" for depth in PLANS)
+VISION = tuple(
+    f"vision:{name}" for name in paddle.vision.models.__all__ if inspect.isfunction(getattr(paddle.vision.models, name))
+)
 # What a network raises that takes more than an image, another image size, or the image in two places; what is not
 # implemented (NotImplementedError) is a RuntimeError.
 CANNOT_RUN = (TypeError, ValueError, AttributeError, RuntimeError)
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """One row of the table.
-
-    Attributes:
-        library: Whose network it is.
-        title: Its name there (`own`: the depth).
-        stages: Parameter-name prefixes per stage, stem first; empty: one stage per child of the network.
-    """
-
-    library: Literal["own", "vision", "paddleclas"]
-    title: str
-    stages: Stages = ()
 
 
 @dataclass(frozen=True)
@@ -43,10 +40,10 @@ class Backbone:
     """A feature extractor.
 
     Attributes:
-        network: Images [N, in_channels, H, W] to a feature map [N, channels, h, w], before global pooling; its parameters
-            have the classifier's names.
+        network: Turns images float32 [N, in_channels, H, W] into a feature map [N, channels, h, w], before global
+            pooling; its parameters have the classifier's names.
         channels: Channels of the feature map.
-        stages: Parameter-name prefixes per stage, stem first, each ending in a dot; every parameter begins with one of them.
+        stages: Parameter-name prefixes per stage, stem first, each ending in a dot; every parameter begins with one.
     """
 
     network: paddle.nn.Layer
@@ -58,20 +55,24 @@ def build(name: str, num_classes: int = 2, in_channels: int = 3) -> paddle.nn.La
     """Build a whole classifier with random weights.
 
     Args:
-        name: `ResNet50_vd`, `paddleclas:<its name there>` or `vision:<its name in paddle.vision.models>`.
+        name: `ResNet50_vd`, `paddleclas:<its name there>` or `vision:<its name in paddle.vision.models>`, in any case.
         num_classes: Logits per image.
         in_channels: Channels of the input image, 1 or 3.
 
     Raises:
         SettingsError: The name is unknown, or its library is not installed.
     """
-    recipe = _recipe(name)
-    if recipe.library == "own":
-        return ResNetVd(int(recipe.title), num_classes, in_channels)
-    if recipe.library == "vision":
-        network = getattr(paddle.vision.models, recipe.title)(num_classes=num_classes)
-    else:
-        network = _paddleclas_network(name, recipe.title, num_classes)
+    library, _, title = _normal_name(name).rpartition(":")
+    if not library:
+        return ResNetVd(_depth(title), num_classes, in_channels)
+    if library == "vision":
+        return _with_input(getattr(paddle.vision.models, title)(num_classes=num_classes), in_channels)
+    makers = _paddleclas_makers(name)
+    try:
+        with _quiet("ppcls"):
+            network = makers[title](class_num=num_classes)
+    except (TypeError, ValueError) as error:  # it takes other arguments, or fixed names allow one instance per process
+        raise SettingsError(f"model.backbone: PaddleClas cannot build {title}: {str(error).splitlines()[0]}") from error
     return _with_input(network, in_channels)
 
 
@@ -83,15 +84,20 @@ def build_features(name: str, in_channels: int = 3) -> Backbone:
         in_channels: Channels of the input image, 1 or 3.
 
     Raises:
-        SettingsError: The name is unknown, its library is not installed, or the network does not run child after child up to
-            one global average pooling, so that it cannot be cut there.
+        SettingsError: The name is unknown, its library is not installed, or the network does not run child after
+            child up to one global average pooling, so that it cannot be cut there.
     """
-    recipe = _recipe(name)
-    if recipe.library == "own":
-        depth = int(recipe.title)
-        network = ResNetVdFeatures(depth, in_channels)
-        return Backbone(network, network.channels, stage_prefixes(depth))
-    return _cut(build(name, in_channels=in_channels), name, recipe.stages, in_channels)
+    if (known := _normal_name(name)) in OWN:
+        network = ResNetVdFeatures(_depth(known), in_channels)
+        return Backbone(network, network.channels, stage_prefixes(_depth(known)))
+    backbone = _cut(build(name, in_channels=in_channels), in_channels)
+    if backbone is None:
+        raise SettingsError(
+            f"model.backbone: {name} does not run child after child up to one global pooling on images of "
+            f"{in_channels} channel(s), so it gives no features; those that do: {', '.join(OWN)}, and others such as "
+            "vision:resnet50, vision:mobilenet_v3_large, vision:densenet121 and vision:vgg16"
+        )
+    return backbone
 
 
 class ChildrenInOrder(paddle.nn.Layer):
@@ -105,75 +111,70 @@ class ChildrenInOrder(paddle.nn.Layer):
 
     def forward(self, image: paddle.Tensor) -> paddle.Tensor:
         """Turn images [N, C, H, W] into a feature map [N, channels, h, w]."""
-        for name in self.order:
-            child = self._sub_layers[name]
-            for layer in child if isinstance(child, paddle.nn.LayerList) else (child,):
-                image = layer(image)
+        for _, layer in pieces_of(self):
+            image = layer(image)
         return image
 
 
-def pieces_of(network: paddle.nn.Layer) -> list[tuple[str, paddle.nn.Layer]]:
-    """The layers that a feature extractor runs one after the other, by the names that their parameters begin with."""
+def pieces_of(network: paddle.nn.Layer) -> Pieces:
+    """List the layers that a feature extractor runs one after the other, by the prefix of their parameters' names."""
     children = dict(network.named_children())
-    order = network.order if isinstance(network, ChildrenInOrder) else tuple(children)
-    pieces: list[tuple[str, paddle.nn.Layer]] = []
-    for name in order:
-        inner = children[name]
-        several = isinstance(inner, paddle.nn.LayerList | paddle.nn.Sequential)
-        pieces += (
-            [(f"{name}.{key}.", layer) for key, layer in inner.named_children()] if several else [(f"{name}.", inner)]
-        )
+    pieces: Pieces = []
+    for name in network.order if isinstance(network, ChildrenInOrder) else children:
+        child = children[name]
+        if isinstance(child, paddle.nn.LayerList | paddle.nn.Sequential):
+            pieces += [(f"{name}.{key}.", layer) for key, layer in child.named_children()]
+        else:
+            pieces.append((f"{name}.", child))
     return pieces
 
 
-def _cut(network: paddle.nn.Layer, name: str, stages: Stages, in_channels: int) -> Backbone:
-    """Cut a classifier before its global pooling, and prove on a small image that the part computes what the whole did."""
+def _cut(network: paddle.nn.Layer, in_channels: int) -> Backbone | None:
+    """Cut a classifier before its global pooling, if a small image shows that the part computes what the whole does."""
     children = dict(network.named_children())
     pools = [key for key, child in children.items() if isinstance(child, paddle.nn.AdaptiveAvgPool2D)]
-    before = {key: children[key] for key in list(children)[: list(children).index(pools[0])]} if pools else {}
-    if not before:
-        raise SettingsError(_uncuttable(name, in_channels))
-    features = ChildrenInOrder(before)
-    expected = _seen_by(network, children[pools[0]], in_channels)
-    channels = _channels(features, expected, in_channels)
-    if channels is None:
-        raise SettingsError(_uncuttable(name, in_channels))
-    names = [key for key, child in before.items() if child.state_dict()]
-    return Backbone(features, channels, stages or tuple((f"{key}.",) for key in names))
-
-
-def _seen_by(network: paddle.nn.Layer, pool: paddle.nn.Layer, in_channels: int) -> np.ndarray | None:
-    """Return what enters the pooling layer when the whole classifier looks at the probe."""
-    seen: list[np.ndarray] = []
-    handle = pool.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].numpy()))
+    if not pools or pools[0] == next(iter(children)):
+        return None
+    features = ChildrenInOrder({key: children[key] for key in list(children)[: list(children).index(pools[0])]})
+    pieces = pieces_of(features)
+    pooled: list[paddle.Tensor] = []
+    hook = children[pools[0]].register_forward_pre_hook(lambda _, inputs: pooled.append(inputs[0]))
+    shape = (1, in_channels, PROBE_SIZE_PX, PROBE_SIZE_PX)
+    image = paddle.to_tensor(np.linspace(-1, 1, int(np.prod(shape)), dtype=np.float32).reshape(shape))
+    network.eval()
+    sizes = []
     try:
-        _in_eval_mode(network, in_channels)
-    except CANNOT_RUN:
+        with paddle.no_grad():
+            network(image)
+            for _, layer in pieces:
+                image = layer(image)
+                sizes.append(image.shape[2])
+    except (*CANNOT_RUN, IndexError):
         return None
     finally:
-        handle.remove()
-    return seen[0] if len(seen) == 1 else None
-
-
-def _channels(features: paddle.nn.Layer, expected: np.ndarray | None, in_channels: int) -> int | None:
-    """Return the channels of the feature map, or None where it is not what the classifier pools."""
-    if expected is None or expected.ndim != 4:
+        hook.remove()
+        network.train()
+    if len(pooled) != 1 or pooled[0].ndim != 4 or image.shape != pooled[0].shape:
         return None
-    try:
-        got = _in_eval_mode(features, in_channels).numpy()
-    except CANNOT_RUN:
+    if not np.allclose(image.numpy(), pooled[0].numpy(), atol=1e-5):
         return None
-    return int(got.shape[1]) if got.shape == expected.shape and np.allclose(got, expected, atol=1e-5) else None
+    return Backbone(features, image.shape[1], _stages(pieces, sizes))
 
 
-def _in_eval_mode(network: paddle.nn.Layer, in_channels: int) -> paddle.Tensor:
-    shape = (1, in_channels, PROBE_SIZE_PX, PROBE_SIZE_PX)
-    probe = np.linspace(-1, 1, int(np.prod(shape)), dtype=np.float32).reshape(shape)
-    network.eval()
-    with paddle.no_grad():
-        output = network(paddle.to_tensor(probe))
-    network.train()
-    return output
+def _stages(pieces: Pieces, sizes: Sequence[int]) -> Stages:
+    """Group layers by the height of their feature maps in pixels, as the module's docstring says."""
+    first = pieces[0][0].split(".")[0]
+    of_first_child = [size for (prefix, _), size in zip(pieces, sizes, strict=True) if prefix.split(".")[0] == first]
+    stem = len(of_first_child) if len(set(of_first_child)) == 1 else 1
+    while stem < len(pieces) and sizes[stem] == sizes[0] and not pieces[stem][1].sublayers():
+        stem += 1
+    groups = [pieces[:stem], []]
+    for number in range(stem, len(pieces)):
+        if sizes[number] < sizes[number - 1] < sizes[0]:
+            groups.append([])
+        groups[-1].append(pieces[number])
+    named = [tuple(prefix for prefix, layer in group if layer.state_dict()) for group in groups]
+    return tuple(prefixes for prefixes in named if prefixes)
 
 
 def _with_input(network: paddle.nn.Layer, in_channels: int) -> paddle.nn.Layer:
@@ -192,42 +193,41 @@ def _with_input(network: paddle.nn.Layer, in_channels: int) -> paddle.nn.Layer:
     return network
 
 
-def _recipe(name: str) -> Recipe:
-    if name in BACKBONES:
-        return BACKBONES[name]
-    library, _, title = name.partition(":")
-    if library == "paddleclas" and title:
-        return Recipe(
-            "paddleclas", title
-        )  # the table names those with stages; PaddleClas itself says what else there is
-    near = difflib.get_close_matches(name, BACKBONES, n=1, cutoff=0.5)
+def _normal_name(name: str) -> str:
+    """Find the spelling of a name that its library uses."""
+    is_paddleclas = name.lower().startswith("paddleclas:")
+    known = [f"paddleclas:{title}" for title in _paddleclas_makers(name)] if is_paddleclas else [*OWN, *VISION]
+    spellings = {candidate.lower(): candidate for candidate in known} | {candidate: candidate for candidate in known}
+    if found := spellings.get(name, spellings.get(name.lower())):
+        return found
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
     hint = f"; did you mean {near[0]}?" if near else ""
-    known = ", ".join(BACKBONES)
-    raise SettingsError(f"model.backbone: unknown name {name!r}{hint}; known are {known}, and any paddleclas:<name>")
+    if is_paddleclas:
+        raise SettingsError(f"model.backbone: PaddleClas has no network {name.partition(':')[2]!r}{hint}")
+    raise SettingsError(
+        f"model.backbone: unknown name {name!r}{hint}; known are {', '.join(OWN)}, vision:<name> of "
+        "paddle.vision.models and paddleclas:<name> of PaddleClas"
+    )
 
 
-def _paddleclas_network(name: str, title: str, num_classes: int) -> paddle.nn.Layer:
+def _depth(title: str) -> int:
+    return int(title.removeprefix("ResNet").removesuffix("_vd"))
+
+
+def _paddleclas_makers(name: str) -> dict:
+    """Return the functions of PaddleClas that build networks, by name."""
     try:
         zoo = importlib.import_module("paddleclas.ppcls.arch.backbone")
     except ImportError as error:
         raise SettingsError(
             f'model.backbone: {name} needs the extra: pip install "mammo[paddleclas]" (import said: {error})'
         ) from error
-    makers = {key: value for key, value in vars(zoo).items() if inspect.isfunction(value) and key != "get_apis"}
-    if title not in makers:
-        near = difflib.get_close_matches(title, makers, n=1, cutoff=0.4)
-        hint = f"; did you mean paddleclas:{near[0]}?" if near else ""
-        raise SettingsError(f"model.backbone: PaddleClas has no network {title!r}{hint}")
-    try:
-        with _quiet("ppcls"):
-            return makers[title](class_num=num_classes)
-    except (TypeError, ValueError) as error:  # it takes other arguments, or fixed names allow one instance per process
-        raise SettingsError(f"model.backbone: PaddleClas cannot build {title}: {str(error).splitlines()[0]}") from error
+    return {key: value for key, value in vars(zoo).items() if inspect.isfunction(value) and key != "get_apis"}
 
 
 @contextmanager
 def _quiet(logger_name: str) -> Iterator[None]:
-    """Hold back PaddleClas's warnings about its own deprecated calls."""
+    """Suppress PaddleClas's warnings about its own deprecated calls."""
     logger = logging.getLogger(logger_name)
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -235,41 +235,3 @@ def _quiet(logger_name: str) -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
-
-
-def _uncuttable(name: str, in_channels: int) -> str:
-    return (
-        f"model.backbone: {name} does not run child after child up to one global pooling on images of {in_channels} channel(s), "
-        f"so it gives no features; those that do: {', '.join(BACKBONES)}"
-    )
-
-
-def _grouped(stem: tuple[str, ...], blocks: str, counts: tuple[int, ...], last: str) -> Stages:
-    """Number blocks through stages; what comes after the blocks belongs to the last stage."""
-    starts = (0, *accumulate(counts))
-    stages = [
-        tuple(f"{blocks}.{start + i}." for i in range(count)) for start, count in zip(starts, counts, strict=False)
-    ]
-    return (stem, *stages[:-1], (*stages[-1], last))
-
-
-def _table() -> dict[str, Recipe]:
-    large, small = (3, 3, 6, 3), (1, 2, 5, 3)  # blocks between down-samplings (Howard et al., 2019, tables 1 and 2)
-    table: dict[str, Recipe] = {f"ResNet{depth}_vd": Recipe("own", str(depth)) for depth in PLANS}
-    layers: Stages = (("conv1.", "bn1."), ("layer1.",), ("layer2.",), ("layer3.",), ("layer4.",))
-    for title in ("resnet18", "resnet34", "resnet50", "resnet101"):
-        table[f"vision:{title}"] = Recipe("vision", title, layers)
-    for title, counts in (("mobilenet_v3_small", small), ("mobilenet_v3_large", large)):
-        table[f"vision:{title}"] = Recipe("vision", title, _grouped(("conv.",), "blocks", counts, "lastconv."))
-    for size, counts in (("small", small), ("large", large)):
-        for width in ("x0_35", "x0_5", "x0_75", "x1_0", "x1_25"):
-            title = f"MobileNetV3_{size}_{width}"
-            table[f"paddleclas:{title}"] = Recipe(
-                "paddleclas", title, _grouped(("conv.",), "blocks", counts, "last_second_conv.")
-            )
-    for depth in PLANS:
-        table[f"paddleclas:ResNet{depth}_vd"] = Recipe("paddleclas", f"ResNet{depth}_vd", stage_prefixes(depth))
-    return table
-
-
-BACKBONES: dict[str, Recipe] = _table()

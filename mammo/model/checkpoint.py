@@ -1,7 +1,7 @@
 """A checkpoint is a folder: tensors as safetensors, the rest as `state.json`, and a SHA-256 of each in `hashes.json`.
 
-It is written beside, flushed to the disk and renamed into place. The one it replaces stays as `.<name>.previous` until the
-next, so that there is a whole one at any moment, and another where that gets damaged.
+It is written to another folder, flushed to the disk and renamed into place. The one it replaces stays as
+`.<name>.previous` until the next, so that there is a whole one at any moment, and another where that gets damaged.
 """
 
 import json
@@ -25,7 +25,7 @@ STATE_FILE, HASH_FILE = "state.json", "hashes.json"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where it lies, `tensors` by group (`network`, `average`, `optimizer`), and the plain state."""
+    """Its folder, `tensors` by group (`network`, `average`, `optimizer`), and the state as plain values."""
 
     folder: Path
     tensors: dict[str, dict[str, np.ndarray]]
@@ -67,7 +67,8 @@ def read_checkpoint(folder: Path, *, groups: tuple[str, ...] | None = None) -> C
     """Read a checkpoint after checking every file's hash.
 
     Args:
-        folder: The checkpoint; where a kill fell between the two renames of a write, the one that was to take its place.
+        folder: The checkpoint; where a kill fell between the two renames of a write, the one that was to take its
+            place.
         groups: The tensor groups wanted; None for all.
 
     Raises:
@@ -95,44 +96,44 @@ def last_good(folder: Path, *, groups: tuple[str, ...] | None = None) -> Checkpo
     """Read a checkpoint, or where it is damaged, say so and read the one after or before it.
 
     Raises:
-        WeightsError: None is whole; all faults are told.
+        WeightsError: None is whole; all errors are reported.
     """
-    faults = []
+    errors = []
     for place in (folder, *_others(folder)):
         if not place.exists():
             continue
         try:
             found = read_checkpoint(place, groups=groups)
         except WeightsError as error:
-            faults.append(str(error))
+            errors.append(str(error))
             continue
-        if faults:
+        if errors:
             logger.warning(
-                "%s. Falling back to the one beside it, of step %s", "; ".join(faults), found.state.get("step")
+                "%s. Falling back to the one beside it, of step %s", "; ".join(errors), found.state.get("step")
             )
         return found
-    if not faults:
-        return read_checkpoint(folder, groups=groups)  # which tells that there is none
-    raise WeightsError("; and of the one before it: ".join(faults))
+    if not errors:
+        return read_checkpoint(folder, groups=groups)  # raises: there is none
+    raise WeightsError("; and of the one before it: ".join(errors))
 
 
 def _others(folder: Path) -> tuple[Path, Path]:
-    """Where a kill amid a write leaves a whole checkpoint: the new one, written but not yet in place, and the one before."""
+    """List where a killed write leaves a whole checkpoint: the new one, not yet in place, and the one before."""
     return beside_of(folder), previous_of(folder)
 
 
 def beside_of(folder: Path) -> Path:
-    """Where a folder's next checkpoint is written, before it takes its place."""
+    """Return where a folder's next checkpoint is written, before it takes its place."""
     return folder.with_name(f".{folder.name}.new")
 
 
 def previous_of(folder: Path) -> Path:
-    """Where the checkpoint lies that a folder's present one has replaced."""
+    """Return where the checkpoint lies that a folder's present one has replaced."""
     return folder.with_name(f".{folder.name}.previous")
 
 
 def load_network(network: paddle.nn.Layer, folder: Path) -> None:
-    """Put the network of a checkpoint folder in place.
+    """Put the weights of a checkpoint folder into a network.
 
     Raises:
         WeightsError: There is no whole checkpoint, or it is of another network.
@@ -165,4 +166,4 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _damaged(folder: Path) -> str:
-    return f"it is damaged: tools/train.py --resume {folder.parent.parent} goes back to the checkpoint before it"
+    return f"it is damaged: mammo train --resume {folder.parent.parent} goes back to the checkpoint before it"

@@ -1,4 +1,4 @@
-"""A weight file's address enters, the path of the whole file in the cache leaves; a cut download goes on where it stopped."""
+"""Downloads a weight file to the cache and returns its path; a download that was cut continues where it stopped."""
 
 import errno
 import http.client
@@ -41,11 +41,11 @@ def default_cache() -> Path:
 
 
 def fetch(url: str, *, cache: Path | None = None, sha256: str | None = None) -> Path:
-    """Download a file once; later calls find it in the cache, and another process that is at it is waited for.
+    """Download a file once; later calls find it in the cache, and wait for another process that downloads it.
 
-    What came of a download that did not end is kept beside, as `.part`, and the next goes on from there, unless the server has
-    another file by now: it is asked by the ETag or date that it gave before, kept as `.part.of`. Where it gave none, only a hash
-    could tell: without `sha256`, the download begins anew.
+    What a cut download has fetched is kept as `.part`, and the next continues there, unless the server has another
+    file by now. The request says so by the ETag or date that the server gave before, which is kept as `.part.of`. If it
+    gave none, the download continues only with a `sha256`, and else begins anew.
 
     Args:
         url: An http or https address.
@@ -53,8 +53,8 @@ def fetch(url: str, *, cache: Path | None = None, sha256: str | None = None) -> 
         sha256: What its hash must be; None does not check.
 
     Raises:
-        WeightsError: There is no way to the address, the server refuses, the disk is full, or the hash is another one. The
-            message says where a file fetched by other means belongs.
+        WeightsError: There is no way to the address, the server refuses, the disk is full, or the hash is another
+            one. The message says where a file fetched by other means belongs.
     """
     folder = cache if cache is not None else default_cache()
     target = folder / Path(urllib.parse.urlparse(url).path).name
@@ -64,7 +64,7 @@ def fetch(url: str, *, cache: Path | None = None, sha256: str | None = None) -> 
 
 
 def _download(url: str, target: Path, sha256: str | None) -> bool:
-    """Fetch what is not there yet; False where another process did so meanwhile."""
+    """Download a file; False where another process did so meanwhile."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with locked(target.with_name(f".{target.name}.lock"), doing=f"{target}: is being downloaded", wait=True):
@@ -78,31 +78,27 @@ def _download(url: str, target: Path, sha256: str | None) -> bool:
             flush_folder(target.parent)
             return True
     except OSError as error:
-        kept = (
-            "the disk is full; free space and run again, what came is kept"
-            if error.errno in NO_ROOM
-            else error.strerror or str(error)
-        )
-        raise WeightsError(_sorry(url, target, kept)) from error
+        why = error.strerror or str(error)
+        if error.errno in NO_ROOM:
+            why = "the disk is full; free space and run again, what came is kept"
+        raise _error(url, target, why) from error
 
 
 def _complete(url: str, part: Path, target: Path, *, checked: bool) -> None:
-    """Bring the partial file to its full length, in as many tries as the connection needs."""
+    """Complete the partial file, in as many tries as the connection needs."""
     try:
         for _ in range(TRIES):
-            if _go_on(url, part, checked=checked):
+            if _continue(url, part, checked=checked):
                 return
     except urllib.error.HTTPError as error:
-        raise WeightsError(_sorry(url, target, f"the server answered {error.code} {error.reason}")) from error
+        raise _error(url, target, f"the server answered {error.code} {error.reason}") from error
     except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
-        raise WeightsError(_sorry(url, target, str(getattr(error, "reason", error)))) from error
-    raise WeightsError(
-        _sorry(url, target, f"the connection was cut {TRIES} times; what came is kept, run again to go on")
-    )
+        raise _error(url, target, str(getattr(error, "reason", error))) from error
+    raise _error(url, target, f"the connection was cut {TRIES} times; what came is kept, run again to go on")
 
 
-def _go_on(url: str, part: Path, *, checked: bool) -> bool:
-    """Ask for what is missing and append it; True when the file is whole."""
+def _continue(url: str, part: Path, *, checked: bool) -> bool:
+    """Request what is missing and append it; True when the file is whole."""
     version = _noted(part, url)
     have = part.stat().st_size if part.exists() and (version or checked) else 0
     headers = ({"Range": f"bytes={have}-"} | ({"If-Range": version} if version else {})) if have else {}
@@ -134,32 +130,29 @@ def _note(part: Path) -> Path:
 
 
 def _noted(part: Path, url: str) -> str | None:
-    """What the server named the file's version when the part was begun; None where that is not known."""
+    """Return what the server called the file's version when the part was begun; None if that is unknown."""
     try:
         found = read_json(_note(part))
     except (OSError, ValueError):
         return None
     version = found.get("version")
-    return (
-        version
-        if found.get("url") == url and isinstance(version, str) and version.isascii() and version.isprintable()
-        else None
-    )
+    is_usable = isinstance(version, str) and version.isascii() and version.isprintable()
+    return version if is_usable and found.get("url") == url else None
 
 
 def _version(headers: Message) -> str | None:
-    """What If-Range may hold (RFC 9110, 13.1.5): an ETag that is not weak, or else a date."""
+    """Return what If-Range may have as its value (RFC 9110, 13.1.5): an ETag that is not weak, or else a date."""
     etag = headers.get("ETag", "")
     return etag if etag.startswith('"') else headers.get("Last-Modified")
 
 
 def _is_same(headers: Message, version: str | None) -> bool:
-    """Whether an answer is of the file that the part was begun of, as far as either tells."""
+    """Whether an answer is of the same file as the part, as far as either says."""
     return version is None or _version(headers) in (version, None)
 
 
 def _is_whole(content_range: str | None, have: int, part: Path, *, same: bool) -> bool:
-    """Judge a 416 answer (RFC 9110, 15.5.17: `bytes */length`): nothing is left to send, or the partial file is not of this one."""
+    """Read a 416 answer (RFC 9110, 15.5.17: `bytes */length`): the part is whole, or is removed as of another file."""
     length = re.fullmatch(r"bytes \*/(\d+)", content_range or "")
     if same and length and int(length[1]) == have:
         return True
@@ -191,7 +184,7 @@ def _blocks(answer: IO[bytes]) -> Iterator[bytes]:
         while block := answer.read(BLOCK_BYTES):
             yield block
     except (http.client.IncompleteRead, ConnectionError, TimeoutError):
-        return  # cut: the length tells, and the next try goes on from here
+        return  # cut: the length shows it, and the next try continues from here
 
 
 def _check(path: Path, sha256: str | None, url: str, *, remove: bool) -> None:
@@ -204,5 +197,5 @@ def _check(path: Path, sha256: str | None, url: str, *, remove: bool) -> None:
     raise WeightsError(f"{path}: expected SHA-256 {sha256}, got {got}, for {url}; {todo}")
 
 
-def _sorry(url: str, target: Path, why: str) -> str:
-    return f"{url}: cannot be downloaded ({why}); download it by other means and put it at {target}"
+def _error(url: str, target: Path, why: str) -> WeightsError:
+    return WeightsError(f"{url}: cannot be downloaded ({why}); download it by other means and put it at {target}")

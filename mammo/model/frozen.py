@@ -1,4 +1,4 @@
-"""Stages that stand still enter; the same function as an inference program leaves: batch-norms folded into convolutions, no gradients."""
+"""Turns frozen layers into an inference program: the same function, with batch-norms folded into convolutions."""
 
 import contextlib
 import io
@@ -22,31 +22,17 @@ PARAMETERS_ENDING = ".pdiparams"
 QUIET = threading.RLock()
 
 
-class Chain(paddle.nn.Layer):
-    """Runs layers one after the other."""
-
-    def __init__(self, layers: Sequence[paddle.nn.Layer]) -> None:
-        super().__init__()
-        self.layers = paddle.nn.LayerList(layers)
-
-    def forward(self, films: paddle.Tensor) -> paddle.Tensor:
-        """Turn films [N, C, H, W] into a feature map."""
-        for layer in self.layers:
-            films = layer(films)
-        return films
-
-
 class FrozenPart:
     """The first layers of a network as Paddle Inference runs them on a CPU, with oneDNN."""
 
     def __init__(self, layers: Sequence[paddle.nn.Layer], channels: int) -> None:
-        """Take the layers as they are now.
+        """Translate layers, with the weights that they have now.
 
         Args:
-            layers: In their order, in eval mode while they are taken.
+            layers: In their order; in eval mode while they are translated.
             channels: Of the films.
         """
-        chain = Chain(layers)
+        chain = paddle.nn.Sequential(*layers)
         modes = [(layer, layer.training) for layer in chain.sublayers(include_self=True)]
         chain.eval()
         with tempfile.TemporaryDirectory() as folder, silent():
@@ -59,7 +45,7 @@ class FrozenPart:
             layer.training = mode
 
     def __call__(self, films: paddle.Tensor) -> paddle.Tensor:
-        """Turn films float32 [N, C, H, W] into a feature map; nothing is learnt through it."""
+        """Turn films float32 [N, C, H, W] into a feature map without gradients."""
         return paddle.to_tensor(run_program(self._predictor, films.numpy()))
 
 
@@ -93,7 +79,7 @@ def run_program(predictor: Any, *inputs: np.ndarray) -> np.ndarray:
 
 @contextmanager
 def silent() -> Iterator[None]:
-    """Keep from the user what paddle says of its programs, in Python and in C++; one thread at a time, since all share the output."""
+    """Suppress what paddle prints, in Python and in C++; one thread at a time, since all share the output."""
     sys.stdout.flush()
     with QUIET, contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         kept = os.dup(1), os.dup(2)

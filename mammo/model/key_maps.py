@@ -1,4 +1,4 @@
-"""Where published weights lie, and how the names in a file become the names in a network: tables, one row per source."""
+"""Says where published weights lie, and gives the arrays of a file the names of a network's parameters."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -12,26 +12,10 @@ from mammo.model.resnet_vd import PLANS
 
 # Published by the PaddleClas model zoo. ResNet18_vd has no SSLD weights.
 ZOO = "https://paddle-imagenet-models-name.bj.bcebos.com/dygraph/legendary_models"
-SSLD_URLS = {
-    "ResNet34_vd": f"{ZOO}/ResNet34_vd_ssld_pretrained.pdparams",
-    "ResNet50_vd": f"{ZOO}/ResNet50_vd_ssld_pretrained.pdparams",
-    "ResNet101_vd": f"{ZOO}/ResNet101_vd_ssld_pretrained.pdparams",
-    "paddleclas:ResNet34_vd": f"{ZOO}/ResNet34_vd_ssld_pretrained.pdparams",
-    "paddleclas:ResNet50_vd": f"{ZOO}/ResNet50_vd_ssld_pretrained.pdparams",
-    "paddleclas:ResNet101_vd": f"{ZOO}/ResNet101_vd_ssld_pretrained.pdparams",
-    "paddleclas:MobileNetV3_small_x0_35": f"{ZOO}/MobileNetV3_small_x0_35_ssld_pretrained.pdparams",
-    "paddleclas:MobileNetV3_small_x1_0": f"{ZOO}/MobileNetV3_small_x1_0_ssld_pretrained.pdparams",
-    "paddleclas:MobileNetV3_large_x1_0": f"{ZOO}/MobileNetV3_large_x1_0_ssld_pretrained.pdparams",
-}
-
-# Parameters that a file may lack: the head is learnt anew, for other classes.
-MAY_BE_MISSING: dict[str, tuple[str, ...]] = {
-    "ResNet*_vd": ("fc.",),
-    "vision:resnet*": ("fc.",),
-    "vision:mobilenet_v*": ("classifier.",),
-    "paddleclas:MobileNetV3_*": ("last_conv.", "fc."),
-    "paddleclas:*": ("fc.",),
-}
+RESNETS = ("ResNet34_vd", "ResNet50_vd", "ResNet101_vd")
+MOBILENETS = ("MobileNetV3_small_x0_35", "MobileNetV3_small_x1_0", "MobileNetV3_large_x1_0")
+SSLD_URLS = {name: f"{ZOO}/{name}_ssld_pretrained.pdparams" for name in RESNETS}
+SSLD_URLS |= {f"paddleclas:{name}": f"{ZOO}/{name}_ssld_pretrained.pdparams" for name in (*RESNETS, *MOBILENETS)}
 
 MOBILENET_V3_LARGE_STAGES = (3, 3, 6, 3)
 
@@ -41,24 +25,22 @@ class KeyMap:
     """How one source names its parameters.
 
     Attributes:
-        title: The source, in words.
         backbones: Patterns of the backbone names that it serves.
         mark: A pattern that at least one key of such a file matches.
         rename: Old key to new key; None where the key is no parameter of the network.
     """
 
-    title: str
     backbones: tuple[str, ...]
     mark: str
     rename: Callable[[str, str], str | None]
 
 
 def mapped(backbone: str, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Give the arrays of a file the names of a backbone's parameters, by the first map whose mark the file bears.
+    """Give the arrays of a file the names of a backbone's parameters, by the first map whose mark the file has.
 
     Args:
         backbone: A name such as `ResNet50_vd`.
-        tensors: The arrays under the file's own names; unchanged names where no map fits.
+        tensors: The arrays by the file's own names, which stay where no map fits.
     """
     chosen = find_map(backbone, tensors)
     if chosen is None:
@@ -68,21 +50,13 @@ def mapped(backbone: str, tensors: Mapping[str, np.ndarray]) -> dict[str, np.nda
 
 
 def find_map(backbone: str, keys: Iterable[str]) -> KeyMap | None:
-    """Find the map whose mark a file with these keys bears, or None: the names are the network's own."""
+    """Find the map whose mark a file with these keys has, or None: the names are the network's own."""
     keys = tuple(keys)
     for candidate in KEY_MAPS:
         serves = any(fnmatchcase(backbone, pattern) for pattern in candidate.backbones)
         if serves and any(re.match(candidate.mark, key) for key in keys):
             return candidate
     return None
-
-
-def may_be_missing(backbone: str, key: str) -> bool:
-    """Tell whether a file for this backbone may lack this parameter."""
-    for pattern, prefixes in MAY_BE_MISSING.items():
-        if fnmatchcase(backbone, pattern):
-            return key.startswith(prefixes)
-    return False
 
 
 def _old_resnet_vd(backbone: str, key: str) -> str | None:
@@ -102,7 +76,8 @@ def _old_resnet_vd(backbone: str, key: str) -> str | None:
 
 
 def _staged_mobilenet(_: str, key: str) -> str | None:
-    """Names of a detector's backbone, `backbone.stage2.1.…`: stages where the classifier has one flat list of 15 blocks.
+    """Names of a detector's backbone, `backbone.stage2.1.…`: stages where the classifier has one flat list of 15
+    blocks.
 
     The last stage's fourth entry is the classifier's `last_second_conv`.
     """
@@ -119,6 +94,6 @@ def _staged_mobilenet(_: str, key: str) -> str | None:
 
 
 KEY_MAPS = (
-    KeyMap("PaddleClas before 2.2", ("ResNet*_vd", "paddleclas:ResNet*_vd"), r"conv1_1\._conv\.", _old_resnet_vd),
-    KeyMap("staged MobileNetV3", ("paddleclas:MobileNetV3_large_*",), r"backbone\.stage0\.", _staged_mobilenet),
+    KeyMap(("ResNet*_vd", "paddleclas:ResNet*_vd"), r"conv1_1\._conv\.", _old_resnet_vd),
+    KeyMap(("paddleclas:MobileNetV3_large_*",), r"backbone\.stage0\.", _staged_mobilenet),
 )

@@ -1,4 +1,4 @@
-"""The classifier: films of one case in, two logits out (benign, malignant); one head for one view or for two."""
+"""The classifier: turns the films of one case into two logits (benign, malignant), with a head for one view or two."""
 
 from pathlib import Path
 
@@ -15,8 +15,8 @@ EMBEDDED_AXES = 3  # [N, V, F]
 class MammogramNet(paddle.nn.Layer):
     """A shared backbone, pooling, dropout and one linear layer.
 
-    Two views are fused by the mean and the maximum over the views that are present: a breast with one film is then judged
-    by that film alone, and the order of views does not matter.
+    Two views are fused by the mean and the maximum over the views that are present: a breast with one film is then
+    judged by that film alone, and the order of views does not matter.
     """
 
     def __init__(self, backbone: Backbone, settings: ModelSettings, *, views: int = 1) -> None:
@@ -24,20 +24,29 @@ class MammogramNet(paddle.nn.Layer):
         self.backbone = backbone.network
         self.stages = backbone.stages
         self._channels = input_channels(settings)
-        self._held: FrozenPart | None = None  # of so many of the backbone's layers
+        self._held: FrozenPart | None = None
         self._held_layers = 0
         self._views = views
         self._with_max = settings.pooling == "avg_max"
         features = backbone.channels * (2 if self._with_max else 1) * (2 if views > 1 else 1)
         self.dropout = SharedDropout(settings.dropout)
-        # Small weights: published backbones' features are large, and Xavier's start gave a first loss of 5 instead of ln 2.
+        # Small weights: published backbones' features are large, and Xavier's start gave a first loss of 5 instead of
+        # ln 2.
         small = paddle.nn.initializer.Normal(0.0, HEAD_DEVIATION)
         self.head = paddle.nn.Linear(features, 2, weight_attr=paddle.ParamAttr(initializer=small))
-        # paddle.nn.BatchNorm keeps its running statistics among the parameters, marked as not to be learnt.
+        # paddle.nn.BatchNorm keeps its running statistics among the parameters, marked as not trainable.
         self.learnable = frozenset(name for name, parameter in self.named_parameters() if not parameter.stop_gradient)
 
     def forward(self, image: paddle.Tensor, present: paddle.Tensor) -> paddle.Tensor:
-        """Classify: image float32 [N, V, C, H, W], or what `embed` made of it, and present bool [N, V]; returns logits float32 [N, 2]."""
+        """Classify cases.
+
+        Args:
+            image: float32 [N, V, C, H, W], or what `embed` made of it.
+            present: bool [N, V], which views there are.
+
+        Returns:
+            Logits float32 [N, 2].
+        """
         if len(image.shape) == EMBEDDED_AXES:
             pooled = image[:, 0] if self._views == 1 else fuse_views(image, present)
         elif self._views == 1:
@@ -47,7 +56,7 @@ class MammogramNet(paddle.nn.Layer):
         return self.head(self.dropout(pooled))
 
     def hold(self, layers: int) -> None:
-        """Run so many of the backbone's first layers, which stand still, as a program, until told otherwise; 0 for none."""
+        """Run this number of the backbone's first layers, which are frozen, as a program from now on; 0 for none."""
         if layers == self._held_layers:
             return
         self._held, self._held_layers = None, layers
@@ -56,7 +65,7 @@ class MammogramNet(paddle.nn.Layer):
 
     @property
     def held(self) -> object:
-        """What stands for the held layers, to be compared by identity: another one, other features."""
+        """The program of the frozen layers; another object makes other features."""
         return self._held
 
     @property
@@ -65,13 +74,14 @@ class MammogramNet(paddle.nn.Layer):
         return self._held_layers == len(pieces_of(self.backbone))
 
     def embed(self, image: paddle.Tensor) -> paddle.Tensor:
-        """What `forward` takes in the films' place, made without gradients of each film by itself, absent ones too.
+        """Compute what `forward` takes instead of films: without gradients, of each film by itself, absent ones too.
 
         Args:
             image: float32 [N, V, C, H, W].
 
         Returns:
-            Where the whole backbone is held, its pooled features float32 [N, V, F]; else what the held layers make, [N, V, F, h, w].
+            Where the whole backbone is held, its pooled features float32 [N, V, F]; else what the held layers make,
+            [N, V, F, h, w].
         """
         films = image.flatten(0, 1)
         with paddle.no_grad():
@@ -81,7 +91,7 @@ class MammogramNet(paddle.nn.Layer):
         return made.reshape([*image.shape[:2], *made.shape[1:]])
 
     def _features(self, films: paddle.Tensor) -> paddle.Tensor:
-        """The backbone's feature map of films [N, C, H, W], or of what the held layers made of them."""
+        """Compute the feature map of films [N, C, H, W], or of what the frozen layers made of them."""
         if self._held is None:
             return self.backbone(films)
         features = self._held(films) if films.shape[1] == self._channels else films
@@ -90,12 +100,12 @@ class MammogramNet(paddle.nn.Layer):
         return features
 
     def pool(self, feature_map: paddle.Tensor) -> paddle.Tensor:
-        """Pool a feature map [N, C, H, W] to [N, C], or to [N, 2 C] with the maximum beside the mean."""
+        """Pool a feature map [N, C, H, W] to [N, C], or to [N, 2 C], mean and maximum."""
         mean = feature_map.mean(axis=[2, 3])
         return paddle.concat([mean, feature_map.max(axis=[2, 3])], axis=1) if self._with_max else mean
 
     def _fuse(self, image: paddle.Tensor, present: paddle.Tensor) -> paddle.Tensor:
-        """Run the backbone on present films only, so that empty slots never enter batch statistics."""
+        """Run the backbone on present films only, so that absent ones are no part of batch statistics."""
         cases, views = image.shape[:2]
         there = paddle.nonzero(present.reshape([-1]).astype("int64")).reshape([-1])
         films = paddle.gather(image.reshape([cases * views, *image.shape[2:]]), there)
@@ -105,7 +115,7 @@ class MammogramNet(paddle.nn.Layer):
 
 
 class SharedDropout(paddle.nn.Layer):
-    """Dropout of a process's share of a batch (`rank`, `ranks`): together they drop what one process with all of it would."""
+    """Dropout of one process's part of a batch (`rank` of `ranks`): all drop together what one process would."""
 
     def __init__(self, p: float) -> None:
         super().__init__()
@@ -120,7 +130,7 @@ class SharedDropout(paddle.nn.Layer):
 
 
 def fuse_views(slots: paddle.Tensor, present: paddle.Tensor) -> paddle.Tensor:
-    """Mean and maximum over the views that are present: [N, V, C] and bool [N, V] in, [N, 2 C] out."""
+    """Fuse features [N, V, C] of the views that are present, bool [N, V], to their mean and maximum [N, 2 C]."""
     mask = present.astype(slots.dtype).unsqueeze(-1)
     mean = (slots * mask).sum(axis=1) / mask.sum(axis=1)
     most = (slots - (1 - mask) * 1e4).max(axis=1)
@@ -128,8 +138,29 @@ def fuse_views(slots: paddle.Tensor, present: paddle.Tensor) -> paddle.Tensor:
 
 
 def input_channels(settings: ModelSettings) -> int:
-    """One channel where the stem's weights are summed over colours, three where the film is repeated."""
+    """Return 1 where the stem's weights are summed over colours, 3 where the film is repeated."""
     return 1 if settings.gray_input == "sum" else 3
+
+
+class DeployedNet(paddle.nn.Layer):
+    """A `MammogramNet` in eval mode for export, by operations whose shapes follow from the input's.
+
+    Training leaves out absent films, whose number differs from batch to batch. Here they go through the backbone too,
+    and are masked where views are fused: in eval mode no film changes what is made of another.
+    """
+
+    def __init__(self, network: MammogramNet, *, views: int) -> None:
+        super().__init__()
+        self.network, self.views = network, views
+        self.eval()
+
+    def forward(self, image: paddle.Tensor, present: paddle.Tensor | None = None) -> paddle.Tensor:
+        """Turn image float32 [N, V, C, H, W] and, for several views, present bool [N, V] into logits float32 [N, 2]."""
+        network = self.network
+        pooled = network.pool(network.backbone(image.flatten(0, 1)))
+        if self.views > 1:
+            pooled = fuse_views(pooled.reshape([-1, self.views, pooled.shape[1]]), present)
+        return network.head(pooled)
 
 
 def build_network(settings: ModelSettings, *, task: str) -> tuple[MammogramNet, Backbone]:
@@ -149,10 +180,10 @@ def build_network(settings: ModelSettings, *, task: str) -> tuple[MammogramNet, 
 def start_from_pretrained(
     backbone: Backbone, settings: ModelSettings, *, cache: Path | None = None
 ) -> LoadReport | None:
-    """Fill a backbone with published weights, unless settings say `none`; returns what was loaded.
+    """Fill a backbone with the weights of the settings, unless they say `none`; returns what was loaded.
 
     Raises:
-        WeightsError: They cannot be had, or do not fit.
+        WeightsError: They are missing, or do not fit.
     """
     if settings.pretrained == "none":
         return None

@@ -1,4 +1,4 @@
-"""ResNet-vd: images [N, C, H, W] enter, a feature map [N, channels, H/32, W/32] or class logits leave.
+"""ResNet-vd: turns images [N, C, H, W] into a feature map [N, channels, H/32, W/32] or class logits.
 
 The network of "Bag of Tricks for Image Classification" (He et al., 2019, arXiv:1812.01187, ResNet-D): three 3x3
 convolutions as the stem, and shortcuts that average before their 1x1 convolution. Parameters have the names and shapes
@@ -40,7 +40,9 @@ class ResNetVdFeatures(paddle.nn.Layer):
 
     def __init__(self, depth: int, in_channels: int = 3) -> None:
         super().__init__()
-        plan = _plan(depth)
+        if depth not in PLANS:
+            raise SettingsError(f"ResNet-vd: expected a depth of {', '.join(map(str, PLANS))}, got {depth}")
+        plan = PLANS[depth]
         widths = (in_channels, *STEM_WIDTHS)
         self.stem = paddle.nn.Sequential(
             *(ConvNorm(widths[i], widths[i + 1], kernel=3, stride=2 if i == 0 else 1) for i in range(len(STEM_WIDTHS)))
@@ -77,16 +79,13 @@ class ResNetVd(ResNetVdFeatures):
 
 def stage_prefixes(depth: int) -> tuple[tuple[str, ...], ...]:
     """List the parameter-name prefixes of the stem and of the four stages."""
-    counts = _plan(depth).blocks
-    starts = (0, *accumulate(counts))
-    stages = tuple(
-        tuple(f"blocks.{start + i}." for i in range(count)) for start, count in zip(starts, counts, strict=False)
-    )
-    return (("stem.",), *stages)
+    ends = list(accumulate(PLANS[depth].blocks))
+    stages = [range(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+    return (("stem.",), *(tuple(f"blocks.{number}." for number in stage) for stage in stages))
 
 
 class ConvNorm(paddle.nn.Layer):
-    """Convolution without bias, batch norm, and ReLU where asked; `halve` averages 2x2 pixels before the convolution."""
+    """Convolution without bias, batch norm, and ReLU if asked; `halve` averages 2x2 pixels before the convolution."""
 
     def __init__(
         self, inputs: int, outputs: int, *, kernel: int, stride: int = 1, relu: bool = True, halve: bool = False
@@ -108,9 +107,7 @@ class ConvNorm(paddle.nn.Layer):
 class Block(paddle.nn.Layer):
     """A residual block: two 3x3 convolutions (expansion 1) or 1x1, 3x3, 1x1 (expansion 4)."""
 
-    def __init__(
-        self, inputs: int, width: int, *, expansion: int, stride: int, first_of_stage: bool, first_of_all: bool
-    ) -> None:
+    def __init__(self, inputs: int, width: int, *, expansion: int, stride: int, first_of_stage: bool) -> None:
         super().__init__()
         outputs = width * expansion
         if expansion == 1:
@@ -123,7 +120,7 @@ class Block(paddle.nn.Layer):
         self.deep = expansion != 1
         self.has_short = first_of_stage
         if first_of_stage:
-            self.short = ConvNorm(inputs, outputs, kernel=1, relu=False, halve=not first_of_all)
+            self.short = ConvNorm(inputs, outputs, kernel=1, relu=False, halve=stride == 2)
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         """Turn [N, inputs, H, W] into [N, width * expansion, H/stride, W/stride]."""
@@ -134,27 +131,13 @@ class Block(paddle.nn.Layer):
         return paddle.nn.functional.relu(x + short)
 
 
-def _plan(depth: int) -> Plan:
-    if depth not in PLANS:
-        raise SettingsError(f"ResNet-vd: expected a depth of {', '.join(map(str, PLANS))}, got {depth}")
-    return PLANS[depth]
-
-
 def _blocks(plan: Plan) -> list[Block]:
     blocks: list[Block] = []
     inputs = STEM_WIDTHS[-1]
     for stage, (width, count) in enumerate(zip(STAGE_WIDTHS, plan.blocks, strict=True)):
-        for i in range(count):
-            first = i == 0
+        for number in range(count):
+            first = number == 0
             stride = 2 if first and stage > 0 else 1
-            block = Block(
-                inputs,
-                width,
-                expansion=plan.expansion,
-                stride=stride,
-                first_of_stage=first,
-                first_of_all=first and stage == 0,
-            )
-            blocks.append(block)
+            blocks.append(Block(inputs, width, expansion=plan.expansion, stride=stride, first_of_stage=first))
             inputs = width * plan.expansion
     return blocks

@@ -1,11 +1,12 @@
-"""Named arrays to and from a safetensors file: written beside, flushed to the disk, then renamed into place."""
+"""Writes and reads named arrays as a safetensors file, and opens weight files."""
 
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import safetensors
@@ -46,10 +47,13 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
     """Read every named array of a safetensors file.
 
     Raises:
-        WeightsError: The file is not there, cut off or of another kind.
+        WeightsError: The file is missing, cut off or of another kind.
     """
     try:
-        return safetensors.numpy.load(bytes_of(path, "a safetensors file", _check_length))
+        with open_weights(path, "a safetensors file") as file:
+            _check_length(file)
+            file.seek(0)
+            return safetensors.numpy.load(file.read())
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise WeightsError(
             f"{path}: expected a whole safetensors file, got one that is cut off or of another kind ({error})"
@@ -58,34 +62,31 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
         raise WeightsError(f"{path}: {NO_MEMORY}") from error
 
 
-def bytes_of(path: Path, what: str, check: Callable[[BinaryIO, int], None]) -> bytes:
-    """Read a weight file to memory, after a look at its beginning.
+@contextmanager
+def open_weights(path: Path, what: str) -> Iterator[FileIO]:
+    """Open a weight file, unbuffered.
 
     Args:
         path: The file.
         what: What it should be, for messages.
-        check: Raises where the beginning, read from the file, or the file's length in bytes, shows that it is something else.
 
     Raises:
-        WeightsError: It is not there, no file, or larger than weights are.
+        WeightsError: It is missing, no file, cannot be read, or is larger than weights are.
     """
     try:
         if path.exists() and not path.is_file():
             raise WeightsError(f"{path}: is no file; expected {what} there")
-        with path.open("rb") as file:
+        with path.open("rb", buffering=0) as file:
             if (size := os.fstat(file.fileno()).st_size) > LARGEST_FILE_BYTES:
                 raise WeightsError(f"{path}: refused: {size} bytes; expected {what}, of at most {LARGEST_FILE_BYTES}")
-            check(file, size)
-            file.seek(0)
-            return file.read()
+            yield file
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror or error}); expected {what} there") from error
-    except MemoryError as error:
-        raise WeightsError(f"{path}: {NO_MEMORY}") from error
 
 
-def _check_length(file: BinaryIO, size: int) -> None:
-    """Hold that a safetensors file is as long as its header says: 8 bytes of the header's length, the header, the numbers."""
+def _check_length(file: FileIO) -> None:
+    """Check a safetensors file's length: 8 bytes with the header's length, the header, the numbers that it lists."""
+    size = os.fstat(file.fileno()).st_size
     length = int.from_bytes(file.read(8), "little")
     if size < 8 or length > min(size - 8, MOST_HEADER_BYTES):
         raise ValueError(f"a file of {size} bytes with a header of {length}; at most {MOST_HEADER_BYTES} are read")
@@ -94,10 +95,8 @@ def _check_length(file: BinaryIO, size: int) -> None:
         ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"a header that is no table of tensors: {type(error).__name__}") from error
-    if max(ends, default=0) != size - 8 - length:
-        raise ValueError(
-            f"tensors of {max(ends, default=0)} bytes in all, and {size - 8 - length} bytes after the header"
-        )
+    if (end := max(ends, default=0)) != size - 8 - length:
+        raise ValueError(f"tensors of {end} bytes in all, and {size - 8 - length} bytes after the header")
 
 
 def sha256_of(path: Path) -> str:
@@ -117,5 +116,5 @@ def sha256_of(path: Path) -> str:
 
 
 def _plain(array: np.ndarray) -> np.ndarray:
-    """Lay an array out in rows and in this machine's byte order: safetensors 0.8 writes others' bytes scrambled, in silence."""
+    """Return an array in C order and this machine's byte order: safetensors 0.8 scrambles others without an error."""
     return array.astype(array.dtype.newbyteorder("="), order="C", copy=False)

@@ -1,142 +1,120 @@
-"""A weight file (.pdparams, .pdopt or .safetensors) enters, named arrays leave; nothing that the file says is ever executed."""
+"""Reads a weight file (.pdparams or .safetensors) and returns its named arrays; nothing that the file says is run.
 
-import pickle
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+Pickles are read by `unpickle_child` in a process of its own. It sends back no pickle, only numbers and a list of names,
+types and shapes, which is checked here.
+"""
+
+import json
+import math
+import os
+import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any
 
 import numpy as np
 
 from mammo.errors import WeightsError
-from mammo.model.pickle_machine import Array, OtherError, is_shape, kind_of, read_pickle, refused
-from mammo.model.tensors import NO_MEMORY, bytes_of, read_tensors
+from mammo.model import unpickle_child
+from mammo.model.tensors import MOST_HEADER_BYTES, NO_MEMORY, open_weights, read_tensors
 
-# paddle.save writes these beside the arrays (paddle/framework/io_utils.py, paddle/optimizer/optimizer.py): names of its
-# graph, how tensors over 1 GiB were cut for pickle protocols 2 and 3, float32 copies of half-precision parameters, and the
-# scheduler's counters.
-PARAMETER_NAMES_KEY = "StructuredToParameterName@@"
-CUT_TENSORS_KEY = "UnpackBigParamInfor@@"
-MASTER_WEIGHTS_KEY = "master_weights"
-SCHEDULE_KEY = "LR_Scheduler"
-MOST_SCHEDULE_ITEMS = 10_000
-DAMAGED = (
-    ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError, EOFError, pickle.UnpicklingError,
-)  # fmt: skip
-Shaped = TypeVar("Shaped")
+NUMBER = re.compile("[<>=|]?(f[248]|[iu][1248]|b1)")  # floats, integers, booleans: no objects, no text
+MOST_DIMENSIONS = 32  # of numpy 1
+SHARED_BYTES = 1 << 20
+LONGEST_TEXT = 300
 
 
-@dataclass(frozen=True)
-class OptimizerFile:
-    """`accumulators`: arrays by the optimizer's names, such as `linear_0.w_0_moment1_0`; `master_weights`: by parameter name.
-
-    `schedule`: the scheduler's state, numbers by name (a warm-up holds that of the schedule after it); empty without one.
-    """
-
-    accumulators: dict[str, np.ndarray]
-    master_weights: dict[str, np.ndarray]
-    schedule: dict[str, Any]
+class _RefusedError(Exception):
+    """Why a file is refused; the message lacks only the file's name."""
 
 
 def load_pdparams(path: Path) -> dict[str, np.ndarray]:
-    """Read the named arrays of a Paddle weight file, or of a .safetensors file (told by its suffix).
+    """Read the named arrays of a Paddle weight file, or of a .safetensors file, by its suffix.
 
     Args:
-        path: A .pdparams file of paddle 2.x or 3.x: pickle protocols 2 to 5, written under numpy 1 or 2; values are arrays or
-            pairs (graph name, array).
+        path: A .pdparams file of paddle 2.x or 3.x: pickle protocols 2 to 5, written under numpy 1 or 2; values are
+            arrays or pairs (graph name, array).
+
+    Returns:
+        Arrays of floats, integers or booleans by name, in C order and this machine's byte order.
 
     Raises:
-        WeightsError: The file is not there, cut off, of another kind, or asks for anything but arrays.
+        WeightsError: The file is missing, cut off, of another kind, or asks for anything but arrays.
     """
     path = Path(path)
-    return read_tensors(path) if path.suffix == ".safetensors" else _read(path, _parameters, "a .pdparams file")
-
-
-def load_pdopt(path: Path) -> OptimizerFile:
-    """Read what `paddle.save(optimizer.state_dict(), path)` wrote.
-
-    Raises:
-        WeightsError: As `load_pdparams`.
-    """
-    return _read(Path(path), _optimizer, "a .pdopt file")
-
-
-def _read(path: Path, shape_up: Callable[[dict[Any, Any]], Shaped], what: str) -> Shaped:
+    if path.suffix == ".safetensors":
+        return read_tensors(path)
     try:
-        loaded = read_pickle(bytes_of(path, what, lambda file, _: _begins_as_pickle(file, what)))
-        if not isinstance(loaded, dict):
-            raise OtherError(f"expected a table of named arrays, got {kind_of(loaded)}")
-        return shape_up(loaded)
-    except OtherError as error:
+        with open_weights(path, "a .pdparams file") as file:
+            return _read_in_child(file.fileno())
+    except _RefusedError as error:
         raise WeightsError(f"{path}: {error}") from None
     except MemoryError as error:
         raise WeightsError(f"{path}: {NO_MEMORY}") from error
-    except DAMAGED as error:
-        why = " ".join(str(error).split())[:200]
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise WeightsError(
-            f"{path}: expected a whole {what[2:]}, got one that is cut off or damaged ({why}); fetch it again"
+            f"{path}: expected a whole .pdparams file, got one that is cut off or damaged ({error}); fetch it again"
         ) from error
 
 
-def _begins_as_pickle(file: BinaryIO, what: str) -> None:
-    if not (first := file.read(8)).startswith(b"\x80"):
-        raise OtherError(f"expected {what}, a pickle of protocol 2 or later; its first bytes are {first!r}")
+def _read_in_child(file: int) -> dict[str, np.ndarray]:
+    if not (first := os.read(file, 8)).startswith(b"\x80"):
+        raise _RefusedError(
+            f"expected a .pdparams file, a pickle of protocol 2 or later; its first bytes are {first!r}"
+        )
+    os.lseek(file, 0, os.SEEK_SET)
+    # -I and -S: neither variables of the environment nor installed packages change what the process runs.
+    command = [sys.executable, "-I", "-S", unpickle_child.__file__]
+    environment = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT") if name in os.environ}
+    with subprocess.Popen(
+        command, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, cwd="/"
+    ) as child:
+        try:
+            return _received(child, os.fstat(file).st_size)
+        finally:
+            child.kill()
 
 
-def _parameters(loaded: dict[Any, Any]) -> dict[str, np.ndarray]:
-    arrays = _uncut(loaded)
+def _received(child: "subprocess.Popen[bytes]", file_bytes: int) -> dict[str, np.ndarray]:
+    stream: Any = child.stdout
+    line = stream.readline(MOST_HEADER_BYTES)
+    if not line:
+        code = child.wait()
+        why = "took too long" if code == -getattr(signal, "SIGXCPU", 0) else f"ended with code {code}"
+        raise _RefusedError(f"refused: reading it {why}; it is damaged or meant to do harm")
+    answer = json.loads(line)
+    if "memory" in answer:
+        raise MemoryError
+    for kind, error in (("refused", _RefusedError), ("damaged", ValueError)):
+        if kind in answer:
+            raise error("".join(sign for sign in " ".join(answer[kind].split()) if sign.isprintable())[:LONGEST_TEXT])
+    arrays = {str(name): _checked(*about) for name, *about in answer["arrays"]}
     if not arrays:
-        raise OtherError("holds no array; expected named arrays")
-    return arrays
+        raise _RefusedError("holds no array; expected named arrays")
+    # Two names may share an array: the file's bytes may come twice, but not over and over.
+    if sum(math.prod(shape) * dtype.itemsize for dtype, shape, _ in arrays.values()) > 2 * file_bytes + SHARED_BYTES:
+        raise _RefusedError("refused: its arrays take more bytes than it has (a pickle bomb)")
+    return {name: _array(stream, *about) for name, about in arrays.items()}
 
 
-def _uncut(loaded: dict[Any, Any]) -> dict[str, np.ndarray]:
-    cut = loaded.pop(CUT_TENSORS_KEY, {})
-    loaded.pop(PARAMETER_NAMES_KEY, None)
-    return _joined(_arrays(loaded), cut)
+def _checked(code: object, byte_order: object, shape: list[int], order: object, count: int) -> tuple:
+    """Check what the file says of an array; returns its type, its shape and whether it is stored by columns."""
+    if not isinstance(code, str) or not NUMBER.fullmatch(code):
+        raise _RefusedError(f"refused: an array of type {ascii(code)[:40]}; only numbers are weights")
+    dtype = np.dtype(code)
+    if byte_order in ("<", ">"):
+        dtype = dtype.newbyteorder(byte_order)
+    if len(shape) > MOST_DIMENSIONS or not all(type(side) is int and 0 <= side < 2**63 for side in shape):
+        raise ValueError("an array without a shape")
+    if math.prod(shape) * dtype.itemsize != count:
+        raise ValueError("an array whose bytes do not fit its shape")
+    return dtype, tuple(shape), order == "F"
 
 
-def _optimizer(loaded: dict[Any, Any]) -> OptimizerFile:
-    schedule, masters = loaded.pop(SCHEDULE_KEY, {}), loaded.pop(MASTER_WEIGHTS_KEY, {})
-    if not isinstance(schedule, dict) or not isinstance(masters, dict):
-        raise OtherError(f"expected tables under {SCHEDULE_KEY!r} and {MASTER_WEIGHTS_KEY!r}")
-    return OptimizerFile(_uncut(loaded), _arrays(masters), _plain(schedule, [MOST_SCHEDULE_ITEMS]))
-
-
-def _plain(value: Any, left: list[int]) -> Any:
-    """Copy tables and lists of numbers and text; `left` counts down, for a file may hold itself, or one list a thousandfold."""
-    left[0] -= 1
-    if left[0] < 0:
-        raise refused(f"a schedule of more than {MOST_SCHEDULE_ITEMS} values")
-    if isinstance(value, dict):
-        return {str(key): _plain(inner, left) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(inner, left) for inner in value]
-    if isinstance(value, Array) and value.value is not None and value.value.size == 1:
-        return value.value.item()
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    raise OtherError(f"expected numbers under {SCHEDULE_KEY!r}, got {kind_of(value)}")
-
-
-def _arrays(loaded: dict[Any, Any]) -> dict[str, np.ndarray]:
-    return {str(key): _array(value, str(key)) for key, value in loaded.items()}
-
-
-def _array(value: object, key: str) -> np.ndarray:
-    if isinstance(value, tuple) and len(value) == 2:
-        value = value[1]
-    if not isinstance(value, Array) or value.value is None:
-        shown = key[:100].encode("unicode_escape").decode()
-        raise OtherError(f"expected an array under '{shown}', got {kind_of(value)}")
-    return value.value
-
-
-def _joined(arrays: dict[str, np.ndarray], cut: Mapping[str, Mapping[str, Any]]) -> dict[str, np.ndarray]:
-    """Put tensors that were cut into slices together again."""
-    for name, plan in cut.items():
-        slices, shape = plan["slices"], plan["OriginShape"]
-        if not is_shape(shape) or not all(isinstance(part, str) for part in slices):
-            raise ValueError("a tensor cut into what are no slices")
-        arrays[str(name)] = np.concatenate([arrays.pop(part).reshape(-1) for part in slices]).reshape(shape)
-    return arrays
+def _array(stream: Any, dtype: np.dtype, shape: tuple[int, ...], by_columns: bool) -> np.ndarray:
+    array = np.empty(shape[::-1] if by_columns else shape, dtype)
+    if stream.readinto(array.reshape(-1).view(np.uint8)) != array.nbytes:
+        raise ValueError("fewer bytes than announced")
+    return (array.T if by_columns else array).astype(dtype.newbyteorder("="), order="C", copy=False)

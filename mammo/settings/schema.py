@@ -1,9 +1,10 @@
 """Defines every setting with its type, range and default; YAML files state differences only."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AliasChoices, Field, PositiveInt, model_validator
+from pydantic import AfterValidator, AliasChoices, Field, PositiveInt, model_validator
 
 from mammo.settings.types import (
     CalibrationMethod,
@@ -118,6 +119,18 @@ class AugmentationStep(Strict):
         return self
 
 
+def _backbone_name(name: str) -> str:
+    """Spell a backbone's name as its weights and key maps do; other names of PaddleClas are found in any case later."""
+    library, colon, title = name.rpartition(":")
+    if library.lower() == "vision":
+        return name.lower()
+    if re.fullmatch(r"resnet\d+_vd", title, re.IGNORECASE):
+        title = title.lower().replace("resnet", "ResNet")
+    if re.fullmatch(r"mobilenetv3_\w+", title, re.IGNORECASE):
+        title = title.lower().replace("mobilenetv3", "MobileNetV3")
+    return f"{library.lower()}{colon}{title}"
+
+
 class ModelSettings(Strict):
     """The network: its backbone, the backbone's starting weights, and its head.
 
@@ -125,7 +138,7 @@ class ModelSettings(Strict):
     (.zip, .tar, .tar.gz, …) with one inside; `pretrained_sha256` is the hash that this file, or archive, must have.
     """
 
-    backbone: str = "ResNet50_vd"
+    backbone: Annotated[str, AfterValidator(_backbone_name)] = "ResNet50_vd"
     pretrained: HomePath = "ssld"
     pretrained_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.4

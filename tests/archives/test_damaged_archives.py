@@ -1,4 +1,4 @@
-"""Archives that are damaged, cut, unpacked by two or by one that is killed; and data sets and weights that come in one."""
+"""Damaged and cut archives, unpacking by two processes or by one that is killed, and data sets in an archive."""
 
 import os
 import resource
@@ -13,8 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mammo.archives.members import RefusedError, open_members
-from mammo.archives.unpack import data_root, is_archive, unpack, unpacked
+from mammo.archives.unpack import RefusedError, data_root, is_archive, open_members, unpack, unpacked
 from mammo.cases.cbis_ddsm import read_official_csvs
 from mammo.errors import DataMissingError, WeightsError
 from mammo.files import locked
@@ -86,13 +85,14 @@ def test_the_second_call_finds_the_folder_and_needs_no_archive(tmp_path: Path) -
 
 
 def unpack_in_child(archive: Path, into: Path, before: str = "") -> subprocess.Popen[str]:
-    code = f"import sys; from pathlib import Path\nfrom mammo.archives.unpack import unpack\n{before}\nunpack(Path(sys.argv[1]), Path(sys.argv[2]))"
+    start = "import sys; from pathlib import Path\nfrom mammo.archives.unpack import unpack\n"
+    code = f"{start}{before}\nunpack(Path(sys.argv[1]), Path(sys.argv[2]))"
     command = [sys.executable, "-c", code, str(archive), str(into)]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 
-def test_a_killed_unpacking_leaves_nothing_half_and_the_next_is_whole(tmp_path: Path) -> None:
+def test_after_a_killed_unpacking_the_next_is_whole(tmp_path: Path) -> None:
     content = {f"{number}.raw": np.random.default_rng(number).bytes(1 << 20) for number in range(150)}
     archive = write_archive(tmp_path / "w.zip", content)
     child = unpack_in_child(archive, tmp_path / "out")
@@ -131,7 +131,7 @@ def test_a_waiting_process_says_so_and_takes_what_the_other_made(tmp_path: Path)
     assert list(files_below(tmp_path / "out")) == ["other"]
 
 
-def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_full_disk_is_one_line_and_nothing_is_kept(tmp_path: Path) -> None:
     archive = write_archive(tmp_path / "w.zip", {"small": b"1", "big": np.random.default_rng(0).bytes(3 << 20)})
     resource_limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))"
     child = unpack_in_child(archive, tmp_path / "out", resource_limit)
@@ -157,7 +157,7 @@ def test_the_error_is_the_callers(tmp_path: Path) -> None:
         unpacked(tmp_path / "w.zip", tmp_path / "below", error=WeightsError)
 
 
-def test_archives_are_told_by_their_names() -> None:
+def test_archives_are_recognised_by_their_names() -> None:
     assert all(
         is_archive(Path(f"a{ending}"))
         for ending in (".zip", ".ZIP", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
@@ -179,7 +179,7 @@ def test_a_data_set_in_one_zip_is_read_as_its_folder(tmp_path: Path) -> None:
 
 
 def write_zip_that_lists(path: Path, members: int, *, said: int) -> Path:
-    """A zip with one file of nothing that its list names so many times; its end says another number (APPNOTE.TXT 4.3.14 to 4.3.16)."""
+    """A zip whose list names one empty file many times; its end may state another number (APPNOTE.TXT 4.3.14-16)."""
     first = struct.pack("<IHHHHHIIIHH", 0x04034B50, 20, 0, 0, 0, 0, 0, 0, 0, 1, 0) + b"a"
     entry = struct.pack("<IHHHHHHIIIHHHHHII", 0x02014B50, 20, 20, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0) + b"a"
     size, end = len(entry) * members, len(first) + len(entry) * members
@@ -232,7 +232,7 @@ def test_a_zip_of_millions_of_members_costs_neither_time_nor_memory(
     assert time.monotonic() - begin < 20
 
 
-def test_a_zip_of_as_many_members_as_are_allowed_is_looked_at(tmp_path: Path) -> None:
+def test_a_zip_of_as_many_members_as_are_allowed_is_read(tmp_path: Path) -> None:
     archive = tmp_path / "w.zip"
     with zipfile.ZipFile(archive, "w") as file:
         for number in range(70_000):  # more than a zip's own end can say: the larger form is needed

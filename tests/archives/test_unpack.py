@@ -1,4 +1,4 @@
-"""Archives: plain ones come out whole, once; those that reach elsewhere, never end or are damaged leave nothing."""
+"""Archives: plain ones are unpacked whole and once; hostile and damaged ones are refused, and nothing is written."""
 
 import io
 import lzma
@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mammo.archives.unpack import Limits, unpack
+from mammo.archives.unpack import SPECIAL, Limits, unpack
 from mammo.errors import DataMissingError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,7 +75,7 @@ def inner(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_every_kind_comes_out_as_it_went_in(tmp_path: Path, ending: str) -> None:
+def test_every_kind_is_unpacked_unchanged(tmp_path: Path, ending: str) -> None:
     nested = write_archive(tmp_path / "nested.zip", {"../x": b"1"}).read_bytes()
     content = {
         "./csv/a.csv": b"1,2\r\n",
@@ -109,8 +109,8 @@ def test_plain_python_does_write_outside(inner: Path) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "/slipped", "../slipped", "a/../../slipped", "..", "a/..", "C:/slipped", "C:slipped", "a/D:b", "..\\slipped", "a\\..\\b",
-        "\\\\host\\share", ".. /slipped", "a/.../b", " ", "new\nline", "tab\t", "a" * 300, "a/" * 600 + "b",
+        "/slipped", "../slipped", "a/../../slipped", "..", "a/..", "C:/slipped", "C:slipped", "a/D:b", "..\\slipped",
+        "a\\..\\b", "\\\\host\\share", ".. /slipped", "a/.../b", " ", "new\nline", "tab\t", "a" * 300, "a/" * 600 + "b",
     ],
 )  # fmt: skip
 def test_a_name_that_leads_out_is_refused(inner: Path, ending: str, name: str) -> None:
@@ -127,13 +127,13 @@ def test_a_name_cut_by_a_nul_byte_is_refused(inner: Path) -> None:
 @pytest.mark.parametrize(
     ("member", "kind"),
     [
-        (special("link", tarfile.SYMTYPE, "/etc"), "a symbolic link"),
-        (special("link", tarfile.SYMTYPE, "good"), "a symbolic link"),
-        (special("link", tarfile.LNKTYPE, "good"), "a hard link"),
-        (special("device", tarfile.CHRTYPE), "a device"),
-        (special("device", tarfile.BLKTYPE), "a device"),
-        (special("pipe", tarfile.FIFOTYPE), "a FIFO"),
-        (special("odd", b"Z"), "of tar's type b'Z'"),
+        (special("link", tarfile.SYMTYPE, "/etc"), SPECIAL),
+        (special("link", tarfile.SYMTYPE, "good"), SPECIAL),
+        (special("link", tarfile.LNKTYPE, "good"), SPECIAL),
+        (special("device", tarfile.CHRTYPE), SPECIAL),
+        (special("device", tarfile.BLKTYPE), SPECIAL),
+        (special("pipe", tarfile.FIFOTYPE), SPECIAL),
+        (special("odd", b"Z"), SPECIAL),
     ],
 )
 def test_what_is_neither_file_nor_folder_is_refused(inner: Path, member: tarfile.TarInfo, kind: str) -> None:
@@ -153,12 +153,10 @@ def test_a_sparse_member_is_refused(inner: Path) -> None:
     path = inner / "w.tar"
     with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
         archive.addfile(info, io.BytesIO(b"1\n0\n0\n".ljust(512, b"\0")))
-    assert_refused(path, "or sparse")
+    assert_refused(path, SPECIAL)
 
 
-@pytest.mark.parametrize(
-    ("mode", "kind"), [(0o120777, "a symbolic link"), (0o010644, "a FIFO"), (0o060644, "a device")]
-)
+@pytest.mark.parametrize(("mode", "kind"), [(0o120777, SPECIAL), (0o010644, SPECIAL), (0o060644, SPECIAL)])
 def test_a_zip_with_a_link_is_refused(inner: Path, mode: int, kind: str) -> None:
     info = zipfile.ZipInfo("link")
     info.create_system, info.external_attr = 3, mode << 16
@@ -203,7 +201,7 @@ def test_two_members_of_one_name_are_refused(inner: Path, ending: str, first: st
 
 
 @pytest.mark.parametrize("ending", [".zip", ".tar.gz", ".tar.xz", ".tar.bz2"])
-def test_a_bomb_is_refused_before_it_goes_off(inner: Path, ending: str) -> None:
+def test_a_bomb_is_refused_before_it_is_unpacked(inner: Path, ending: str) -> None:
     archive = write_archive(inner / f"bomb{ending}", {f"zeros{number}": bytes(100 << 20) for number in range(3)})
     assert archive.stat().st_size < 1 << 20
     assert_refused(archive, r"more than 100 times its own \d+ bytes \(a decompression bomb\)")
@@ -254,7 +252,7 @@ def test_each_limit_is_kept(inner: Path, ending: str, limits: Limits, words: str
     assert len(files_below(unpack(archive, inner / "fits", limits=exact))) == 3
 
 
-def test_masks_and_films_of_ten_thousand_files_are_let_through(tmp_path: Path) -> None:
+def test_masks_and_films_of_ten_thousand_files_are_accepted(tmp_path: Path) -> None:
     mask = np.zeros((4000, 3000), np.uint8)
     cv2.circle(mask, (1500, 2000), 200, 255, -1)
     jpeg = cv2.imencode(".jpg", mask)[1].tobytes()
@@ -266,7 +264,7 @@ def test_masks_and_films_of_ten_thousand_files_are_let_through(tmp_path: Path) -
     assert sum(1 for path in folder.rglob("*") if path.is_file()) == 10_000
 
 
-def test_too_little_room_is_told_before_anything_is_written(inner: Path) -> None:
+def test_too_little_disk_space_is_reported_before_anything_is_written(inner: Path) -> None:
     count = shutil.disk_usage(inner).free // 4_000_000_000 + 1
     archive = write_archive(inner / "w.zip", {f"f{number}": b"x" * 777 for number in range(count)})
     archive.write_bytes(archive.read_bytes().replace(struct.pack("<I", 777), struct.pack("<I", 4_000_000_000)))

@@ -1,4 +1,4 @@
-"""The table of backbones: every name builds, and errors tell what to do."""
+"""Backbones: every network that can be cut gives features in stages, and errors say what to do."""
 
 import importlib.util
 
@@ -6,25 +6,100 @@ import numpy as np
 import pytest
 
 from mammo.errors import SettingsError
-from mammo.model.backbone import BACKBONES, build, build_features
+from mammo.model.backbone import OWN, VISION, build, build_features
 from mammo.runtime import paddle
+from mammo.settings.schema import ModelSettings
 
 HAS_PADDLECLAS = importlib.util.find_spec("paddleclas") is not None
 needs_paddleclas = pytest.mark.skipif(not HAS_PADDLECLAS, reason="paddleclas is not installed: the second stack has it")
-NAMES = [pytest.param(name, marks=needs_paddleclas) if name.startswith("paddleclas:") else name for name in BACKBONES]
+PADDLECLAS = [
+    *(f"paddleclas:MobileNetV3_{size}_{width}" for size in ("small", "large") for width in ("x0_35", "x0_5", "x0_75")),
+    *(f"paddleclas:MobileNetV3_{size}_{width}" for size in ("small", "large") for width in ("x1_0", "x1_25")),
+    *(f"paddleclas:{name}" for name in OWN),
+]
+OF_PADDLECLAS = [pytest.param(name, marks=needs_paddleclas) for name in PADDLECLAS]
+# One small network of each family in paddle.vision.models, and those that runs have used; how many stages each has.
+SMALL = {
+    "vision:resnet18": 5, "vision:resnet34": 5, "vision:resnet50": 5, "vision:resnet101": 5,
+    "vision:resnext50_32x4d": 5, "vision:wide_resnet50_2": 5, "vision:vgg11": 5, "vision:mobilenet_v1": 5,
+    "vision:mobilenet_v2": 5, "vision:mobilenet_v3_small": 5, "vision:mobilenet_v3_large": 5, "vision:densenet121": 5,
+    "vision:inception_v3": 3, "vision:shufflenet_v2_x0_25": 4,
+}  # fmt: skip
+UNCUTTABLE = {"vision:alexnet", "vision:googlenet", "vision:squeezenet1_0", "vision:squeezenet1_1"}
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_name_builds_and_sees_a_gray_image(name):
+@pytest.mark.parametrize("name", [*OWN, *SMALL, *OF_PADDLECLAS])
+def test_every_name_gives_features_of_a_gray_image_in_stages(name):
     backbone = build_features(name, in_channels=1)
     backbone.network.eval()
-    assert backbone.network(paddle.zeros([1, 1, 64, 64])).shape == [1, backbone.channels, 2, 2]
+    shape = backbone.network(paddle.zeros([1, 1, 96, 96])).shape
+    assert shape[:2] == [1, backbone.channels]
+    assert len(shape) == 4
     for parameter, _ in backbone.network.named_parameters():
         assert sum(parameter.startswith(prefixes) for prefixes in backbone.stages) == 1, parameter
-    assert len(backbone.stages) == 5
+    assert len(backbone.stages) == SMALL.get(name, 5)
 
 
-@pytest.mark.parametrize("name", ["ResNet18_vd", "vision:mobilenet_v3_small", *NAMES[-4:-3]])
+# As runs with freezing or learning-rate factors by stage have used them.
+STAGES = {
+    "vision:resnet18": [["conv1", "bn1"], ["layer1"], ["layer2"], ["layer3"], ["layer4"]],
+    "vision:mobilenet_v3_small": [["conv"], [0], [1, 2], [3, 4, 5, 6, 7], [8, 9, 10, "lastconv"]],
+    "vision:mobilenet_v3_large": [["conv"], [0, 1, 2], [3, 4, 5], [6, 7, 8, 9, 10, 11], [12, 13, 14, "lastconv"]],
+    "paddleclas:MobileNetV3_small_x0_35": [["conv"], [0], [1, 2], [3, 4, 5, 6, 7], [8, 9, 10, "last_second_conv"]],
+    "paddleclas:MobileNetV3_large_x0_5": [
+        ["conv"], [0, 1, 2], [3, 4, 5], [6, 7, 8, 9, 10, 11], [12, 13, 14, "last_second_conv"],
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=needs_paddleclas) if name in PADDLECLAS else name for name in STAGES]
+)
+def test_stages_follow_the_size_of_the_feature_maps(name):
+    backbone = build_features(name)
+    for stage, expected in enumerate(STAGES[name]):
+        prefixes = tuple(f"blocks.{part}." if isinstance(part, int) else f"{part}." for part in expected)
+        for parameter, _ in backbone.network.named_parameters():
+            assert parameter.startswith(prefixes) == parameter.startswith(backbone.stages[stage]), parameter
+
+
+def test_every_network_of_paddle_is_known():
+    assert set(SMALL) | UNCUTTABLE <= set(VISION)
+    assert {name.partition(":")[2] for name in VISION} <= set(paddle.vision.models.__all__)
+
+
+@pytest.mark.parametrize("name", sorted(UNCUTTABLE))
+def test_a_network_of_paddle_that_cannot_be_cut_names_those_that_can(name):
+    with pytest.raises(SettingsError, match=rf"{name} does not run child after child .* those that do: ResNet18_vd"):
+        build_features(name)
+
+
+@pytest.mark.parametrize(
+    ("given", "normal"),
+    [
+        ("resnet50_VD", "ResNet50_vd"),
+        ("RESNET18_vd", "ResNet18_vd"),
+        ("Vision:ResNet18", "vision:resnet18"),
+        ("PaddleClas:mobilenetv3_LARGE_x0_5", "paddleclas:MobileNetV3_large_x0_5"),
+        ("paddleclas:resnet50_vd", "paddleclas:ResNet50_vd"),
+        ("paddleclas:PPLCNet_x0_25", "paddleclas:PPLCNet_x0_25"),
+    ],
+)
+def test_names_in_any_case_get_their_normal_form(given, normal):
+    assert ModelSettings(backbone=given).backbone == normal
+
+
+@pytest.mark.parametrize("name", ["RESNET18_VD", "Vision:MobileNet_V3_Small"])
+def test_a_name_in_any_case_builds(name):
+    assert build_features(name).channels in (512, 576)
+
+
+@needs_paddleclas
+def test_a_paddleclas_name_in_any_case_builds():
+    assert build_features("PaddleClas:pplcnet_X0_25").channels == build_features("paddleclas:PPLCNet_x0_25").channels
+
+
+@pytest.mark.parametrize("name", ["ResNet18_vd", "vision:mobilenet_v3_small", OF_PADDLECLAS[-4]])
 def test_features_carry_the_names_of_the_classifier(name):
     classifier = build(name, num_classes=3, in_channels=3)
     classifier.eval()

@@ -44,13 +44,13 @@ def test_a_query_is_no_part_of_the_name(server, tmp_path):
     assert fetch(server.url + "?token=1", cache=tmp_path).name == "w.pdparams"
 
 
-def test_a_cut_connection_goes_on_where_it_stopped(server, tmp_path):
+def test_a_cut_connection_continues_where_it_stopped(server, tmp_path):
     server.cuts = 1
     assert fetch(server.url, cache=tmp_path, sha256=SHA256).read_bytes() == CONTENT
     assert server.asked == [None, "bytes=1200000-"]
 
 
-def test_a_later_call_goes_on_from_the_part_that_an_earlier_one_left(server, tmp_path):
+def test_a_later_call_continues_the_part_of_an_earlier_one(server, tmp_path):
     (tmp_path / "w.pdparams.part").write_bytes(CONTENT[:2_000_000])
     assert fetch(server.url, cache=tmp_path, sha256=SHA256).read_bytes() == CONTENT
     assert server.asked == ["bytes=2000000-"]
@@ -81,7 +81,7 @@ def test_a_connection_cut_every_time_keeps_the_part_and_says_so(server, tmp_path
     assert not (tmp_path / "w.pdparams").exists()
 
 
-def test_a_wrong_hash_raises_and_leaves_nothing(server, tmp_path):
+def test_a_wrong_hash_raises_and_nothing_is_kept(server, tmp_path):
     with pytest.raises(WeightsError, match=f"expected SHA-256 {'0' * 64}, got {SHA256}"):
         fetch(server.url, cache=tmp_path, sha256="0" * 64)
     assert left_in(tmp_path) == []
@@ -95,7 +95,7 @@ def test_a_wrong_hash_of_a_file_in_the_cache_raises_and_keeps_it(server, tmp_pat
     assert server.asked == []
 
 
-def test_404_tells_address_and_place(server, tmp_path):
+def test_404_names_address_and_place(server, tmp_path):
     url = server.url.replace("w.pdparams", "none.pdparams")
     with pytest.raises(
         WeightsError,
@@ -104,7 +104,7 @@ def test_404_tells_address_and_place(server, tmp_path):
         fetch(url, cache=tmp_path)
 
 
-def test_no_connection_tells_address_and_place_in_one_line(server, tmp_path):
+def test_no_connection_names_address_and_place_in_one_line(server, tmp_path):
     server.shutdown()
     server.server_close()
     with pytest.raises(
@@ -129,17 +129,18 @@ def test_the_cache_is_where_the_environment_says(monkeypatch, tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "setuid") or os.getuid() != 0, reason="only root can become a user without a name")
-def test_a_user_without_a_home_is_told_of_the_variable():
-    code = "import os, pwd, mammo.model.download as it; os.setuid(54321); del os.environ['HOME']; print(it.default_cache())"
+def test_a_user_without_a_home_reads_of_the_variable():
+    code = "import os, pwd, mammo.model.download as it; os.setuid(54321)"
+    code += "; del os.environ['HOME']; print(it.default_cache())"
     environment = {key: value for key, value in os.environ.items() if key != "MAMMO_CACHE"} | {
         "PYTHONPATH": str(ROOT),
         "HOME": "/",
     }
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
-    told = (
+    message = (
         "WeightsError: this user has no home folder to keep weights in; set MAMMO_CACHE to a folder for them, or HOME"
     )
-    assert done.stderr.splitlines()[-1].endswith(told)
+    assert done.stderr.splitlines()[-1].endswith(message)
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment | {"MAMMO_CACHE": "c"}, check=True
     )
@@ -162,7 +163,7 @@ def test_two_processes_that_want_the_same_file_fetch_it_once(server, tmp_path):
     assert left_in(tmp_path) == ["w.pdparams"]
 
 
-def test_a_process_killed_at_it_leaves_what_came_to_the_next(server, tmp_path):
+def test_the_part_of_a_killed_process_is_continued(server, tmp_path):
     server.delay_s = 0.1
     child = fetch_in_child(server.url, tmp_path)
     part = tmp_path / "w.pdparams.part"
@@ -182,8 +183,9 @@ def test_a_full_disk_is_one_line_and_what_came_is_kept(server, tmp_path):
     )
     _, err = child.communicate(timeout=60)
     assert child.returncode == 1
-    told = rf"WeightsError: {server.url}: cannot be downloaded \(the disk is full; free space and run again, what came is kept\)"
-    assert re.search(told, err.splitlines()[-1])
+    full = r"\(the disk is full; free space and run again, what came is kept\)"
+    message = rf"WeightsError: {server.url}: cannot be downloaded {full}"
+    assert re.search(message, err.splitlines()[-1])
     assert (tmp_path / "w.pdparams.part").read_bytes() == CONTENT[:1_500_000]
     assert fetch(server.url, cache=tmp_path, sha256=SHA256).read_bytes() == CONTENT
     assert server.asked == [None, "bytes=1500000-"]

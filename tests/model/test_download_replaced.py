@@ -29,35 +29,35 @@ ETAG, DATE = {"ETag": '"v1"'}, {"Last-Modified": "Wed, 21 Oct 2015 07:28:00 GMT"
 @pytest.mark.parametrize(
     ("version", "condition"), [(ETAG, '"v1"'), (DATE, DATE["Last-Modified"]), (ETAG | DATE, '"v1"')]
 )
-def test_a_part_of_the_same_file_is_gone_on_with(server, tmp_path, version, condition):
+def test_a_part_of_the_same_file_is_continued(server, tmp_path, version, condition):
     leave_a_part(server, tmp_path, version)
     assert fetch(server.url, cache=tmp_path).read_bytes() == CONTENT
     assert (server.asked, server.conditions) == (["bytes=1200000-"], [condition])
     assert left_in(tmp_path) == ["w.pdparams"]
 
 
-@pytest.mark.parametrize("minds", [True, False], ids=["If-Range is minded", "only the answer tells"])
+@pytest.mark.parametrize("checks", [True, False], ids=["If-Range is obeyed", "only the answer shows it"])
 @pytest.mark.parametrize(
     ("before", "after"),
     [(ETAG, {"ETag": '"v2"'}), (DATE, {"Last-Modified": "Thu, 22 Oct 2015 07:28:00 GMT"}), (ETAG, DATE)],
 )
-def test_a_file_replaced_on_the_server_is_fetched_anew(server, tmp_path, before, after, minds):
+def test_a_file_replaced_on_the_server_is_fetched_anew(server, tmp_path, before, after, checks):
     leave_a_part(server, tmp_path, before)
-    server.content, server.version, server.minds_condition = OTHER, after, minds
+    server.content, server.version, server.checks_condition = OTHER, after, checks
     assert fetch(server.url, cache=tmp_path).read_bytes() == OTHER
-    assert server.asked == (["bytes=1200000-"] if minds else ["bytes=1200000-", None])
+    assert server.asked == (["bytes=1200000-"] if checks else ["bytes=1200000-", None])
 
 
-@pytest.mark.parametrize("minds", [True, False])
-def test_a_whole_part_of_a_replaced_file_is_fetched_anew(server, tmp_path, minds):
+@pytest.mark.parametrize("checks", [True, False])
+def test_a_whole_part_of_a_replaced_file_is_fetched_anew(server, tmp_path, checks):
     leave_a_part(server, tmp_path, ETAG)
     (tmp_path / "w.pdparams.part").write_bytes(CONTENT)
-    server.content, server.version, server.minds_condition = OTHER, {"ETag": '"v2"'}, minds
+    server.content, server.version, server.checks_condition = OTHER, {"ETag": '"v2"'}, checks
     assert fetch(server.url, cache=tmp_path).read_bytes() == OTHER
 
 
 @pytest.mark.parametrize("version", [{}, {"ETag": 'W/"v1"'}, {"ETag": '"v\u00e9"'}])
-def test_a_part_of_no_known_version_is_gone_on_with_only_where_a_hash_will_tell(server, tmp_path, version):
+def test_a_part_of_no_known_version_is_continued_only_with_a_hash(server, tmp_path, version):
     leave_a_part(server, tmp_path, version)
     assert fetch(server.url, cache=tmp_path, sha256=SHA256).read_bytes() == CONTENT
     assert (server.asked, server.conditions) == (["bytes=1200000-"], [None])
@@ -67,7 +67,7 @@ def test_a_part_of_no_known_version_is_gone_on_with_only_where_a_hash_will_tell(
     assert (server.asked, server.conditions) == ([None], [None])
 
 
-def test_a_part_of_another_address_is_not_gone_on_with(server, tmp_path):
+def test_a_part_of_another_address_is_not_continued(server, tmp_path):
     leave_a_part(server, tmp_path, ETAG)
     server.content = OTHER
     assert fetch(server.url.replace("/w.", "/other/w."), cache=tmp_path).read_bytes() == OTHER

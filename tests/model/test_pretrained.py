@@ -209,7 +209,7 @@ def test_weights_in_an_archive_load_as_the_file_itself(tmp_path, ending, form):
 
 
 @pytest.mark.parametrize(
-    ("files", "told"),
+    ("files", "message"),
     [
         ({"a.txt": b"1"}, r"expected one \.pdparams or \.safetensors file in it, got 0 \(none\)"),
         (
@@ -220,9 +220,9 @@ def test_weights_in_an_archive_load_as_the_file_itself(tmp_path, ending, form):
         ({"a.pdparams": b"\x80\x02cposix\nsystem\n."}, r"a\.pdparams: refused: posix\.system"),
     ],
 )
-def test_an_archive_without_one_weight_file_raises(tmp_path, files, told):
+def test_an_archive_without_one_weight_file_raises(tmp_path, files, message):
     archive = archived(tmp_path / "w.tar", files)
-    with pytest.raises(WeightsError, match=told):
+    with pytest.raises(WeightsError, match=message):
         load_pretrained(build_features("ResNet18_vd"), "ResNet18_vd", str(archive), cache=tmp_path / "cache")
 
 

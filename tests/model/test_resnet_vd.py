@@ -9,7 +9,8 @@ from mammo.errors import SettingsError
 from mammo.model.resnet_vd import PLANS, ResNetVd, ResNetVdFeatures, stage_prefixes
 from mammo.runtime import paddle
 
-# SHA-256 of the sorted lines "name [shape]" of paddleclas 2.6.0's state_dict with 1000 classes, computed from PaddleClas.
+# SHA-256 of the sorted lines "name [shape]" of paddleclas 2.6.0's state_dict with 1000 classes, computed from
+# PaddleClas.
 NAMES_AND_SHAPES = {
     18: "a75ccd70f20fff1ff426b2b8bbd49f02bab966b9b3bdf3530775908169bf466d",
     34: "8afacdf254cbec8232897453dfa6ce966f78fd63862c1ce4f7f2b8ef3dd99478",

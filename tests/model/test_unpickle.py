@@ -139,15 +139,15 @@ def test_object_and_text_arrays_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
-        (b"\x80\x02P1\n.", "PERSID"),
-        (b"\x80\x02}Q.", "BINPERSID"),
-        (b"\x80\x02\x82\x01.", "EXT1"),
+        (b"\x80\x02P1\n.", "refused: a persistent id"),
+        (b"\x80\x02}Q.", "refused: a persistent id"),
+        (b"\x80\x02\x82\x01.", "damaged .*unregistered extension code 1"),
     ],
 )
-def test_odd_operations_are_refused(tmp_path, content, told):
-    with pytest.raises(WeightsError, match=f"refused: pickle .*{told}"):
+def test_odd_operations_are_refused(tmp_path, content, message):
+    with pytest.raises(WeightsError, match=message):
         load_pdparams(written(tmp_path, content))
 
 
@@ -181,10 +181,10 @@ def test_another_kind_of_file_raises(tmp_path, content):
 
 
 @pytest.mark.parametrize(
-    ("content", "told"), [([1], "a table of named arrays, got a list"), ({"a": 3}, "an array under 'a', got a int")]
+    ("content", "message"), [([1], "a table of named arrays, got a list"), ({"a": 3}, "an array under 'a', got a int")]
 )
-def test_a_pickle_of_something_else_raises(tmp_path, content, told):
-    with pytest.raises(WeightsError, match=f"expected {told}"):
+def test_a_pickle_of_something_else_raises(tmp_path, content, message):
+    with pytest.raises(WeightsError, match=f"expected {message}"):
         load_pdparams(written(tmp_path, content))
 
 
@@ -204,7 +204,7 @@ def test_a_number_of_numpys_own_kind_loads(tmp_path):
 
 
 @pytest.mark.parametrize("path", ["/dev/zero", "/dev", "fifo"])
-def test_what_is_no_file_is_not_read(tmp_path, path):
+def test_a_device_or_folder_is_not_read(tmp_path, path):
     if path == "fifo":
         os.mkfifo(tmp_path / "fifo")
     with pytest.raises(WeightsError, match=r"is no file; expected a \.pdparams file there"):

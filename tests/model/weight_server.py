@@ -1,4 +1,4 @@
-"""A real HTTP server on this machine that serves a weight file, and can cut, be slow, refuse ranges, and replace the file."""
+"""A local HTTP server that serves a weight file; it can cut, be slow, refuse ranges and replace the file."""
 
 import hashlib
 import re
@@ -37,7 +37,7 @@ class Handler(BaseHTTPRequestHandler):
     def _start(self):
         wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "")
         condition = self.headers.get("If-Range")
-        same = condition is None or not self.server.minds_condition or condition in self.server.version.values()
+        same = condition is None or not self.server.checks_condition or condition in self.server.version.values()
         return int(wanted[1]) if wanted and self.server.ranges and same else None
 
     def _send_version(self):
@@ -70,7 +70,7 @@ def serving() -> Iterator[ThreadingHTTPServer]:
     """Serve until the block ends; the server's attributes may be changed meanwhile."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.asked, server.cuts, server.ranges, server.delay_s = [], 0, True, 0
-    server.content, server.version, server.conditions, server.minds_condition = CONTENT, {}, [], True
+    server.content, server.version, server.conditions, server.checks_condition = CONTENT, {}, [], True
     server.url = f"http://127.0.0.1:{server.server_port}/w.pdparams"
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
