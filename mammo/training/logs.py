@@ -14,9 +14,9 @@ from visualdl import LogWriter
 
 from mammo.data.dataset import MammogramDataset
 from mammo.errors import TrainingError
-from mammo.evaluation.metrics import count_confusion
 from mammo.images.normalise import DEVIATION, MEAN
-from mammo.plots.evaluation import as_picture, draw_confusion, draw_precision_recall, draw_roc
+from mammo.plots.epoch import draw_epoch
+from mammo.plots.style import as_picture
 from mammo.runs import VISUALDL_FILE
 from mammo.runtime import paddle
 from mammo.training.callbacks import RecallMetric
@@ -117,15 +117,8 @@ class VisualDLLog(paddle.callbacks.Callback):
                 self._writer.add_scalar(name, float(value), number)
         labels, scores = self._metric.scored["validation"]
         threshold = float((logs or {})["validation/threshold"])
-        figures = {
-            "validation/roc": draw_roc(labels, scores, threshold),
-            "validation/precision_recall": draw_precision_recall(labels, scores),
-            "validation/confusion": draw_confusion(
-                count_confusion(labels, scores, threshold), f"validation, threshold {threshold:.3f}"
-            ),
-        }
-        for name, figure in figures.items():
-            self._writer.add_image(name, as_picture(figure), number)
+        for name, figure in draw_epoch(labels, scores, threshold).items():
+            self._writer.add_image(f"validation/{name}", as_picture(figure), number)
         if self._histograms:
             for name, parameter in self.model.network.named_parameters():
                 self._writer.add_histogram(name, parameter.numpy().ravel(), number)

@@ -1,4 +1,4 @@
-"""The report's page: it fetches nothing, speaks two languages, escapes what is not its own, and says what is not there."""
+"""The report's page: it loads nothing, has two languages, escapes text from outside, and says what is missing."""
 
 import re
 import statistics
@@ -15,6 +15,7 @@ from mammo.prepare.doubts import HEADER_SIDE
 from mammo.report.page.page import TEMPLATE, in_a_hundred, metric_cell, render_page, write_page
 from mammo.report.page.words import WORDS, translate
 from mammo.report.source import CasePicture
+from mammo.settings.load import check_settings
 from tests.report.page_sources import QUICK, Reader, drawn_scores, folds_source, full_source, outside_source
 
 EVIL = "<script>alert(1)</script>"
@@ -148,7 +149,7 @@ def test_text_from_outside_is_escaped() -> None:
     source = replace(
         source,
         title=EVIL,
-        config=EVIL,
+        settings=check_settings({"model": {"backbone": EVIL}}, "test"),
         environment={"command": ["tools/train.py", EVIL], "machine": EVIL, EVIL: EVIL},
         excluded=pd.DataFrame([[EVIL, EVIL, EVIL]], columns=["case", "patient_id", "reason"]),
         pictures=(CasePicture(EVIL, EVIL, "false positive", 0.9, 0.5, f"view: {EVIL}", b"jpeg"),),
@@ -162,7 +163,7 @@ def test_text_from_outside_is_escaped() -> None:
 
 def test_warnings_stand_there_where_they_are_due(page: str) -> None:
     warned = Reader(render_page(full_source(phantom=True, known_patients=("P001",)))).text
-    for words in ("PHANTOM", "This is no test."):
+    for words in ("PHANTOM", "Not an independent test:"):
         assert words in warned
         assert words not in Reader(page).text
     assert "not a medical device" in Reader(page).text
@@ -187,7 +188,7 @@ def test_what_an_outside_table_lacks_is_said() -> None:
         "no training log belongs to these scores",
         "the scores came from outside, without films",
         "the score table has no column to group by, or the same value everywhere",
-        "how the patients were parted is not known",
+        "how the patients were split is not known",
         "no split belongs to these scores",
         "no command that made them is known",
         "The threshold was fixed beforehand; no data chose it.",

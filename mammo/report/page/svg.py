@@ -1,4 +1,4 @@
-"""A matplotlib figure in, an SVG for the inside of a page out: text stays text, in both languages, and nothing is fetched."""
+"""Turns a matplotlib figure into an SVG for the page: its text stays text, in both languages, and it loads nothing."""
 
 import io
 import re
@@ -8,7 +8,7 @@ from xml.dom import minidom
 import matplotlib
 from matplotlib.figure import Figure
 
-from mammo.plots.evaluation import any_letters
+from mammo.plots.style import any_letters
 from mammo.report.page.words import translate
 
 NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
@@ -22,10 +22,10 @@ def to_svg(figure: Figure, name: str) -> str:
 
     Args:
         figure: Not changed.
-        name: Letters and underscores; all ids of the drawing begin with it, since those of two drawings on a page must differ.
+        name: Letters and underscores; all ids of the drawing begin with it, so that they are unique on the page.
     """
     file = io.StringIO()
-    # A browser writes the letters, whatever matplotlib's own font holds.
+    # The browser draws the letters, so matplotlib's own font need not have them.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}), any_letters():
         figure.savefig(file, format="svg", metadata=NO_METADATA)
     document = minidom.parseString(file.getvalue())
@@ -42,7 +42,7 @@ def to_svg(figure: Figure, name: str) -> str:
 
 
 def _drop(element: minidom.Element) -> None:
-    """Take out comments, metadata and the style sheet, which would hold for the whole page (the page has its own)."""
+    """Remove comments, metadata and the style sheet, which would apply to the whole page."""
     for child in list(element.childNodes):
         is_comment = child.nodeType == child.COMMENT_NODE
         if is_comment or child.nodeName in ("metadata", "style"):
@@ -52,7 +52,7 @@ def _drop(element: minidom.Element) -> None:
 
 
 def _rename(root: minidom.Element, name: str) -> None:
-    """Begin each id that is referred to with the drawing's name; the others go."""
+    """Put the drawing's name before each id that is referred to; remove the others."""
     elements = list(_walk(root))
     used = {
         match
@@ -79,7 +79,7 @@ def _walk(element: minidom.Element) -> Iterator[minidom.Element]:
 
 
 def _write_both(document: minidom.Document, text: minidom.Element) -> None:
-    """Leave the fonts to the page; where the words are known, put English and Chinese side by side for it to choose from."""
+    """Leave the fonts to the page; where the words are known, write them in English and Chinese."""
     style = FONT.sub(
         lambda found: f"font-size: {found[2]}" + ("; font-weight: 700" if found[1] else ""), text.getAttribute("style")
     )
