@@ -10,6 +10,7 @@ import pytest
 from mammo.cases.data_set import DataSetWords
 from mammo.report.cards.checklist import places_of, read_items, reasons_against, render_checklist
 from mammo.report.cards.facts import what_was_judged
+from mammo.report.cards.markdown import wrapped, wrapped_document
 from mammo.report.cards.model_card import render_model_card
 from mammo.report.page.page import render_page
 from tests.report.card_sources import (
@@ -20,6 +21,7 @@ from tests.report.card_sources import (
     TRIPOD_NUMBERS,
     folds_source,
     headings,
+    parse,
     run_source,
     tables,
 )
@@ -110,6 +112,25 @@ def test_a_data_set_without_a_reference_standard_leaves_it_to_the_authors(
     against = reasons_against(run_source(tmp_path))
     assert (against["origin"], against["films"]) == ("", "")
     assert against["standard"] == "the reference standard is not known here"
+
+
+def test_wrapped_text_begins_no_list_or_heading() -> None:
+    text = "word " * 20 + "- dash 1. one # head > quote + plus " * 8
+    lines = wrapped(text, width=20).splitlines()
+    assert [line for line in lines if re.match(r"\s*([-+#>]|\d+[.)])(\s|$)", line)] == []
+    assert [token.type for token in parse("\n".join(lines))] == ["paragraph_open", "inline", "paragraph_close"]
+
+
+def test_only_paragraphs_and_list_items_are_wrapped() -> None:
+    code = "```sh\n" + "word " * 40 + "\n\n- no item\n```"
+    table = "| " + "cell " * 40 + "|"
+    text = (
+        f"# head {'x ' * 60}\n\n{'word ' * 40}\n\n- **a:** {'word ' * 20}\n  goes on\n- **b:** c\n\n{code}\n\n{table}\n"
+    )
+    lines = wrapped_document(text).splitlines()
+    assert wrapped_document(text).endswith(f"\n\n{code}\n\n{table}\n")
+    assert max(len(line) for line in lines if line.startswith(("word", "- ", "  "))) <= 88
+    assert [line for line in lines if line.startswith("  ")][-1].endswith("goes on")
 
 
 def test_the_sections_that_are_named_are_those_of_the_page(tmp_path: Path) -> None:

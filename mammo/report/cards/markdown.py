@@ -1,6 +1,7 @@
 """Renders the Markdown templates of this folder, in which text from outside cannot break a table or a list."""
 
 import re
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from mammo.report.source import ReportSource, metrics_of
 from mammo.settings.metrics import shown_in
 
 NAMES_SHOWN = 8
+WIDTH = 88
+NOT_WRAPPED = ("|", "#", ">")
 
 
 def render(template: str, source: ReportSource, **values: object) -> str:
@@ -26,7 +29,39 @@ def render(template: str, source: ReportSource, **values: object) -> str:
     )
     environment.filters |= {"md": escaped, "fenced": fenced, "metric": metric_cell}
     environment.globals |= {"shown_in": shown_in, "metrics_of": metrics_of, "few": few_escaped}
-    return environment.get_template(template).render(source=source, judged=what_was_judged(source), **values)
+    text = environment.get_template(template).render(source=source, judged=what_was_judged(source), **values)
+    return wrapped_document(text)
+
+
+def wrapped_document(text: str) -> str:
+    """Break the paragraphs and list items of a document to lines; code, tables, headings and quotations stay."""
+    found: list[str] = []
+    paragraph = fence = ""
+    for line in [*text.splitlines(), ""]:
+        if paragraph and line and not line.startswith(("- ", "```", *NOT_WRAPPED)):
+            paragraph += " " + line.strip()
+            continue
+        if paragraph:
+            found.append(wrapped(paragraph))
+            paragraph = ""
+        if fence:
+            fence = "" if line == fence else fence
+            found.append(line)
+        elif line.startswith("```"):
+            fence = line.removesuffix("sh")
+            found.append(line)
+        elif not line or line.startswith(NOT_WRAPPED):
+            found.append(line)
+        else:
+            paragraph = line
+    return "\n".join(found)
+
+
+def wrapped(text: str, *, width: int = WIDTH) -> str:
+    """Break a paragraph or a list item to lines, none of which begins like a list, a heading or a quotation."""
+    indent = "  " if text.startswith("- ") else ""
+    lines = textwrap.wrap(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(lines[:1] + [re.sub(r"^(\s*\d*)([-+=>#.)]+)(?=\s|$)", r"\1\\\2", line) for line in lines[1:]])
 
 
 def few_escaped(names: Sequence[object]) -> str:
