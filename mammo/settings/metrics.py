@@ -5,6 +5,9 @@ from dataclasses import dataclass
 ONE_CLASS = ("one class only", "只有一个类别")
 NO_MALIGNANT = ("no malignant case", "没有恶性病例")
 NO_BENIGN = ("no benign case", "没有良性病例")
+EVERYWHERE = (
+    "epoch levels points folds summary page_levels page_points groups page_groups card_levels card_points card_groups"
+)
 ALL_ALIKE = ("no one, or everyone, is called malignant", "无人或所有人被判为恶性")
 
 
@@ -18,8 +21,8 @@ class MetricName:
         chinese: The same.
         shown: Where it is shown, separated by spaces: `epoch` (training's log, and what early stopping may monitor);
             `levels`, `points`, `folds` and `summary` (terminal); `page_levels`, `page_points`, `page_groups` (subgroups
-            and folds); `card_levels`, `card_points`, `card_groups`; `calibration`, and `screening` (on page and card),
-            `card_screening` (card only).
+            and folds); `card_levels`, `card_points`, `card_groups`; `groups` (the subgroups of `metrics.json`);
+            `calibration`, and `screening` (page and card), `card_screening` (card only).
         undefined: The reason where it has no value, in both languages; empty where it always has one.
         short: A shorter name for narrow tables.
         digits: After the point, on the page.
@@ -38,7 +41,11 @@ class MetricName:
 METRICS = (
     MetricName("loss", "loss", "损失", "epoch"),
     MetricName(
-        "auc", "AUC", "AUC", "epoch levels folds summary page_levels page_groups card_levels card_groups", ONE_CLASS
+        "auc",
+        "AUC",
+        "AUC",
+        "epoch levels folds summary page_levels groups page_groups card_levels card_groups",
+        ONE_CLASS,
     ),
     MetricName("auc_delong", "AUC, DeLong", "AUC（DeLong 法）", "page_levels card_levels", ONE_CLASS),
     MetricName("average_precision", "average precision", "平均精确率", "card_levels", ONE_CLASS),
@@ -46,14 +53,14 @@ METRICS = (
         "recall",
         "recall",
         "召回率",
-        "epoch levels points folds summary page_levels page_points page_groups card_levels card_points card_groups",
+        EVERYWHERE,
         NO_MALIGNANT,
     ),
     MetricName(
         "specificity",
         "specificity",
         "特异度",
-        "epoch levels points folds summary page_levels page_points page_groups card_levels card_points card_groups",
+        EVERYWHERE,
         NO_BENIGN,
         short="spec.",
     ),
@@ -61,10 +68,12 @@ METRICS = (
         "precision",
         "PPV",
         "阳性预测值",
-        "epoch folds page_levels page_points page_groups card_points",
+        "epoch folds page_levels page_points groups page_groups card_points",
         ("no case called malignant", "没有病例被判为恶性"),
     ),
-    MetricName("npv", "NPV", "阴性预测值", "page_points card_points", ("no case called benign", "没有病例被判为良性")),
+    MetricName(
+        "npv", "NPV", "阴性预测值", "groups page_points card_points", ("no case called benign", "没有病例被判为良性")
+    ),
     MetricName(
         "f1",
         "F1",
@@ -81,7 +90,7 @@ METRICS = (
         ("no cases", "没有病例"),
         short="acc.",
     ),
-    MetricName("brier", "Brier", "Brier 分数", "folds page_levels page_groups calibration"),
+    MetricName("brier", "Brier", "Brier 分数", "folds page_levels groups page_groups calibration"),
     MetricName("ece", "ECE", "期望校准误差（ECE）", "calibration"),
     MetricName("calibration_slope", "calibration slope", "校准斜率", "calibration", short="slope"),
     MetricName("calibration_intercept", "calibration intercept", "校准截距", "calibration", short="intercept"),

@@ -102,7 +102,7 @@ def test_kept_epoch_is_that_of_early_stopping(tmp_path: Path) -> None:
     assert "It was epoch 2 of 4: validation/auc 0.800" in " ".join(render_model_card(source).split())
 
 
-def test_run_tells_its_versions_command_and_split(tmp_path: Path) -> None:
+def test_versions_command_and_split_of_the_run_are_stated(tmp_path: Path) -> None:
     text = render_model_card(run_source(tmp_path))
     assert "Python 3.11.7, numpy 1.24.4" in text
     assert "SHA-256 abc123" in text

@@ -88,7 +88,7 @@ def test_words_of_the_template_are_known() -> None:
     assert all(re.search("[\u4e00-\u9fff]", words) or words == "AUC" for words in WORDS.values())
 
 
-def test_sections_stand_in_order() -> None:
+def test_sections_are_in_order() -> None:
     sections = [attributes["id"] for tag, attributes in Reader(render_page(folds_source())).tags if tag == "section"]
     assert sections == [
         "headline",
@@ -114,7 +114,7 @@ def test_headline_counts_of_a_hundred(page: str) -> None:
     assert f"Of 100 malignant lesions, it calls {expected} malignant at the operating point." in Reader(page).text
 
 
-def test_command_is_quoted_and_hashes_stand_there(page: str) -> None:
+def test_command_is_quoted_and_hashes_are_shown(page: str) -> None:
     text = Reader(page).text
     assert "python tools/train.py -o 'name=two words'" in text
     assert "ab" * 32 in text
@@ -161,7 +161,7 @@ def test_text_from_outside_is_escaped() -> None:
     assert Reader(page).text.count(EVIL) > 8
 
 
-def test_warnings_stand_there_where_they_are_due(page: str) -> None:
+def test_warnings_are_shown_only_where_they_apply(page: str) -> None:
     warned = Reader(render_page(full_source(phantom=True, known_patients=("P001",)))).text
     for words in ("PHANTOM", "Not an independent test:"):
         assert words in warned
@@ -196,7 +196,7 @@ def test_what_an_outside_table_lacks_is_said() -> None:
         assert words in text
 
 
-def test_folds_stand_beside_the_pooled_scores() -> None:
+def test_folds_are_shown_beside_the_pooled_scores() -> None:
     source = folds_source()
     aucs = [fold.own.ranking["auc"].value or 0 for fold in source.folds]
     text = Reader(render_page(source)).text
@@ -228,6 +228,6 @@ def test_numbers_keep_their_place_in_chinese() -> None:
     assert translate("something else 3") is None
 
 
-def test_page_is_written_beside_and_renamed(tmp_path: Path) -> None:
+def test_page_is_the_only_file_written(tmp_path: Path) -> None:
     write_page(full_source(), tmp_path / "report" / "index.html")
     assert [path.name for path in (tmp_path / "report").iterdir()] == ["index.html"]

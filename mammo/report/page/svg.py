@@ -2,8 +2,7 @@
 
 import io
 import re
-from collections.abc import Iterator
-from xml.dom import minidom
+from xml.etree import ElementTree
 
 import matplotlib
 from matplotlib.figure import Figure
@@ -11,8 +10,9 @@ from matplotlib.figure import Figure
 from mammo.plots.style import any_letters
 from mammo.report.page.words import translate
 
+SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-REFERENCE = re.compile(r"url\(#([^)]+)\)|^#(.+)$")
+REFERENCE = re.compile(r"(?<=url\(#)[^)]+|(?<=^#).+$")
 FONT_FAMILY = re.compile(r"\s*font-family:[^;]*;?")
 FONT = re.compile(r"font:\s*(bold |[67]00 )?[^;]*?([\d.]+px)[^;]*")  # how matplotlib before 3.10 writes all in one
 
@@ -28,70 +28,41 @@ def to_svg(figure: Figure, name: str) -> str:
     # The browser draws the letters, so matplotlib's own font need not have them.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}), any_letters():
         figure.savefig(file, format="svg", metadata=NO_METADATA)
-    document = minidom.parseString(file.getvalue())
-    root = document.getElementsByTagName("svg")[0]
-    for attribute in ("width", "height"):
-        root.removeAttribute(attribute)
-    root.setAttribute("focusable", "false")
-    root.setAttribute("aria-hidden", "true")
-    _drop(root)
+    ElementTree.register_namespace("", SVG)
+    ElementTree.register_namespace("xlink", XLINK)
+    root = ElementTree.fromstring(file.getvalue())
+    del root.attrib["width"], root.attrib["height"]
+    root.attrib.update({"focusable": "false", "aria-hidden": "true"})
+    for element in root.iter():
+        for child in list(element):
+            if child.tag in (f"{{{SVG}}}metadata", f"{{{SVG}}}style"):  # a style would apply to the whole page
+                element.remove(child)
     _rename(root, name)
-    for text in list(root.getElementsByTagName("text")):
-        _write_both(document, text)
-    return root.toxml()
+    for text in list(root.iter(f"{{{SVG}}}text")):
+        _write_both(text)
+    return ElementTree.tostring(root, encoding="unicode")
 
 
-def _drop(element: minidom.Element) -> None:
-    """Remove comments, metadata and the style sheet, which would apply to the whole page."""
-    for child in list(element.childNodes):
-        is_comment = child.nodeType == child.COMMENT_NODE
-        if is_comment or child.nodeName in ("metadata", "style"):
-            element.removeChild(child)
-        elif isinstance(child, minidom.Element):
-            _drop(child)
-
-
-def _rename(root: minidom.Element, name: str) -> None:
+def _rename(root: ElementTree.Element, name: str) -> None:
     """Put the drawing's name before each id that is referred to; remove the others."""
-    elements = list(_walk(root))
-    used = {
-        match
-        for element in elements
-        for _, value in element.attributes.items()
-        for pair in REFERENCE.findall(value)
-        for match in pair
-    }
-    for element in elements:
-        for key, value in list(element.attributes.items()):
-            if key == "id" and value not in used:
-                element.removeAttribute("id")
-            elif key == "id":
-                element.setAttribute("id", f"{name}-{value}")
-            elif "#" in value and REFERENCE.search(value):
-                element.setAttribute(key, re.sub(r"(url\(#|^#)(?=[\w-])", rf"\g<1>{name}-", value))
+    used = {found for element in root.iter() for value in element.attrib.values() for found in REFERENCE.findall(value)}
+    for element in root.iter():
+        if element.get("id", "") not in used:
+            element.attrib.pop("id", None)
+        for key, value in element.attrib.items():
+            element.set(key, f"{name}-{value}" if key == "id" else REFERENCE.sub(rf"{name}-\g<0>", value))
 
 
-def _walk(element: minidom.Element) -> Iterator[minidom.Element]:
-    yield element
-    for child in element.childNodes:
-        if isinstance(child, minidom.Element):
-            yield from _walk(child)
-
-
-def _write_both(document: minidom.Document, text: minidom.Element) -> None:
+def _write_both(text: ElementTree.Element) -> None:
     """Leave the fonts to the page; where the words are known, write them in English and Chinese."""
     style = FONT.sub(
-        lambda found: f"font-size: {found[2]}" + ("; font-weight: 700" if found[1] else ""), text.getAttribute("style")
+        lambda found: f"font-size: {found[2]}" + ("; font-weight: 700" if found[1] else ""), text.get("style", "")
     )
-    style = FONT_FAMILY.sub("", style)
-    text.setAttribute("style", style.strip())
-    words = "".join(child.data for child in text.childNodes if child.nodeType == child.TEXT_NODE)
+    text.set("style", FONT_FAMILY.sub("", style).strip())
+    words = text.text or ""
     chinese = translate(words)
-    if chinese is None or len(text.childNodes) != 1:
+    if chinese is None or len(text):
         return
-    text.removeChild(text.childNodes[0])
+    text.text = None
     for language, content in (("en", words), ("zh", chinese)):
-        span = document.createElement("tspan")
-        span.setAttribute("class", language)
-        span.appendChild(document.createTextNode(content))
-        text.appendChild(span)
+        ElementTree.SubElement(text, f"{{{SVG}}}tspan", {"class": language}).text = content
