@@ -28,7 +28,8 @@ def write_comparison(systems: tuple[System, ...], comparisons: tuple[Comparison,
 
 def draw_overlaid(systems: tuple[System, ...], level: str) -> Figure:
     """Draw ROC, precision-recall and calibration of all systems."""
-    figure = Figure(figsize=(12, 4.6), layout="constrained")
+    legend_in = 0.6 + 0.2 * len(systems)
+    figure = Figure(figsize=(12, 4.1 + legend_in))
     roc, precision_recall, calibration = figure.subplots(1, 3)
     curves = [_curve(system, level, number) for number, system in enumerate(systems)]
     draw_roc(roc, curves, title="ROC")
@@ -38,7 +39,9 @@ def draw_overlaid(systems: tuple[System, ...], level: str) -> Figure:
         draw_calibration(calibration, bins, title="calibration", **curve.style)
     for axes in (roc, precision_recall, calibration):
         plain(axes)
-    figure.legend(*roc.get_legend_handles_labels(), loc="outside lower center", fontsize=8)
+    figure.legend(*roc.get_legend_handles_labels(), loc="lower center", fontsize=8)
+    bottom = (legend_in + 0.3) / (4.1 + legend_in)
+    figure.subplots_adjust(left=0.05, right=0.99, top=0.94, bottom=bottom, wspace=0.15)
     return figure
 
 

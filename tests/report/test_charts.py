@@ -7,12 +7,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from sklearn.metrics import roc_auc_score
 
 from mammo.errors import DataMissingError
+from mammo.evaluation.compare import System
 from mammo.evaluation.judge import case_thresholds
 from mammo.plots.style import as_picture
 from mammo.prepare.gather import PreparedSplit, gather_split, prepare_split
 from mammo.report.charts import CHARTS, draw_charts
+from mammo.report.comparison import draw_overlaid
 from mammo.report.page.pictures import SIDE_PX, hardest_cases, make_pictures
 from mammo.report.page.svg import to_svg
 from mammo.settings.load import check_settings
@@ -114,6 +117,20 @@ def test_pictures_of_figures_have_the_figures_size() -> None:
     assert picture.dtype == np.uint8
     assert picture.shape == (290, 320, 3)
     assert picture.min() < 50 < picture.max() == 255
+
+
+def test_compared_systems_are_drawn_over_each_other() -> None:
+    scores, decision = drawn_scores(1), full_source().judgement.decision
+    one_class = scores.assign(label=1)
+    figure = draw_overlaid((System("one", scores, decision), System("$two", one_class, decision)), "lesion")
+    roc, precision_recall, calibration = figure.axes
+    auc = roc_auc_score(scores["label"], scores["score"])
+    labels = ["chance", f"one: AUC {auc:.3f}", r"\$two: AUC - (one class only)"]
+    assert roc.get_legend_handles_labels()[1] == labels
+    assert [len(line.get_xdata()) > 2 for line in roc.lines] == [False, True, False]
+    assert [axes.get_title() for axes in figure.axes] == ["ROC", "precision-recall", "calibration"]
+    assert len(calibration.collections) == 4
+    assert precision_recall.get_xlabel() == "recall (sensitivity)"
 
 
 def test_hardest_cases_are_the_surest_mistakes() -> None:

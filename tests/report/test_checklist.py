@@ -122,7 +122,7 @@ def test_wrapped_text_begins_no_list_or_heading() -> None:
 
 
 def test_only_paragraphs_and_list_items_are_wrapped() -> None:
-    code = "```sh\n" + "word " * 40 + "\n\n- no item\n```"
+    code = "```sh\n" + "code " * 40 + "\n\n- no item\n```"
     table = "| " + "cell " * 40 + "|"
     text = (
         f"# head {'x ' * 60}\n\n{'word ' * 40}\n\n- **a:** {'word ' * 20}\n  goes on\n- **b:** c\n\n{code}\n\n{table}\n"
