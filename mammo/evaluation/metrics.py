@@ -1,15 +1,19 @@
-"""Labels and scores in, metrics over the whole set out; a metric that has no meaning there says why, and is no NaN."""
+"""Measures scores against labels over the whole set; a metric that is undefined there says why, and is never NaN."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from mammo.settings.metrics import METRICS, ONE_CLASS
+
 ECE_BINS = 15
+NO_CASES = "no cases"
+UNDEFINED = {metric.key: metric.undefined[0] for metric in METRICS}
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A value, or None and the reason why there is none; `low` to `high` is its 95 % interval, where it has one."""
+    """A value, or None and the reason why it is undefined; `low` to `high` is its 95 % interval, where it has one."""
 
     value: float | None
     undefined: str = ""
@@ -28,7 +32,7 @@ class Metric:
         return f"{self.value:.{digits}f}{interval}"
 
     def as_json(self) -> dict[str, object]:
-        """The plain form: what is not known is named, never NaN."""
+        """The plain form: the reason for a missing value, never NaN."""
         if self.value is None:
             return {"value": None, "undefined": self.undefined}
         if self.low is None:
@@ -46,20 +50,14 @@ class Confusion:
     false_negative: int
 
 
-RANKING = ("auc", "average_precision", "brier", "ece")
-# Why a ratio has no value, by its metric; `balanced_accuracy` takes the reason of recall or specificity.
-NO_RATIO = {
-    "accuracy": "no cases",
-    "recall": "no malignant case",
-    "specificity": "no benign case",
-    "precision": "no case called malignant",
-    "npv": "no case called benign",
-    "f1": "no malignant case, and none called so",
-}
-
-
 def count_confusion(labels: np.ndarray, scores: np.ndarray, threshold: float | np.ndarray) -> Confusion:
-    """Count; a case is called malignant when its score is at or above the threshold (one, or one per case)."""
+    """Count calls; a case is called malignant when its score is at or above the threshold.
+
+    Args:
+        labels: int [n], 1 is malignant.
+        scores: float [n], 0-1.
+        threshold: One, or float [n], one for each case.
+    """
     called = scores >= threshold
     malignant = labels == 1
     return Confusion(
@@ -71,16 +69,20 @@ def count_confusion(labels: np.ndarray, scores: np.ndarray, threshold: float | n
 
 
 def measure_ranking(labels: np.ndarray, scores: np.ndarray) -> dict[str, Metric]:
-    """AUC, average precision, Brier score and expected calibration error (of scores in 0-1)."""
+    """Measure AUC, average precision, Brier score and expected calibration error.
+
+    Args:
+        labels: int [n], 1 is malignant.
+        scores: float [n], 0-1.
+    """
     if not len(labels):
-        return dict.fromkeys(RANKING, Metric(None, "no cases"))
+        return dict.fromkeys(("auc", "average_precision", "brier", "ece"), Metric(None, NO_CASES))
     calibrated = {
         "brier": Metric(float(np.mean((scores - labels) ** 2))),
         "ece": Metric(expected_calibration_error(labels, scores)),
     }
     if len(np.unique(labels)) < 2:
-        alone = Metric(None, "one class only")
-        return {"auc": alone, "average_precision": alone} | calibrated
+        return dict.fromkeys(("auc", "average_precision"), Metric(None, ONE_CLASS[0])) | calibrated
     from sklearn.metrics import average_precision_score, roc_auc_score
 
     return {
@@ -90,18 +92,29 @@ def measure_ranking(labels: np.ndarray, scores: np.ndarray) -> dict[str, Metric]
 
 
 def measure_at(confusion: Confusion) -> dict[str, Metric]:
-    """Accuracy, recall (sensitivity), specificity, precision (PPV), NPV, F1 and balanced accuracy."""
+    """Measure what `ratios` computes, of one confusion matrix."""
     tallies = (confusion.true_positive, confusion.false_positive, confusion.true_negative, confusion.false_negative)
-    values = {name: float(value[0]) for name, value in ratios(*(np.array([float(count)]) for count in tallies)).items()}
+    found = ratios(*(np.array(count, float) for count in tallies))
     measured = {
-        name: Metric(None, NO_RATIO[name]) if np.isnan(values[name]) else Metric(values[name]) for name in NO_RATIO
+        name: Metric(None, UNDEFINED[name]) if np.isnan(value) else Metric(float(value))
+        for name, value in found.items()
     }
-    halves = measured["recall"].undefined or measured["specificity"].undefined
-    return measured | {"balanced_accuracy": Metric(None, halves) if halves else Metric(values["balanced_accuracy"])}
+    reason = measured["recall"].undefined or measured["specificity"].undefined
+    return measured | ({"balanced_accuracy": Metric(None, reason)} if reason else {})
 
 
 def ratios(hit: np.ndarray, alarm: np.ndarray, quiet: np.ndarray, miss: np.ndarray) -> dict[str, np.ndarray]:
-    """The metrics of `measure_at` from counts (true and false positives, true and false negatives), NaN where undefined."""
+    """Compute every metric that depends on a threshold: accuracy, recall (sensitivity), specificity, precision (PPV), …
+
+    Args:
+        hit: float, of any shape, as are the others: true positives.
+        alarm: False positives.
+        quiet: True negatives.
+        miss: False negatives.
+
+    Returns:
+        Each metric in that shape, 0-1, NaN where undefined.
+    """
     with np.errstate(invalid="ignore", divide="ignore"):
         recall, specificity = hit / (hit + miss), quiet / (quiet + alarm)
         return {
@@ -116,16 +129,26 @@ def ratios(hit: np.ndarray, alarm: np.ndarray, quiet: np.ndarray, miss: np.ndarr
 
 
 def ece_bin(scores: np.ndarray) -> np.ndarray:
-    """The bin of each score, of `ECE_BINS` equally wide ones over 0-1; a score between two belongs to the lower."""
+    """The bin of each score, int [n], of `ECE_BINS` equally wide ones over 0-1; one on an edge belongs to the lower."""
     return np.searchsorted(np.linspace(0, 1, ECE_BINS + 1)[1:-1], scores)
 
 
 def expected_calibration_error(labels: np.ndarray, scores: np.ndarray) -> float:
-    """Mean distance of score and malignant share over bins, by their cases (Guo et al. 2017, arXiv:1706.04599; 15 bins)."""
+    """Mean distance of score and malignant share over bins, weighted by cases (Guo et al. 2017, arXiv:1706.04599).
+
+    Args:
+        labels: int [n], 1 is malignant.
+        scores: float [n], 0-1.
+    """
     errors = np.bincount(ece_bin(scores), weights=scores - labels, minlength=ECE_BINS)
     return float(np.abs(errors).sum() / len(scores))
 
 
 def cross_entropy(labels: np.ndarray, logits: np.ndarray) -> float:
-    """Mean negative log-likelihood of labels under logits (log-odds of malignancy), natural logarithm."""
+    """Mean negative log-likelihood of labels under logits, natural logarithm.
+
+    Args:
+        labels: int [n], 1 is malignant.
+        logits: float [n], log-odds of malignancy.
+    """
     return float(np.mean(np.logaddexp(0.0, np.where(labels == 1, -logits, logits))))

@@ -8,9 +8,10 @@ import pandas as pd
 from mammo.evaluation.bootstrap import resample, with_exact_bounds, with_intervals
 from mammo.evaluation.cases import Cases
 from mammo.evaluation.metrics import Metric, count_confusion, measure_at, measure_ranking
+from mammo.settings.metrics import shown_in
 
 COLUMNS = ("lesion_type", "density", "view", "laterality", "subtlety", "assessment", "source")
-METRICS = ("auc", "recall", "specificity", "precision", "npv", "brier")
+METRICS = tuple(metric.key for metric in shown_in("groups"))
 # With fewer positives, the interval is wider than any difference between groups of interest.
 FEW_POSITIVES = 20
 WITHOUT_CALLBACK = "BENIGN_WITHOUT_CALLBACK"

@@ -1,77 +1,133 @@
-"""A run's `log.jsonl` in, its learning curves out: training beside validation, and the gap between them."""
+"""Draws ROC, precision-recall and calibration curves, for training, report and comparison alike."""
 
-import json
-from pathlib import Path
+from __future__ import annotations
 
-import pandas as pd
-from matplotlib.figure import Figure
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-from mammo.errors import DataMissingError
+import numpy as np
 
-MOST_STEPS = 2**53  # larger ones are no floats
-PANELS = (("auc", "AUC"), ("loss", "loss (cross-entropy)"), ("recall", "recall at 0.5"))
+from mammo.evaluation.calibration import ReliabilityBin
+from mammo.evaluation.judge import PointResult
+from mammo.plots.style import BLUE, GRAY, LIGHT, MARKERS, ORANGE, rule_name, thin
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
-def read_log(path: Path) -> pd.DataFrame:
-    """Read a log: a row per epoch.
-
-    Raises:
-        DataMissingError: There is none, or it has no epoch that is whole.
-    """
-    if not path.is_file():
-        raise DataMissingError(f"{path}: there is no log; the run has not finished an epoch")
-    rows = [row for row in map(_row, path.read_text(encoding="utf-8", errors="replace").splitlines()) if row]
-    if not rows:
-        raise DataMissingError(
-            f"{path}: the log has no whole line of an epoch; the run has not finished one, or the log is damaged"
-        )
-    log = pd.DataFrame(rows).drop_duplicates("epoch", keep="last").sort_values("epoch")
-    return log.astype({name: float for name in log if name not in ("epoch", "time")})
+Z_95 = 1.959963984540054
+SYSTEM = {"color": BLUE, "linewidth": 1.8}
+FOLD = {"color": GRAY, "linewidth": 0.7, "alpha": 0.7}
+SQUARE_IN = (4.3, 4.9)
 
 
-def _row(line: str) -> dict[str, object]:
-    """An epoch's line; one that a power cut left half is passed over, its epoch is trained again on resuming."""
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
-        return {}
-    whole = isinstance(row, dict) and type(row.get("epoch")) is int and isinstance(row.get("time", ""), str)
-    return row if whole and all(_is_number(value) for name, value in row.items() if name != "time") else {}
+@dataclass(frozen=True)
+class Curve:
+    """Cases of one system or fold: labels int [n] (1 is malignant), scores float [n] in 0-1; and its line's style."""
+
+    labels: np.ndarray
+    scores: np.ndarray
+    label: str = "this system"
+    style: Mapping[str, Any] = field(default_factory=lambda: SYSTEM)
 
 
-def _is_number(value: object) -> bool:
-    return value is None or isinstance(value, float) or (isinstance(value, int) and abs(value) < MOST_STEPS)
-
-
-def draw_curves(logs: dict[str, pd.DataFrame]) -> Figure:
-    """Draw the curves of one run, or of several over each other.
+def pooled_curves(
+    labels: np.ndarray, scores: np.ndarray, folds: Sequence[tuple[np.ndarray, np.ndarray]]
+) -> list[Curve]:
+    """Curves of a cross-validation: a thin one of each fold, and the pooled one over them.
 
     Args:
-        logs: Logs of `read_log` by the name of their run.
+        labels: int [n], 1 is malignant.
+        scores: float [n], 0-1.
+        folds: Labels and scores of each fold.
     """
-    figure = Figure(figsize=(12, 3.6), layout="constrained")
-    for axes, (metric, title) in zip(
-        figure.subplots(1, 4), (*PANELS, ("gap", "AUC gap: training - validation")), strict=True
-    ):
-        for number, (name, log) in enumerate(logs.items()):
-            colour = f"C{number}"
-            lines = {"gap/auc": (name or "gap", "-")}
-            if metric != "gap":
-                lines = {
-                    f"validation/{metric}": (f"{name} validation", "-"),
-                    f"train/{metric}": (f"{name} training", "--"),
-                }
-            for column, (label, style) in lines.items():
-                if column in log:
-                    axes.plot(log["epoch"], log[column], color=colour, linestyle=style, label=label.strip())
-        axes.set(title=title, xlabel="epoch")
-        axes.grid(alpha=0.3)
-        if axes.get_lines():
-            axes.legend(fontsize=7, framealpha=0.5)
-    return figure
+    single = [Curve(*fold, label="" if number else "each fold", style=FOLD) for number, fold in enumerate(folds)]
+    return [*single, Curve(labels, scores, "pooled")]
 
 
-def write_curves(folders: dict[str, Path], path: Path) -> None:
-    """Draw the curves of run folders to a PNG."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draw_curves({name: read_log(folder / "log.jsonl") for name, folder in folders.items()}).savefig(path, dpi=110)
+def draw_roc(axes: Axes, curves: Sequence[Curve], points: Sequence[PointResult] = (), *, title: str = "") -> None:
+    """Draw ROC curves, and the operating points by name. A curve of one class only is left out."""
+    from sklearn.metrics import roc_curve
+
+    _unit_square(axes, "1 - specificity", "recall (sensitivity)", title)
+    axes.plot([0, 1], [0, 1], color=LIGHT, linewidth=1, linestyle="--", label="chance")
+    _draw_curves(axes, curves, lambda labels, scores: roc_curve(labels, scores)[:2])
+    for number, point in enumerate(points):
+        recall, specificity = point.metrics["recall"].value, point.metrics["specificity"].value
+        if recall is not None and specificity is not None:
+            _mark(axes, number, point, 1 - specificity, recall)
+
+
+def draw_precision_recall(
+    axes: Axes, curves: Sequence[Curve], points: Sequence[PointResult] = (), *, title: str = ""
+) -> None:
+    """Draw PPV over recall, above the malignant share of the last curve's cases, which chance reaches."""
+    from sklearn.metrics import precision_recall_curve
+
+    def recall_and_precision(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        precision, recall, _ = precision_recall_curve(labels, scores)
+        return recall, precision
+
+    _unit_square(axes, "recall (sensitivity)", "PPV (precision)", title)
+    share = curves[-1].labels.mean()
+    axes.axhline(share, color=LIGHT, linewidth=1, linestyle="--", label="share of malignant cases")
+    _draw_curves(axes, curves, recall_and_precision)
+    for number, point in enumerate(points):
+        recall, precision = point.metrics["recall"].value, point.metrics["precision"].value
+        if recall is not None and precision is not None:
+            _mark(axes, number, point, recall, precision)
+
+
+def draw_calibration(
+    axes: Axes, bins: Sequence[ReliabilityBin], *, title: str = "", color: str = BLUE, linestyle: str = "none"
+) -> None:
+    """Draw the reliability diagram of one system; its bins are joined where a line style is given."""
+    _unit_square(axes, "mean score of the bin", "share malignant", title)
+    axes.plot([0, 1], [0, 1], color=LIGHT, linewidth=1, linestyle="--", label="perfect")
+    score = np.array([one.mean_score for one in bins])
+    cases = np.array([one.cases for one in bins], float)
+    malignant = np.array([one.malignant for one in bins], float)
+    low, high = wilson(malignant, cases)
+    axes.plot(score, malignant / cases, color=color, linestyle=linestyle)
+    axes.vlines(score, low, high, color=color, linewidth=1.2, label="95 % interval (Wilson)")
+    style: dict[str, Any] = {"color": color, "edgecolor": "white", "linewidth": 0.7, "zorder": 4}
+    sizes = 12 + 140 * cases / cases.max()
+    axes.scatter(score, malignant / cases, s=sizes, label="a bin; larger: more cases", **style)
+
+
+def wilson(hits: np.ndarray, of: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Wilson's 95 % interval of a share (Wilson 1927, JASA 22:209).
+
+    Args:
+        hits: float [n], counts.
+        of: float [n], the totals, at least 1.
+
+    Returns:
+        Lower and upper ends, float [n] each, 0-1.
+    """
+    share, square = hits / of, Z_95**2
+    centre = (share + square / (2 * of)) / (1 + square / of)
+    half = Z_95 / (1 + square / of) * np.sqrt(share * (1 - share) / of + square / (4 * of**2))
+    return np.clip(centre - half, 0, 1), np.clip(centre + half, 0, 1)
+
+
+def _unit_square(axes: Axes, x: str, y: str, title: str) -> None:
+    axes.set(xlabel=x, ylabel=y, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+    axes.set_title(title, fontsize=10)
+
+
+def _draw_curves(
+    axes: Axes, curves: Sequence[Curve], line_of: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+) -> None:
+    for curve in curves:
+        none = np.empty(0), np.empty(0)
+        x, y = line_of(curve.labels, curve.scores) if len(np.unique(curve.labels)) > 1 else none
+        axes.plot(*thin(x, y), label=curve.label, **curve.style)
+
+
+def _mark(axes: Axes, number: int, point: PointResult, x: float, y: float) -> None:
+    """Mark an operating point; the first, the main one, is larger and in colour."""
+    style: dict[str, Any] = {"color": "black", "markersize": 6, "markeredgecolor": "white", "zorder": 5}
+    if number == 0:
+        style |= {"color": ORANGE, "markersize": 8}
+    axes.plot(x, y, MARKERS[number % len(MARKERS)], label=rule_name(point.rule), **style)

@@ -1,4 +1,4 @@
-"""Several runs of one recipe in, the mean and spread of what they measured out: what a results table quotes."""
+"""Summarises several runs of one recipe: the mean and spread of their metrics, as a results table quotes them."""
 
 import statistics
 from collections.abc import Iterator
@@ -8,10 +8,11 @@ from pathlib import Path
 
 from mammo.errors import DataMissingError
 from mammo.files import read_json
-from mammo.plots.curves import read_log
+from mammo.plots.learning import read_log
 from mammo.runs import find_run, fold_folder, is_cross_validation, is_trained, read_folds, refuse_doubles
+from mammo.settings.metrics import shown_in
 
-AT_POINT = ("recall", "specificity", "accuracy")
+AT_POINT = [one for one in shown_in("summary") if one.key != "auc"]
 CHOSEN = {"training AUC": "train/auc", "validation AUC (used for selection)": "validation/auc", "gap": "gap/auc"}
 
 
@@ -62,24 +63,24 @@ def _runs_in(folder: Path) -> list[Path]:
 
 def _measured(folder: Path, level: str) -> dict[str, float]:
     report, best = folder / "report" / "metrics.json", folder / "checkpoints" / "best" / "state.json"
-    again = f"judge again: python tools/eval.py --run {folder}"
-    with _told(report, f"expected a report with the level {level}, which the run's task may not have", again):
+    again = f"judge again: mammo eval --run {folder}"
+    with _reading(report, f"expected a report with the level {level}, which the run's task may not have", again):
         found = read_json(report)["levels"][level]
         values = {"test AUC": found["auc"]["value"]}
-        values |= {f"test {name} at the operating point": found[name]["value"] for name in AT_POINT}
-        values |= {f"test {name} at 0.5": found["at_half"][name]["value"] for name in AT_POINT}
+        values |= {f"test {one.english} at the operating point": found[one.key]["value"] for one in AT_POINT}
+        values |= {f"test {one.english} at 0.5": found["at_half"][one.key]["value"] for one in AT_POINT}
         measured = {name: float(value) for name, value in values.items() if value is not None}
-    with _told(best, "expected the state of a checkpoint", "use another run"):
+    with _reading(best, "expected the state of a checkpoint", "use another run"):
         kept = int(read_json(best)["epoch"])
     log = read_log(folder / "log.jsonl").set_index("epoch")
-    with _told(folder / "log.jsonl", f"expected a line for the epoch kept, {kept}, with its AUCs", "use another run"):
+    with _reading(folder / "log.jsonl", f"expected a line for the epoch kept, {kept}", "use another run"):
         chosen = {name: float(log[column].loc[kept]) for name, column in CHOSEN.items()}
     return measured | chosen | {"epoch kept": float(kept)}
 
 
 @contextmanager
-def _told(path: Path, expected: str, advice: str) -> Iterator[None]:
-    """Tell in words what a run's file lacks."""
+def _reading(path: Path, expected: str, advice: str) -> Iterator[None]:
+    """Report in one line what a file of a run lacks."""
     try:
         yield
     except FileNotFoundError as error:

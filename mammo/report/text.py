@@ -1,4 +1,4 @@
-"""Audits, judgements and dry runs in, tables for a terminal of 80 columns out."""
+"""Prints audits, judgements and dry runs as tables for a terminal of 80 columns."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ from mammo.evaluation.operating_point import Decision
 from mammo.judging.cross_validation import over_folds
 from mammo.progress import print_table
 from mammo.report.run_list import HEADER, list_runs
+from mammo.report.source import metrics_of
 from mammo.report.summary import Summary
+from mammo.settings.metrics import shown_in
 
-if TYPE_CHECKING:  # its module knows the films, which tables do not need
+if TYPE_CHECKING:  # its module imports what reads films, which tables do not need
     from mammo.judging.judged import Judged
 
 NAMES_SHOWN = 8
@@ -28,35 +30,49 @@ PHANTOM = " (PHANTOM: generated films, says nothing about patients)"
 
 def show_judgement(judgement: Judgement, about: str, *, phantom: bool = False) -> None:
     """Print a judgement: every level at the main operating point, the other points at the task's level, calibration."""
-    decision, task = judgement.decision, judgement.task
+    levels, points = shown_in("levels"), shown_in("points")
     rows = [
-        (name, f"{level.n} ({level.n_positive})", *_with_bounds(level.ranking, level.main))
+        (name, f"{level.n} ({level.n_positive})", *(_short(metrics_of(level)[one.key]) for one in levels))
         for name, level in judgement.levels.items()
     ]
-    header = ("level", "n (+)", "AUC", "recall", "specificity")
+    header = ("level", "n (+)", *(one.english for one in levels))
     print_table(f"{about}{PHANTOM if phantom else ''}, with 95 % intervals", header, rows)
     rows = [(point.rule, _threshold(point), *_at(point)) for point in judgement.own.points]
-    print_table(f"operating points, {task}", ("rule", "thresh.", "recall", "specificity", "acc."), rows)
-    for line in _calibration_lines(judgement):
-        print(line)
-    if not isinstance(judgement.decisions, Decision):
-        print(f"main operating point: {decision.rule}, the threshold of each fold chosen on its own validation part")
-    elif decision.cases:
-        chosen = (
-            f"chosen on {decision.cases} {decision.part} cases ({decision.positives} malignant), each level on its own"
-        )
-        print(f"main operating point: {decision.rule}, {chosen}")
-        if decision.part == "out-of-fold":
-            print(
-                "these scores are single networks'; a mean of several is less spread: calibration and thresholds carry over only roughly"
-            )
-        if decision.points[0].borrowed:
-            borrowed = ", ".join(decision.points[0].borrowed)
-            print(f"{borrowed}: {decision.part} has one class only there, so the threshold of {decision.task} is used")
-    for line in _undefined(judgement):
-        print(line)
+    header = ("rule", "thresh.", *(one.short or one.english for one in points))
+    print_table(f"operating points, {judgement.task}", header, rows)
     patients, how = judgement.own.n_patients, judgement.how
-    print(f"intervals: bootstrap over {patients} patients, {how.resamples} resamples, seed {how.seed}")
+    intervals = f"intervals: bootstrap over {patients} patients, {how.resamples} resamples, seed {how.seed}"
+    for line in (*_calibration_lines(judgement), *_decision_lines(judgement), *_undefined(judgement), intervals):
+        print(line)
+
+
+def _at(point: PointResult) -> list[str]:
+    """The metrics at an operating point; accuracy without its interval, for which 80 columns have no room."""
+    metrics = [(one.key, point.metrics[one.key]) for one in shown_in("points")]
+    return [str(metric) if key == "accuracy" else _short(metric) for key, metric in metrics]
+
+
+def _decision_lines(judgement: Judgement) -> list[str]:
+    """How the main operating point was chosen."""
+    decision = judgement.decision
+    main = f"main operating point: {decision.rule}"
+    if not isinstance(judgement.decisions, Decision):
+        return [f"{main}, the threshold of each fold chosen on its own validation part"]
+    if not decision.cases:
+        return []
+    lines = [
+        f"{main}, chosen on {decision.cases} {decision.part} cases ({decision.positives} malignant), "
+        "each level on its own"
+    ]
+    if decision.part == "out-of-fold":
+        lines.append(
+            "these scores are single networks'; a mean of several varies less: calibration and thresholds "
+            "apply only roughly"
+        )
+    if decision.points[0].borrowed:
+        borrowed = ", ".join(decision.points[0].borrowed)
+        lines.append(f"{borrowed}: {decision.part} has one class only there, so {decision.task}'s threshold is used")
+    return lines
 
 
 def _undefined(judgement: Judgement) -> list[str]:
@@ -69,17 +85,8 @@ def _undefined(judgement: Judgement) -> list[str]:
     return [f"undefined, {reason}: {', '.join(metrics)}" for reason, metrics in where.items()]
 
 
-def _with_bounds(ranking: dict[str, Metric], point: PointResult) -> tuple[str, ...]:
-    return (_short(ranking["auc"]), _short(point.metrics["recall"]), _short(point.metrics["specificity"]))
-
-
-def _at(point: PointResult) -> tuple[str, ...]:
-    metrics = point.metrics
-    return (_short(metrics["recall"]), _short(metrics["specificity"]), str(metrics["accuracy"]))
-
-
 def _short(metric: Metric) -> str:
-    """Three digits of the value, two of its interval: three columns of these go beside each other in 80."""
+    """Three digits of the value, two of its interval: 80 columns have room for three of these."""
     return str(metric) + (f" ({metric.low:.2f}–{metric.high:.2f})" if metric.low is not None else "")
 
 
@@ -90,13 +97,13 @@ def _threshold(point: PointResult) -> str:
 
 
 def _calibration_lines(judgement: Judgement) -> list[str]:
-    names = {"brier": "Brier", "ece": "ECE", "calibration_slope": "slope", "calibration_intercept": "intercept"}
-    sides = [("as given", judgement.after)]
+    sides = {"as given": judgement.after}
     if judgement.before:
-        sides = [("raw", judgement.before), (_method(judgement), judgement.after)]
+        sides = {"raw": judgement.before, _method(judgement): judgement.after}
     return [
-        f"calibration, {side}: " + ", ".join(f"{names[name]} {metric}" for name, metric in it.metrics.items())
-        for side, it in sides
+        f"calibration, {name}: "
+        + ", ".join(f"{one.short or one.english} {side.metrics[one.key]}" for one in shown_in("calibration"))
+        for name, side in sides.items()
     ]
 
 
@@ -116,24 +123,23 @@ def show_judged(judged: Judged) -> None:
         show_exclusions(judged.excluded)
     show_warnings(judged.warned)
     if judged.known_patients:
-        show_list("NO TEST: patients that this run trained or chose on are among them", list(judged.known_patients))
+        why = "Not an independent test: patients that this run trained or chose on are among them"
+        show_list(why, list(judged.known_patients))
 
 
 def show_folds(judged: Judged) -> None:
     """Print each fold, their mean and spread, and the pooled scores beside them."""
-    task = judged.judgement.task
+    task, shown = judged.judgement.task, shown_in("folds")
     over = over_folds(judged.folds, task)
-    shown = ("auc", "recall", "specificity", "precision", "accuracy", "brier")
-    rows = [_fold_row(f"fold {number}", fold.levels[task], shown) for number, fold in enumerate(judged.folds)]
-    for name, part in (("mean", "mean"), ("deviation", "deviation")):
-        rows.append((name, "", *(f"{getattr(over[key], part):.3f}" if key in over else "-" for key in shown)))
-    rows.append(_fold_row("pooled", judged.judgement.own, shown))
-    print_table(f"folds, {task}", ("", "n", "AUC", "recall", "spec.", "PPV", "acc.", "Brier"), rows)
+    rows = [_fold_row(f"fold {number}", fold.levels[task]) for number, fold in enumerate(judged.folds)]
+    for part in ("mean", "deviation"):
+        rows.append((part, "", *(f"{getattr(over[one.key], part):.3f}" if one.key in over else "-" for one in shown)))
+    rows.append(_fold_row("pooled", judged.judgement.own))
+    print_table(f"folds, {task}", ("", "n", *(one.short or one.english for one in shown)), rows)
 
 
-def _fold_row(name: str, level: LevelResult, shown: tuple[str, ...]) -> tuple[str, ...]:
-    metrics = level.ranking | level.main.metrics
-    return (name, str(level.n), *(str(metrics[key]) for key in shown))
+def _fold_row(name: str, level: LevelResult) -> tuple[str, ...]:
+    return (name, str(level.n), *(str(metrics_of(level)[one.key]) for one in shown_in("folds")))
 
 
 def show_comparisons(comparisons: tuple[Comparison, ...]) -> None:
@@ -149,10 +155,9 @@ def show_comparisons(comparisons: tuple[Comparison, ...]) -> None:
         ]
         print_table("\n".join([*names, f"{one.level}, {size}"]), ("metric", "A", "B", "B - A (95 %)", "p"), rows)
         if one.rules[0] != one.rules[1]:
-            print("the operating points have different rules: recall, specificity and their kin are not like with like")
-    print(
-        "p: AUC by DeLong for clusters (Obuchowski 1997), recall, specificity and accuracy by McNemar for clusters (Obuchowski 1998)"
-    )
+            print("the operating points have different rules: do not compare the threshold metrics, such as recall")
+    print("p: AUC by DeLong for clusters (Obuchowski 1997)")
+    print("p: recall, specificity and accuracy by McNemar for clusters (Obuchowski 1998)")
     if len(comparisons) > 1:
         print("several systems were compared with A: p is adjusted over them by Holm's method")
 
@@ -182,10 +187,8 @@ def show_runs(output: Path) -> None:
     """
     rows = list_runs(output)
     if not rows:
-        raise DataMissingError(
-            f"{output}: holds no run yet; train one: python tools/train.py -c configs/quickstart.yaml"
-        )
-    print_table(f"runs below {output}, on their test parts", HEADER, rows)
+        raise DataMissingError(f"{output}: holds no run yet; train one: mammo train -c configs/quickstart.yaml")
+    print_table(f"runs below {output}, on their test parts, with 95 % intervals of AUC", HEADER, rows)
 
 
 def show_summary(summary: Summary) -> None:
@@ -194,7 +197,7 @@ def show_summary(summary: Summary) -> None:
 
 
 def show_audit(audit: Audit, about: str) -> None:
-    """Print who is in which part, and what contradicts itself."""
+    """Print who is in which part, and the contradictions."""
     print_table(about, list(audit.parts.columns), audit.parts.to_numpy().tolist())
     show_list("duplicated cases", audit.duplicates)
     show_list("films (or breasts) with both benign and malignant lesions", audit.conflicts)
@@ -209,7 +212,7 @@ def show_exclusions(excluded: pd.DataFrame) -> None:
 
 
 def show_warnings(warned: pd.DataFrame) -> None:
-    """Print what was taken with a doubt, a line per kind; last, so that nobody has to scroll up."""
+    """Print the warnings, a line per kind; last, so that nobody has to scroll up."""
     for line in warning_lines(warned):
         print(line)
 

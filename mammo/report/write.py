@@ -1,4 +1,4 @@
-"""A judgement in, its report out: `index.html`, `model_card.md`, `checklist.md`, `curves.png`, and the figures in VisualDL."""
+"""Writes a report: `index.html`, `model_card.md`, `checklist.md`, `curves.png`, and the figures in VisualDL."""
 
 import io
 import shlex
@@ -13,12 +13,12 @@ from mammo.cases.audit import audit_split
 from mammo.errors import MammoError
 from mammo.evaluation.judge import case_thresholds
 from mammo.judging.judged import Judged
-from mammo.plots.curves import write_curves
-from mammo.plots.evaluation import as_picture
+from mammo.plots.learning import write_curves
+from mammo.plots.style import as_picture
 from mammo.prepare.gather import PreparedSplit, gather_split, prepare_split
 from mammo.report.cards.checklist import write_checklist
 from mammo.report.cards.model_card import write_model_card
-from mammo.report.charts.figures import CHARTS
+from mammo.report.charts import draw_charts
 from mammo.report.page.page import write_page
 from mammo.report.page.pictures import make_pictures
 from mammo.report.source import ReportSource, read_run_files
@@ -41,7 +41,7 @@ def write_report(judged: Judged) -> Path:
 
 
 def make_source(judged: Judged) -> ReportSource:
-    """Gather what the report tells: of the judgement, of the run's own files, and of the films where they are at hand."""
+    """Gather what the report shows, from the judgement, the run's own files and, where they can be read, the films."""
     files = (read_run_files(judged.run) if judged.run else {}) | {"title": judged.about}
     source = ReportSource(
         judgement=judged.judgement,
@@ -69,11 +69,9 @@ def _with_command(environment: dict[str, object]) -> dict[str, object]:
     """What made the scores, and, where that was another command, what judged them."""
     if not environment:
         return {"command": sys.argv}
-    return (
-        environment
-        if environment.get("command") == sys.argv
-        else environment | {"judged_with": shlex.join(["python", *sys.argv])}
-    )
+    if environment.get("command") == sys.argv:
+        return environment
+    return environment | {"judged_with": shlex.join(["python", *sys.argv])}
 
 
 def _films(judged: Judged) -> PreparedSplit | None:
@@ -83,12 +81,11 @@ def _films(judged: Judged) -> PreparedSplit | None:
 
 
 def log_figures(source: ReportSource, folder: Path) -> None:
-    """Add the report's charts to the run's own file of VisualDL, so that it shows one run; those of the newest judgement come last."""
+    """Add the charts to the run's own file of VisualDL, so that it shows one run; the newest judgement's come last."""
     step = 0 if source.log is None else len(source.log)
     with redirect_stdout(io.StringIO()):  # it prints that the file exists
         writer = LogWriter(logdir=str(folder), file_name=VISUALDL_FILE)
     with writer:
-        for name, draw in CHARTS.items():
-            figure = draw(source)
-            if figure is not None:
-                writer.add_image(f"report/{name}", as_picture(figure), step)
+        for name, drawn in draw_charts(source).items():
+            if not isinstance(drawn, str):
+                writer.add_image(f"report/{name}", as_picture(drawn), step)

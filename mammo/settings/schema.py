@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, AliasChoices, Field, PositiveInt, model_validator
 
+from mammo.settings.metrics import shown_in
 from mammo.settings.types import (
     CalibrationMethod,
     FilePath,
@@ -204,7 +205,7 @@ class SmallerSettings(Strict):
 
 
 # What each part is measured by at an epoch's end, over the whole part, at the threshold 0.5.
-EPOCH_METRICS = ("loss", "auc", "recall", "specificity", "precision", "f1", "balanced_accuracy", "accuracy")
+EPOCH_METRICS = tuple(metric.key for metric in shown_in("epoch"))
 
 
 class EarlyStoppingSettings(Strict):

@@ -17,9 +17,9 @@ from visualdl import LogWriter
 
 from mammo.data.dataset import MammogramDataset
 from mammo.errors import TrainingError
-from mammo.evaluation.metrics import count_confusion
 from mammo.images.network_input import DEVIATION, MEAN
-from mammo.plots.evaluation import as_picture, draw_confusion, draw_precision_recall, draw_roc
+from mammo.plots.epoch import draw_epoch
+from mammo.plots.style import as_picture
 from mammo.progress import SECONDS_BETWEEN_LINES
 from mammo.runs import VISUALDL_FILE
 from mammo.runtime import paddle
@@ -30,14 +30,6 @@ logger = logging.getLogger(__name__)
 EVERY_STEPS = 10
 SAMPLES = 12
 MUCH_WAITING = 0.03
-# Drawn of validation after each epoch, from labels, scores and the threshold of the operating point.
-FIGURES = {
-    "validation/roc": draw_roc,
-    "validation/precision_recall": lambda labels, scores, threshold: draw_precision_recall(labels, scores),
-    "validation/confusion": lambda labels, scores, threshold: draw_confusion(
-        count_confusion(labels, scores, threshold), f"validation, threshold {threshold:.3f}"
-    ),
-}
 
 
 class WaitClock(paddle.callbacks.Callback):
@@ -144,7 +136,7 @@ class JsonLog(LogFile):
 
 
 class VisualDLLog(LogFile):
-    """Logs scalars, augmented samples, `FIGURES` and, where the settings say so, weight histograms to VisualDL.
+    """Logs scalars, augmented samples, the figures of `draw_epoch` and, where the settings say so, weight histograms to VisualDL.
 
     Curves are logged as figures: the ROC and PR logging of VisualDL 2.5.3 fails on NumPy 2.
     """
@@ -186,9 +178,8 @@ class VisualDLLog(LogFile):
             if "/" in name:
                 self._writer.add_scalar(name, float(value), number)
         labels, scores = self._metric.scored["validation"]
-        for name, draw in FIGURES.items():
-            figure = draw(labels, scores, float(values["validation/threshold"]))
-            self._writer.add_image(name, as_picture(figure), number)
+        for name, figure in draw_epoch(labels, scores, float(values["validation/threshold"])).items():
+            self._writer.add_image(f"validation/{name}", as_picture(figure), number)
         if self._histograms:
             for name, parameter in self.model.network.named_parameters():
                 self._writer.add_histogram(name, parameter.numpy().ravel(), number)

@@ -203,7 +203,7 @@ def test_resume_keeps_what_the_run_has_learnt_from(trained: tuple[Path, str]) ->
 def test_eval_of_the_trainings_own_patients_is_no_test(trained: tuple[Path, str]) -> None:
     folder, _ = trained
     done = call("eval", "--data", "manifest.csv", "--out", "again", folder=folder)
-    assert "NO TEST: patients that this run trained or chose on are among them: 20" in done.stdout
+    assert "Not an independent test: patients that this run trained or chose on are among them: 20" in done.stdout
 
 
 def test_failed_start_leaves_no_run_folder(fresh: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from mammo.errors import DataMissingError
 from mammo.files import read_json
-from mammo.plots.curves import read_log, write_curves
+from mammo.plots.learning import read_log, write_curves
 from mammo.report.run_list import list_runs
 from mammo.report.summary import summarise
 from mammo.runs import VISUALDL_FILE, curves_folder

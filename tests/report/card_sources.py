@@ -29,8 +29,8 @@ RUN_FILES = {
 }  # fmt: skip
 REPORT_FILES = {"report/", "index.html", "model_card.md"}
 TRIPOD_NUMBERS = (
-    "1 2 3a 3b 3c 4 5a 5b 6a 6b 6c 7 8a 8b 8c 9a 9b 9c 10 11 12a 12b 12c 12d 12e 12f 12g 13 14 15 16 17 18a 18b 18c 18d 18e 18f "
-    "19 20a 20b 20c 21 22 23a 23b 24 25 26 27a 27b 27c"
+    "1 2 3a 3b 3c 4 5a 5b 6a 6b 6c 7 8a 8b 8c 9a 9b 9c 10 11 12a 12b 12c 12d 12e 12f 12g 13 14 15 16 17 "
+    "18a 18b 18c 18d 18e 18f 19 20a 20b 20c 21 22 23a 23b 24 25 26 27a 27b 27c"
 )
 HOW = How(resamples=100)
 RULES = ["recall>=0.90", "youden"]
@@ -113,6 +113,7 @@ def folds_source(folder: Path) -> ReportSource:
 SOURCES = {
     "own": run_source,
     "cbis": lambda folder: run_source(folder, {"kind": "cbis_ddsm", "root": "d"}),
+    "vindr": lambda folder: run_source(folder, {"kind": "vindr"}),
     "phantom": lambda folder: run_source(folder, {"kind": "phantom"}, phantom=True),
     "other": lambda folder: run_source(folder, known_patients=("P001",), parts=None),
     "ensemble": lambda folder: run_source(folder, parts=None, log=None),

@@ -9,6 +9,7 @@ import pandas as pd
 from mammo.evaluation.judge import How, judge
 from mammo.evaluation.operating_point import half_decision, make_decision
 from mammo.report.source import CasePicture, ReportSource
+from mammo.settings.load import check_settings
 
 QUICK = How(resamples=100)
 RULES = ("recall>=0.90", "specificity>=0.90", "youden")
@@ -61,7 +62,7 @@ def full_source(**changes: object) -> ReportSource:
             "machine": "device cpu",
             "packages": {"numpy": "2.0"},
         },
-        config="seed: 7\n",
+        settings=check_settings({"seed": 7}, "test"),
         excluded=pd.DataFrame(
             [["L900", "P900", "lesion has no label of its own"]], columns=["case", "patient_id", "reason"]
         ),

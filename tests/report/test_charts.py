@@ -1,4 +1,4 @@
-"""The report's charts and pictures: against scipy, against hand calculation, and on real prepared films."""
+"""The report's charts, the epoch that it names, and its pictures, on real prepared films."""
 
 from pathlib import Path
 
@@ -7,66 +7,130 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
-from scipy.stats import binomtest
+from sklearn.metrics import roc_auc_score
 
 from mammo.errors import DataMissingError
+from mammo.evaluation.compare import System
 from mammo.evaluation.judge import case_thresholds
+from mammo.plots.style import as_picture
 from mammo.prepare.gather import PreparedSplit, gather_split, prepare_split
-from mammo.report.charts.figures import CHARTS, draw_roc, wilson
-from mammo.report.charts.learning import best_epoch
-from mammo.report.charts.style import MOST_POINTS, rule_name, thin
-from mammo.report.charts.svg import to_svg
+from mammo.report.charts import CHARTS, draw_charts
+from mammo.report.comparison import draw_overlaid
 from mammo.report.page.pictures import SIDE_PX, hardest_cases, make_pictures
-from tests.report.page_sources import folds_source, full_source
+from mammo.report.page.svg import to_svg
+from mammo.settings.load import check_settings
+from tests.report.page_sources import drawn_scores, folds_source, full_source, outside_source
 from tests.tiny import tiny_settings, write_films
 
 
-def test_all_charts_are_figures() -> None:
-    drawn = {name: draw(full_source()) for name, draw in CHARTS.items()}
-    assert [name for name, figure in drawn.items() if not isinstance(figure, Figure)] == []
+def chart(name: str, **changes: object) -> Figure:
+    figure = CHARTS[name].draw(full_source(**changes))
+    assert isinstance(figure, Figure)
+    return figure
 
 
-def test_roc_names_its_operating_points() -> None:
-    svg = to_svg(draw_roc(full_source()) or Figure(), "roc")
+def test_a_full_run_has_every_chart() -> None:
+    assert [name for name, drawn in draw_charts(full_source()).items() if isinstance(drawn, str)] == []
+
+
+def test_missing_charts_say_why() -> None:
+    drawn = draw_charts(outside_source(drawn_scores(1).query("label == 0")))
+    reasons = {name: why for name, why in drawn.items() if isinstance(why, str)}
+    assert reasons == {
+        "roc": "one class only",
+        "precision_recall": "one class only",
+        "confusion_half": "",
+        "reliability_before": "",
+        "subgroups": "the score table has no column to group by, or the same value everywhere",
+        **dict.fromkeys(
+            ("learning_auc", "learning_gap", "learning_loss", "learning_recall"),
+            "no training log belongs to these scores",
+        ),
+    }
+    without_loss = full_source(log=full_source().log.drop(columns="train/loss"))
+    assert draw_charts(without_loss)["learning_loss"] == "the training log does not have it"
+
+
+def test_charts_draw_the_judgement() -> None:
+    own = full_source().judgement.own
+    (roc,) = chart("roc").axes
+    marks = {line.get_label(): line.get_xydata()[0] for line in roc.lines if len(line.get_xydata()) == 1}
+    for point, label in zip(
+        own.points, ("recall ≥ 0.90", "specificity ≥ 0.90", "Youden", "threshold 0.5"), strict=True
+    ):
+        at = point.metrics
+        assert marks[label] == pytest.approx((1 - at["specificity"].value, at["recall"].value))
+    assert roc.get_title() == f"AUC {own.ranking['auc'].with_bounds()}"
+    counts = own.main.confusion
+    (confusion,) = chart("confusion_main").axes
+    written = [int(text.get_text()) for text in confusion.texts if "%" not in text.get_text()]
+    expected = [counts.true_negative, counts.false_positive, counts.false_negative, counts.true_positive]
+    assert written == expected
+    assert f"threshold {own.main.threshold:.3f}" in confusion.get_title()
+    (learning,) = chart("learning_auc").axes
+    assert "best epoch 3" in learning.get_legend_handles_labels()[1]
+
+
+def test_charts_of_folds_have_a_line_and_a_threshold_for_each() -> None:
+    source = folds_source()
+    roc, scores = (CHARTS[name].draw(source).axes[0] for name in ("roc", "scores"))
+    assert [line.get_label() for line in roc.lines[:5]][1:2] == ["each fold"]
+    curves = [line for line in roc.lines if len(line.get_xydata()) > 2]
+    assert len(curves) == 4
+    assert curves[-1].get_label() == "pooled"
+    thresholds = [decision.threshold for decision in source.judgement.decisions.values()]
+    drawn = {line.get_xdata()[0] for line in scores.lines if len(line.get_xdata())}
+    assert set(thresholds) <= drawn
+
+
+def test_svg_has_both_languages_and_no_style_of_its_own() -> None:
+    svg = to_svg(chart("roc"), "roc")
     for words in ("recall ≥ 0.90", "specificity ≥ 0.90", "Youden", "threshold 0.5", "约登指数"):
         assert words in svg
     assert "font-family" not in svg
     assert "<metadata" not in svg
-    assert rule_name("recall>=0.90") == "recall ≥ 0.90"
 
 
 def test_many_cases_stay_a_small_drawing() -> None:
     generator = np.random.default_rng(0)
     label = generator.integers(0, 2, 200_000)
     score = 1 / (1 + np.exp(-generator.normal(size=200_000) - label))
-    source = full_source(scores=pd.DataFrame({"label": label, "score": score}))
-    assert all(
-        len(to_svg(CHARTS[name](source) or Figure(), name)) < 60_000 for name in ("roc", "precision_recall", "scores")
-    )
-
-
-def test_thinned_curve_keeps_its_ends_and_its_shape() -> None:
-    x = np.linspace(0, 1, 1_000_000)
-    thin_x, thin_y = thin(x, x**2)
-    assert len(thin_x) <= MOST_POINTS
-    assert (thin_x[0], thin_x[-1], thin_y[-1]) == (0, 1, 1)
-    assert np.interp(0.5, thin_x, thin_y) == pytest.approx(0.25, abs=1e-4)
-
-
-@pytest.mark.parametrize(("hits", "of"), [(0, 1), (3, 10), (10, 10), (250, 1000)])
-def test_wilson_equals_scipys(hits: int, of: int) -> None:
-    low, high = wilson(np.array([hits]), np.array([of]))
-    expected = binomtest(hits, of).proportion_ci(method="wilson")
-    assert (low[0], high[0]) == pytest.approx((expected.low, expected.high), abs=1e-12)
+    scores = pd.DataFrame({"label": label, "score": score})
+    for name in ("roc", "precision_recall", "scores"):
+        assert len(to_svg(chart(name, scores=scores), name)) < 60_000
 
 
 def test_best_epoch_follows_the_runs_own_rule() -> None:
-    stopping = "training:\n  early_stopping: {{monitor: {}, mode: {}, min_delta: {}}}\n"
-    assert best_epoch(full_source(config="")) == 3
-    assert best_epoch(full_source(config=stopping.format("validation/loss", "min", 0.0))) == 4
-    assert best_epoch(full_source(config=stopping.format("validation/loss", "min", 0.02))) == 2
-    assert best_epoch(full_source(config="{ broken")) == 3
-    assert best_epoch(full_source(log=None)) is None
+    def best(**rule: object) -> int | None:
+        settings = check_settings({"training": {"early_stopping": rule}}, "test")
+        return full_source(settings=settings).best_epoch
+
+    assert full_source(settings=None).best_epoch == 3
+    assert best(monitor="validation/loss", mode="min") == 4
+    assert best(monitor="validation/loss", mode="min", min_delta=0.02) == 2
+    assert best(monitor="validation/f1") is None
+    assert full_source(log=None).best_epoch is None
+
+
+def test_pictures_of_figures_have_the_figures_size() -> None:
+    picture = as_picture(chart("confusion_main"))
+    assert picture.dtype == np.uint8
+    assert picture.shape == (290, 320, 3)
+    assert picture.min() < 50 < picture.max() == 255
+
+
+def test_compared_systems_are_drawn_over_each_other() -> None:
+    scores, decision = drawn_scores(1), full_source().judgement.decision
+    one_class = scores.assign(label=1)
+    figure = draw_overlaid((System("one", scores, decision), System("$two", one_class, decision)), "lesion")
+    roc, precision_recall, calibration = figure.axes
+    auc = roc_auc_score(scores["label"], scores["score"])
+    labels = ["chance", f"one: AUC {auc:.3f}", r"\$two: AUC - (one class only)"]
+    assert roc.get_legend_handles_labels()[1] == labels
+    assert [len(line.get_xdata()) > 2 for line in roc.lines] == [False, True, False]
+    assert [axes.get_title() for axes in figure.axes] == ["ROC", "precision-recall", "calibration"]
+    assert len(calibration.collections) == 4
+    assert precision_recall.get_xlabel() == "recall (sensitivity)"
 
 
 def test_hardest_cases_are_the_surest_mistakes() -> None:

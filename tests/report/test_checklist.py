@@ -7,10 +7,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from mammo.report.cards.checklist import NEEDS, places_of, render_checklist
-from mammo.report.cards.checklist_items import CLAIM, TRIPOD
+from mammo.cases.data_set import DataSetWords
+from mammo.report.cards.checklist import places_of, read_items, reasons_against, render_checklist
 from mammo.report.cards.facts import what_was_judged
-from mammo.report.cards.markdown import wrapped
+from mammo.report.cards.markdown import wrapped, wrapped_document
 from mammo.report.cards.model_card import render_model_card
 from mammo.report.page.page import render_page
 from tests.report.card_sources import (
@@ -25,6 +25,8 @@ from tests.report.card_sources import (
     run_source,
     tables,
 )
+
+CLAIM, TRIPOD = read_items().values()
 
 
 def test_test_part_is_known_by_its_size(tmp_path: Path) -> None:
@@ -53,7 +55,7 @@ def test_every_place_is_one_that_reports_and_runs_have(tmp_path: Path) -> None:
     )
     named = {place for item in (*CLAIM, *TRIPOD) for place in item.where}
     assert named - {"file:scores"} <= there
-    assert {item.needs for item in (*CLAIM, *TRIPOD)} <= {"", *NEEDS}
+    assert {item.needs for item in (*CLAIM, *TRIPOD)} <= set(reasons_against(run_source(tmp_path)))
     assert [item.number for item in (*CLAIM, *TRIPOD) if not item.where and not item.authors] == []
 
 
@@ -86,11 +88,49 @@ def test_what_a_run_lacks_is_not_pointed_at(tmp_path: Path) -> None:
     assert places_of(by_number["7"], own)[0] == ()
 
 
+def test_items_on_the_data_are_answered_only_where_they_are_known(tmp_path: Path) -> None:
+    about_data = {item.number for item in (*CLAIM, *TRIPOD) if item.needs in ("origin", "films", "standard")}
+    assert about_data == {"5", "7", "13", "14", "5a", "6a", "8a", "18e"}
+    for kind, reason in (
+        ("cbis", ""),
+        ("vindr", "the data set is not known here"),
+        ("own", "the data are the user's own"),
+        ("phantom", "the films are generated"),
+        ("outside", "the scores came from outside"),
+    ):
+        against = reasons_against(SOURCES[kind](tmp_path))
+        assert [against[need] for need in ("origin", "films", "standard")] == [reason] * 3
+    where = {row[0]: row[3] for row in tables(render_checklist(SOURCES["vindr"](tmp_path)))[1][1:]}
+    assert where["14"].startswith("not in this report: the data set is not known here; authors: ")
+
+
+def test_a_data_set_without_a_reference_standard_leaves_it_to_the_authors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = DataSetWords("a data set with a licence.", films="digital films.")
+    monkeypatch.setattr("mammo.report.cards.facts.words_of", lambda kind: words)
+    against = reasons_against(run_source(tmp_path))
+    assert (against["origin"], against["films"]) == ("", "")
+    assert against["standard"] == "the reference standard is not known here"
+
+
 def test_wrapped_text_begins_no_list_or_heading() -> None:
     text = "word " * 20 + "- dash 1. one # head > quote + plus " * 8
     lines = wrapped(text, width=20).splitlines()
     assert [line for line in lines if re.match(r"\s*([-+#>]|\d+[.)])(\s|$)", line)] == []
     assert [token.type for token in parse("\n".join(lines))] == ["paragraph_open", "inline", "paragraph_close"]
+
+
+def test_only_paragraphs_and_list_items_are_wrapped() -> None:
+    code = "```sh\n" + "code " * 40 + "\n\n- no item\n```"
+    table = "| " + "cell " * 40 + "|"
+    text = (
+        f"# head {'x ' * 60}\n\n{'word ' * 40}\n\n- **a:** {'word ' * 20}\n  goes on\n- **b:** c\n\n{code}\n\n{table}\n"
+    )
+    lines = wrapped_document(text).splitlines()
+    assert wrapped_document(text).endswith(f"\n\n{code}\n\n{table}\n")
+    assert max(len(line) for line in lines if line.startswith(("word", "- ", "  "))) <= 88
+    assert [line for line in lines if line.startswith("  ")][-1].endswith("goes on")
 
 
 def test_the_sections_that_are_named_are_those_of_the_page(tmp_path: Path) -> None:

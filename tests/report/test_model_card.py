@@ -10,6 +10,8 @@ import pytest
 from mammo.errors import SettingsError
 from mammo.report.cards.checklist import render_checklist, write_checklist
 from mammo.report.cards.model_card import render_model_card, write_model_card
+from mammo.report.source import read_run_files
+from mammo.settings.load import check_settings
 from tests.report.card_sources import (
     HEADINGS,
     RULES,
@@ -70,7 +72,7 @@ def test_calibration_screening_and_groups_are_the_judgements(tmp_path: Path) -> 
     assert raw["slope"] == judgement.before.metrics["calibration_slope"].with_bounds()
     assert judged["Brier"] == judgement.after.metrics["brier"].with_bounds()
     screening = table_after(text, "What 1,000 people")[0]
-    assert screening["called back"] == judgement.levels["patient"].main.metrics["recalled_per_1000"].with_bounds(1)
+    assert screening["recalled"] == judgement.levels["patient"].main.metrics["recalled_per_1000"].with_bounds(1)
     groups = table_after(text, "Subgroups, by")
     assert [(row["group"], row["value"], row["n"], row["malignant"]) for row in groups] == [
         ("view", "CC", "60", "30"),
@@ -84,7 +86,7 @@ def test_few_malignant_and_undefined_are_said(tmp_path: Path) -> None:
     rows = {
         row["value"]: row for row in table_after(render_model_card(run_source(tmp_path, table=table)), "Subgroups, by")
     }
-    assert (rows["MLO"]["n"], rows["MLO"]["remark"], rows["CC"]["remark"]) == ("3", "few malignant", "")
+    assert (rows["MLO"]["n"], rows["MLO"]["note"], rows["CC"]["note"]) == ("3", "few malignant", "")
     one_class = table[table["label"] == 1]
     text = render_model_card(run_source(tmp_path, table=one_class))
     assert table_after(text, "Levels, at")[0]["AUC"] == "undefined: one class only"
@@ -95,14 +97,12 @@ def test_kept_epoch_is_that_of_early_stopping(tmp_path: Path) -> None:
     assert (
         "It was epoch 3 of 4: validation/auc 0.805, used for selection; training AUC less validation AUC 0.095." in text
     )
-    source = run_source(tmp_path)
-    config = source.config.replace("min_delta: 0.0", "min_delta: 0.01")
-    assert "It was epoch 2 of 4: validation/auc 0.800" in " ".join(
-        render_model_card(dataclasses.replace(source, config=config)).split()
-    )
+    settings = check_settings({"training": {"early_stopping": {"min_delta": 0.01}}}, "test")
+    source = dataclasses.replace(run_source(tmp_path), settings=settings)
+    assert "It was epoch 2 of 4: validation/auc 0.800" in " ".join(render_model_card(source).split())
 
 
-def test_run_tells_its_versions_command_and_split(tmp_path: Path) -> None:
+def test_versions_command_and_split_of_the_run_are_stated(tmp_path: Path) -> None:
     text = render_model_card(run_source(tmp_path))
     assert "Python 3.11.7, numpy 1.24.4" in text
     assert "SHA-256 abc123" in text
@@ -112,12 +112,16 @@ def test_run_tells_its_versions_command_and_split(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("render", [render_model_card, render_checklist])
 def test_phantom_and_known_patients_are_said_first(render: object, tmp_path: Path) -> None:
-    for kind, words in (("phantom", "PHANTOM"), ("other", "NO TEST"), ("outside", "Scores from outside")):
+    for kind, words in (
+        ("phantom", "PHANTOM"),
+        ("other", "Not an independent test:"),
+        ("outside", "Scores from outside"),
+    ):
         text = render(SOURCES[kind](tmp_path))  # type: ignore[operator]
         assert text.split("\n\n")[1].startswith(f"> **{words}")
     plain = render(SOURCES["own"](tmp_path))  # type: ignore[operator]
     assert "PHANTOM" not in plain
-    assert "NO TEST" not in plain
+    assert "Not an independent test" not in plain
 
 
 def test_phantom_has_no_question_about_its_source(tmp_path: Path) -> None:
@@ -182,14 +186,25 @@ def test_text_from_outside_breaks_no_table(tmp_path: Path) -> None:
 
 
 def test_damaged_config_is_one_line(tmp_path: Path) -> None:
-    source = run_source(tmp_path)
+    run_source(tmp_path)
     for config, words in (
-        ("a: [", "config.yaml is no YAML"),
-        ("- a", "must hold settings, got list"),
-        ("modle: {}", "modle"),
+        ("a: [", r"config\.yaml: is not YAML"),
+        ("- a", "expected a mapping of settings, got list"),
+        ("modle: {}", "unknown key modle; did you mean model"),
     ):
-        with pytest.raises(SettingsError, match=words):
-            render_model_card(dataclasses.replace(source, config=config))
+        (tmp_path / "config.yaml").write_text(config, encoding="utf-8")
+        with pytest.raises(SettingsError, match=words) as caught:
+            read_run_files(tmp_path)
+        assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_data_set_is_said_to_be_unknown(tmp_path: Path) -> None:
+    text = " ".join(render_model_card(SOURCES["vindr"](tmp_path)).split())
+    assert "- **Data:** vindr: not known to this version of mammo. Lesion types asked for: mass" in text
+    assert "- **Films:** not known." in text
+    assert "**Source and reference standard:** **TO BE FILLED IN BY THE AUTHORS**" in text
+    assert "**Source of the training films:** **TO BE FILLED IN BY THE AUTHORS**" in text
+    assert "CBIS" not in text
 
 
 def test_both_are_written(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The report's page: it fetches nothing, speaks two languages, escapes what is not its own, and says what is not there."""
+"""The report's page: it loads nothing, has two languages, escapes text from outside, and says what is missing."""
 
 import re
 import statistics
@@ -15,6 +15,7 @@ from mammo.prepare.doubts import HEADER_SIDE
 from mammo.report.page.page import TEMPLATE, in_a_hundred, metric_cell, render_page, write_page
 from mammo.report.page.words import WORDS, translate
 from mammo.report.source import CasePicture
+from mammo.settings.load import check_settings
 from tests.report.page_sources import QUICK, Reader, drawn_scores, folds_source, full_source, outside_source
 
 EVIL = "<script>alert(1)</script>"
@@ -87,7 +88,7 @@ def test_words_of_the_template_are_known() -> None:
     assert all(re.search("[\u4e00-\u9fff]", words) or words == "AUC" for words in WORDS.values())
 
 
-def test_sections_stand_in_order() -> None:
+def test_sections_are_in_order() -> None:
     sections = [attributes["id"] for tag, attributes in Reader(render_page(folds_source())).tags if tag == "section"]
     assert sections == [
         "headline",
@@ -113,7 +114,7 @@ def test_headline_counts_of_a_hundred(page: str) -> None:
     assert f"Of 100 malignant lesions, it calls {expected} malignant at the operating point." in Reader(page).text
 
 
-def test_command_is_quoted_and_hashes_stand_there(page: str) -> None:
+def test_command_is_quoted_and_hashes_are_shown(page: str) -> None:
     text = Reader(page).text
     assert "python tools/train.py -o 'name=two words'" in text
     assert "ab" * 32 in text
@@ -148,7 +149,7 @@ def test_text_from_outside_is_escaped() -> None:
     source = replace(
         source,
         title=EVIL,
-        config=EVIL,
+        settings=check_settings({"model": {"backbone": EVIL}}, "test"),
         environment={"command": ["tools/train.py", EVIL], "machine": EVIL, EVIL: EVIL},
         excluded=pd.DataFrame([[EVIL, EVIL, EVIL]], columns=["case", "patient_id", "reason"]),
         pictures=(CasePicture(EVIL, EVIL, "false positive", 0.9, 0.5, f"view: {EVIL}", b"jpeg"),),
@@ -160,9 +161,9 @@ def test_text_from_outside_is_escaped() -> None:
     assert Reader(page).text.count(EVIL) > 8
 
 
-def test_warnings_stand_there_where_they_are_due(page: str) -> None:
+def test_warnings_are_shown_only_where_they_apply(page: str) -> None:
     warned = Reader(render_page(full_source(phantom=True, known_patients=("P001",)))).text
-    for words in ("PHANTOM", "This is no test."):
+    for words in ("PHANTOM", "Not an independent test:"):
         assert words in warned
         assert words not in Reader(page).text
     assert "not a medical device" in Reader(page).text
@@ -187,7 +188,7 @@ def test_what_an_outside_table_lacks_is_said() -> None:
         "no training log belongs to these scores",
         "the scores came from outside, without films",
         "the score table has no column to group by, or the same value everywhere",
-        "how the patients were parted is not known",
+        "how the patients were split is not known",
         "no split belongs to these scores",
         "no command that made them is known",
         "The threshold was fixed beforehand; no data chose it.",
@@ -195,7 +196,7 @@ def test_what_an_outside_table_lacks_is_said() -> None:
         assert words in text
 
 
-def test_folds_stand_beside_the_pooled_scores() -> None:
+def test_folds_are_shown_beside_the_pooled_scores() -> None:
     source = folds_source()
     aucs = [fold.own.ranking["auc"].value or 0 for fold in source.folds]
     text = Reader(render_page(source)).text
@@ -227,6 +228,6 @@ def test_numbers_keep_their_place_in_chinese() -> None:
     assert translate("something else 3") is None
 
 
-def test_page_is_written_beside_and_renamed(tmp_path: Path) -> None:
+def test_page_is_the_only_file_written(tmp_path: Path) -> None:
     write_page(full_source(), tmp_path / "report" / "index.html")
     assert [path.name for path in (tmp_path / "report").iterdir()] == ["index.html"]

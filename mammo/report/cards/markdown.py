@@ -1,18 +1,72 @@
-"""Text in, Markdown out: tables, lists and paragraphs that text from outside cannot break."""
+"""Renders the Markdown templates of this folder, in which text from outside cannot break a table or a list."""
 
 import re
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from mammo.errors import few_of
+from mammo.report.cards.facts import metric_cell, what_was_judged
+from mammo.report.source import ReportSource, metrics_of
+from mammo.settings.metrics import shown_in
 
-WIDTH = 88
 NAMES_SHOWN = 8
+WIDTH = 88
+NOT_WRAPPED = ("|", "#", ">")
 
 
-def names(listed: Sequence[object]) -> str:
+def render(template: str, source: ReportSource, **values: object) -> str:
+    """Render a template; `source`, and what was judged, are known in all of them."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # Markdown: the filter `md` escapes what comes from outside
+    )
+    environment.filters |= {"md": escaped, "fenced": fenced, "metric": metric_cell}
+    environment.globals |= {"shown_in": shown_in, "metrics_of": metrics_of, "few": few_escaped}
+    text = environment.get_template(template).render(source=source, judged=what_was_judged(source), **values)
+    return wrapped_document(text)
+
+
+def wrapped_document(text: str) -> str:
+    """Break the paragraphs and list items of a document to lines; code, tables, headings and quotations stay."""
+    found: list[str] = []
+    paragraph = fence = ""
+    for line in [*text.splitlines(), ""]:
+        if paragraph and line and not line.startswith(("- ", "```", *NOT_WRAPPED)):
+            paragraph += " " + line.strip()
+            continue
+        if paragraph:
+            found.append(wrapped(paragraph))
+            paragraph = ""
+        if fence:
+            fence = "" if line == fence else fence
+            found.append(line)
+        elif line.startswith("```"):
+            fence = line.removesuffix("sh")
+            found.append(line)
+        elif not line or line.startswith(NOT_WRAPPED):
+            found.append(line)
+        else:
+            paragraph = line
+    return "\n".join(found)
+
+
+def wrapped(text: str, *, width: int = WIDTH) -> str:
+    """Break a paragraph or a list item to lines, none of which begins like a list, a heading or a quotation."""
+    indent = "  " if text.startswith("- ") else ""
+    lines = textwrap.wrap(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(lines[:1] + [re.sub(r"^(\s*\d*)([-+=>#.)]+)(?=\s|$)", r"\1\\\2", line) for line in lines[1:]])
+
+
+def few_escaped(names: Sequence[object]) -> str:
     """The first of many names, escaped."""
-    return few_of([escaped(name) for name in listed], NAMES_SHOWN)
+    return few_of([escaped(name) for name in names], NAMES_SHOWN)
 
 
 def escaped(text: object) -> str:
@@ -21,33 +75,7 @@ def escaped(text: object) -> str:
     return re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", plain)
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A table; its cells are Markdown already, so what came from outside must be escaped."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
-
-
-def point(label: str, text: str) -> str:
-    """A line of a list, its label in bold."""
-    return wrapped(f"- **{label}:** {text}", indent="  ")
-
-
 def fenced(text: str) -> str:
     """A block of code, in a fence that the text cannot close."""
     fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
     return f"{fence}sh\n{text}\n{fence}"
-
-
-def joined(blocks: Iterable[str]) -> str:
-    """A document: an empty line between blocks, but not between the lines of a list."""
-    text = ""
-    for block in blocks:
-        both_points = block.startswith("- ") and text.rpartition("\n\n")[2].startswith("- ")
-        text += ("\n" if both_points else "\n\n" if text else "") + block
-    return text + "\n"
-
-
-def wrapped(text: str, *, width: int = WIDTH, indent: str = "") -> str:
-    """Break a paragraph to lines, none of which begins like a list, a heading or a quotation."""
-    lines = textwrap.wrap(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
-    return "\n".join(lines[:1] + [re.sub(r"^(\s*\d*)([-+=>#.)]+)(?=\s|$)", r"\1\\\2", line) for line in lines[1:]])

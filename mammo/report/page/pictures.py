@@ -1,4 +1,4 @@
-"""Judged scores and prepared films in, pictures of the hardest mistakes out: JPEGs with the lesion's box."""
+"""Draws pictures of the hardest mistakes: JPEGs of the prepared films with the lesion's box."""
 
 from itertools import groupby
 
@@ -19,7 +19,7 @@ GAP_PX = 6
 
 
 def hardest_cases(source_scores: pd.DataFrame, thresholds: np.ndarray, count: int) -> tuple[list[int], list[int]]:
-    """Find the mistakes that the scores were surest of.
+    """Find the mistakes whose scores are furthest on the wrong side.
 
     Args:
         source_scores: A score table.
@@ -82,7 +82,7 @@ def _entries_of(prepared: PreparedSplit, wanted: set[str]) -> dict[str, list[Ent
 
 
 def _about(case: pd.Series) -> str:
-    """What the table knows of a case, as `density: 2; view: CC`."""
+    """What the table says of a case, as `density: 2; view: CC`."""
     known = []
     for column in SUBGROUPS:
         value = case.get(column)

@@ -1,72 +1,17 @@
-"""English words of charts and tables in, Chinese out; in keys `#` stands for a number, in values `{0}` for the first of them."""
+"""Translates the words of charts and tables to Chinese.
+
+In a key `#` is a number; in its value `{0}` is the first of these numbers.
+"""
 
 import re
 
+from mammo.report.charts import LABELS
+from mammo.settings.metrics import METRICS
+
 NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?")
-# Marks of a group of few malignant cases, and of a value that is not there; the same in any language.
+# The marks of a group with few malignant cases and of a missing value, the same in both languages.
 STAR, NONE = " *", "– "
 
-METRICS = {
-    "AUC": "AUC",
-    "AUC, DeLong": "AUC（DeLong 法）",
-    "recall": "召回率",
-    "recall (sensitivity)": "召回率（灵敏度）",
-    "specificity": "特异度",
-    "1 - specificity": "1 − 特异度",
-    "PPV": "阳性预测值",
-    "PPV (precision)": "阳性预测值（精确率）",
-    "precision": "精确率",
-    "NPV": "阴性预测值",
-    "accuracy": "准确率",
-    "Brier": "Brier 分数",
-    "ECE": "期望校准误差（ECE）",
-    "calibration slope": "校准斜率",
-    "calibration intercept": "校准截距",
-    "average precision": "平均精确率",
-    "average precision #": "平均精确率 {0}",
-    "average precision # (#–#)": "平均精确率 {0} ({1}–{2})",
-    "pooled AUC #": "合并 AUC {0}",
-    "pooled AUC # (#–#)": "合并 AUC {0} ({1}–{2})",
-    "recalled": "召回人数",
-    "cancers found": "检出癌症",
-    "cancers missed": "漏诊癌症",
-    "PPV at this prevalence": "此患病率下的阳性预测值",
-}
-CHARTS = {
-    "chance": "随机水平",
-    "chance (AUC)": "随机水平（AUC）",
-    "each fold": "各折",
-    "pooled": "合并",
-    "this system": "本系统",
-    "share of malignant cases": "恶性病例所占比例",
-    "before calibration": "校准前",
-    "after calibration": "校准后",
-    "scores as given": "原始评分",
-    "mean score of the bin": "该区间的平均评分",
-    "share malignant": "恶性比例",
-    "perfect": "完全一致",
-    "95 % interval (Wilson)": "95% 区间（Wilson）",
-    "a bin; larger: more cases": "一个区间；点越大，病例越多",
-    "value and 95 % interval": "数值与 95% 区间",
-    "value, band: 95 % interval": "数值；色带为 95% 区间",
-    "benign (n = #)": "良性 (n = {0})",
-    "malignant (n = #)": "恶性 (n = {0})",
-    "score (probability of malignancy)": "评分（恶性概率）",
-    "share of the class (%)": "占该类别的比例 (%)",
-    "called": "判定",
-    "truth": "真实",
-    "all cases": "全部病例",
-    "no interval": "无区间",
-    "n / malignant": "病例 / 恶性",
-    "* fewer than # malignant cases": "* 恶性病例少于 {0} 个",
-    "gap": "差距",
-    "training": "训练",
-    "epoch": "轮次",
-    "best epoch #": "最佳轮次 {0}",
-    "loss (cross-entropy)": "损失（交叉熵）",
-    "recall at #": "阈值 {0} 时的召回率",
-    "AUC, training - validation": "AUC：训练 − 验证",
-}
 POINTS = {
     "threshold": "阈值",
     "threshold #": "阈值 {0}",
@@ -130,26 +75,22 @@ CASES = {
     "false positive": "假阳性（误报）",
 }
 REASONS = {
-    "one class only": "只有一个类别",
-    "no cases": "没有病例",
-    "no malignant case": "没有恶性病例",
-    "no benign case": "没有良性病例",
-    "no case called malignant": "没有病例被判为恶性",
-    "no case called benign": "没有病例被判为良性",
-    "no malignant case, and none called so": "没有恶性病例，也没有被判为恶性的病例",
-    "no one, or everyone, is called malignant": "无人或所有人被判为恶性",
     "fewer than two patients with malignant, or with benign, cases": "有恶性（或良性）病例的患者少于两名",
     "the scores part the classes, or are all equal": "评分将两类完全分开，或全部相等",
     "the scores are too far from any answer": "评分离任何可能的答案都太远",
     "it has no value in # of # resamples": "在 {1} 次重抽样中有 {0} 次没有值",
     "every resample has the same value": "每次重抽样的值都相同",
     "no training log belongs to these scores": "这些评分没有对应的训练日志",
-    "the training log does not hold it": "训练日志中没有这一项",
-    "the score table has no column to group by, or the same value everywhere": "评分表中没有可用于分组的列，或各列取值全部相同",
+    "the training log does not have it": "训练日志中没有这一项",
+    "the score table has no column to group by, or the same value everywhere": (
+        "评分表中没有可用于分组的列，或各列取值全部相同"
+    ),
     "there is no threshold to sweep": "没有可扫描的阈值",
     "lesion has no label of its own": "病灶没有自己的标签",
     "lesion has neither box nor mask": "病灶既没有边界框也没有掩膜",
-    "film has no label, or a lesion without one and none that is malignant": "影像没有标签，或有未标注的病灶且没有恶性病灶",
+    "film has no label, or a lesion without one and none that is malignant": (
+        "影像没有标签，或有未标注的病灶且没有恶性病灶"
+    ),
     "breast has another film whose label is unknown": "该乳房另有一张标签未知的影像",
     "film has no laterality": "影像没有侧别",
     "lesion type is not in data.lesion_types": "病灶类型不在 data.lesion_types 之内",
@@ -160,7 +101,9 @@ REASONS = {
     "a second film of the same view of the breast": "同一乳房同一体位的第二张影像",
 }
 WARNINGS = {
-    "bytes after the last pixel were ignored (PS3.5 8.1.1 allows padding)": "忽略了最后一个像素之后的字节（PS3.5 8.1.1 允许填充）",
+    "bytes after the last pixel were ignored (PS3.5 8.1.1 allows padding)": (
+        "忽略了最后一个像素之后的字节（PS3.5 8.1.1 允许填充）"
+    ),
     "PresentationLUTShape INVERSE contradicts MONOCHROME2: shown inverted, as the shape says": (
         "PresentationLUTShape INVERSE 与 MONOCHROME2 矛盾：按前者反色显示"
     ),
@@ -173,12 +116,18 @@ WARNINGS = {
     "a picture in colour, turned into gray by luminance": "彩色图片，已按亮度转为灰度",
     "all pixels have one value: there is no breast to find": "所有像素值相同：找不到乳房",
     "the breast that was found covers less of the film than a breast does": "找到的乳房在影像中所占面积过小",
-    "the breast that was found covers nearly the whole film, or no background was found": "找到的乳房几乎占满整张影像，或未找到背景",
-    "the breast that was found touches neither the left nor the right edge of the film": "找到的乳房既不靠影像左缘也不靠右缘",
+    "the breast that was found covers nearly the whole film, or no background was found": (
+        "找到的乳房几乎占满整张影像，或未找到背景"
+    ),
+    "the breast that was found touches neither the left nor the right edge of the film": (
+        "找到的乳房既不靠影像左缘也不靠右缘"
+    ),
     "the breast that was found reaches from the left to the right edge of the film along most of its height": (
         "找到的乳房在大部分高度上从左缘延伸到右缘"
     ),
-    "the breast lies on the other side of the film than on the other films of its laterality": "乳房所在的一侧与同侧别的其他影像相反",
+    "the breast lies on the other side of the film than on the other films of its laterality": (
+        "乳房所在的一侧与同侧别的其他影像相反"
+    ),
     "the box of the lesion has a side below # pixels of its film": "病灶边界框有一边不足 {0} 像素",
     "the box of the lesion covers most of its film": "病灶边界框占据了影像的大部分",
     "part of the lesion's box lies outside its film: is it in pixels of another resolution?": (
@@ -191,11 +140,13 @@ WARNINGS = {
     "the laterality of its DICOM header contradicts that of the table": "其 DICOM 头中的侧别与表格中的矛盾",
     "patient id is another spelling of one that the run learnt from": "患者编号是该次运行所学患者编号的另一种写法",
 }
-WORDS = WARNINGS | METRICS | CHARTS | POINTS | CASES | REASONS
+METRIC_NAMES = {metric.english: metric.chinese for metric in METRICS}
+UNDEFINED = dict(metric.undefined for metric in METRICS if metric.undefined[0])
+WORDS = WARNINGS | METRIC_NAMES | LABELS | POINTS | CASES | REASONS | UNDEFINED
 
 
 def translate(text: str) -> str | None:
-    """The Chinese for a text; None where it is not known, such as text from outside."""
+    """The Chinese of a text; None where it is not known, such as of text from outside."""
     if text.endswith(STAR):
         plain = translate(text.removesuffix(STAR))
         return None if plain is None else plain + STAR
