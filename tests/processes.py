@@ -123,7 +123,7 @@ def trained_run(folder: Path, name: str, **changes: object) -> Path:
 
 
 def refused(done: subprocess.CompletedProcess, *words: str) -> str:
-    """Hold that a command ended with one line, code 2, and these words; returns the line."""
+    """Check that a command ended with one line, code 2, and these words; return the line."""
     assert done.returncode == 2, (done.stdout, done.stderr)
     lines = [line for line in done.stderr.splitlines() if line.startswith("mammo: error: ")]
     assert len(lines) == 1, done.stderr

@@ -152,7 +152,7 @@ class OptimizerSettings(Strict):
 
     `weight_decay` is L2 for adam and momentum, decoupled for adamw; norms and biases have none.
 
-    `weight_decay` is coupled L2 (paddle.regularizer.L2Decay) for adam and momentum, decoupled for adamw; never on norms and biases.
+    `weight_decay` is L2 for adam and momentum, decoupled for adamw; norms and biases have none.
     """
 
     name: TableName = "adamw"
@@ -185,8 +185,8 @@ class LossSettings(Strict):
 class FreezeSettings(Strict):
     """Staged unfreezing: stage i, stem first, begins to learn at epoch `until_epoch[i]` (from 0); none: at once.
 
-    `batch_norm` keeps all batch-norm statistics, and their scale and shift, as they are in the pretrained weights. While
-    stages are frozen, the features that they compute are kept (up to 2 GiB): without augmentation, or with `copies`
+    `batch_norm` keeps all batch-norm statistics, and their scale and shift, as they are in the pretrained weights.
+    While stages are frozen, the features that they compute are kept (up to 2 GiB): without augmentation, or with `copies`
     above 0, the number of augmented copies that each case then has, instead of a new one in every epoch; never with
     mixup.
     """

@@ -136,7 +136,7 @@ class JsonLog(LogFile):
 
 
 class VisualDLLog(LogFile):
-    """Logs scalars, augmented samples, the figures of `draw_epoch` and, where the settings say so, weight histograms to VisualDL.
+    """Logs to VisualDL: scalars, augmented samples, the figures of `draw_epoch` and, as an option, weight histograms.
 
     Curves are logged as figures: the ROC and PR logging of VisualDL 2.5.3 fails on NumPy 2.
     """

@@ -80,5 +80,5 @@ def serving() -> Iterator[ThreadingHTTPServer]:
 
 
 def left_in(folder: Path) -> list[str]:
-    """What a download leaves; the lock file stays, empty."""
+    """Return the files that a download left; the empty lock file stays."""
     return [entry.name for entry in folder.iterdir() if not entry.name.endswith(".lock")]

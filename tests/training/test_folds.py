@@ -126,7 +126,7 @@ def test_folds_of_damaged_or_other_cases_are_refused(crossed: tuple[Path, Judged
     table.iloc[3:].to_csv(copy / "fold_1" / "scores_test.csv", index=False)
     with pytest.raises(
         ScoreError,
-        match=r"fold_1/scores_test.csv: has 13 cases that are not the 16 of the run's test part; judge it again: mammo eval",
+        match=r"fold_1/scores_test.csv: has 13 cases that are not the 16 of the run's test part; judge it again: mammo",
     ):
         judge_folds(copy)
     table.to_csv(copy / "fold_1" / "scores_test.csv", index=False)
