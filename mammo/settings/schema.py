@@ -151,8 +151,6 @@ class OptimizerSettings(Strict):
     """`name` is a key of `OPTIMIZERS` in training/optimizer.py, which training checks before it reads a film.
 
     `weight_decay` is L2 for adam and momentum, decoupled for adamw; norms and biases have none.
-
-    `weight_decay` is L2 for adam and momentum, decoupled for adamw; norms and biases have none.
     """
 
     name: TableName = "adamw"
@@ -186,9 +184,9 @@ class FreezeSettings(Strict):
     """Staged unfreezing: stage i, stem first, begins to learn at epoch `until_epoch[i]` (from 0); none: at once.
 
     `batch_norm` keeps all batch-norm statistics, and their scale and shift, as they are in the pretrained weights.
-    While stages are frozen, the features that they compute are kept (up to 2 GiB): without augmentation, or with `copies`
-    above 0, the number of augmented copies that each case then has, instead of a new one in every epoch; never with
-    mixup.
+    While stages are frozen, the features that they compute are kept (up to 2 GiB): without augmentation, or with
+    `copies` above 0, the number of augmented copies that each case then has, instead of a new one in every epoch;
+    never with mixup.
     """
 
     until_epoch: tuple[Annotated[int, Field(ge=0)], ...] = ()
