@@ -76,8 +76,8 @@ CASES = {
 }
 REASONS = {
     "fewer than two patients with malignant, or with benign, cases": "有恶性（或良性）病例的患者少于两名",
-    "the scores part the classes, or are all equal": "评分将两类完全分开，或全部相等",
-    "the scores are too far from any answer": "评分离任何可能的答案都太远",
+    "complete separation, or all scores are equal": "评分将两类完全分开，或全部相等",
+    "the fit did not converge": "拟合未收敛",
     "it has no value in # of # resamples": "在 {1} 次重抽样中有 {0} 次没有值",
     "every resample has the same value": "每次重抽样的值都相同",
     "no training log belongs to these scores": "这些评分没有对应的训练日志",
