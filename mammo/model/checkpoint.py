@@ -4,7 +4,6 @@ It is written to another folder, flushed to the disk and renamed into place. The
 `.<name>.previous` until the next, so that there is a whole one at any moment, and another where that gets damaged.
 """
 
-import json
 import logging
 import shutil
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from mammo.errors import WeightsError
-from mammo.files import flush_folder, read_json, write_text
+from mammo.files import flush_folder, read_json, write_json
 from mammo.model.tensors import read_tensors, sha256_of, write_tensors
 from mammo.runtime import paddle
 
@@ -45,9 +44,8 @@ def write_checkpoint(folder: Path, tensors: Mapping[str, Mapping[str, np.ndarray
         beside.mkdir(parents=True)
         for group, arrays in tensors.items():
             write_tensors(beside / f"{group}.safetensors", arrays)
-        write_text(beside / STATE_FILE, json.dumps(dict(state), indent=1))
-        hashes = {file.name: sha256_of(file) for file in sorted(beside.iterdir())}
-        write_text(beside / HASH_FILE, json.dumps(hashes, indent=1))
+        write_json(beside / STATE_FILE, dict(state))
+        write_json(beside / HASH_FILE, {file.name: sha256_of(file) for file in sorted(beside.iterdir())})
         if folder.exists():
             shutil.rmtree(previous, ignore_errors=True)
             folder.rename(previous)
@@ -88,18 +86,17 @@ def read_checkpoint(folder: Path, *, groups: tuple[str, ...] | None = None) -> C
     return Checkpoint(folder, {group: read_tensors(folder / f"{group}.safetensors") for group in groups}, state)
 
 
-def last_good(folder: Path, *, groups: tuple[str, ...] | None = None) -> Checkpoint:
+def last_good(folder: Path) -> Checkpoint:
     """Read a checkpoint, or where it is damaged, say so and read the one after or before it.
 
     Raises:
         WeightsError: None is whole; all errors are reported.
     """
     errors = []
-    for place in (folder, *_others(folder)):
-        if not place.exists():
-            continue
+    places = [place for place in (folder, *_others(folder)) if place.exists()]
+    for place in places or [folder]:
         try:
-            found = read_checkpoint(place, groups=groups)
+            found = read_checkpoint(place)
         except WeightsError as error:
             errors.append(str(error))
             continue
@@ -107,8 +104,6 @@ def last_good(folder: Path, *, groups: tuple[str, ...] | None = None) -> Checkpo
             step = found.state.get("step")
             logger.warning("%s. Falling back to the one beside it, of step %s", "; ".join(errors), step)
         return found
-    if not errors:
-        return read_checkpoint(folder, groups=groups)  # raises: there is none
     raise WeightsError("; and of the one before it: ".join(errors))
 
 

@@ -202,14 +202,13 @@ def _compare(tensors: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, 
 
 def _refuse(report: LoadReport, tensors: Mapping[str, np.ndarray], path: Path, name: str) -> None:
     """Raise when a part of the backbone would stay random."""
-    errors = []
-    if report.missing:
-        errors.append(f"{len(report.missing)} parameters missing ({few_of(report.missing)})")
-    if report.misshaped:
-        errors.append(f"{len(report.misshaped)} of another shape ({few_of(report.misshaped)})")
     odd = [key for key in report.loaded if tensors[key].dtype.kind != "f" or not np.isfinite(tensors[key]).all()]
-    if odd:
-        errors.append(f"{len(odd)} that are not finite floats ({few_of(odd)})")
+    wrong = {
+        "parameters missing": report.missing,
+        "of another shape": report.misshaped,
+        "that are not finite floats": odd,
+    }
+    errors = [f"{len(names)} {what} ({few_of(names)})" for what, names in wrong.items() if names]
     if errors:
         advice = f"give the weights of {name}, or another backbone"
         raise WeightsError(f"{path}: does not fit {name}: {'; '.join(errors)}; {advice}")
