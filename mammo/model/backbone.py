@@ -1,4 +1,4 @@
-"""Builds classifiers, and the feature extractors that end before their global pooling, by name.
+"""Builds feature extractors by name: classifiers up to their global pooling.
 
 A name is `ResNet50_vd` (18, 34, 50, 101), `vision:<name>` for a network of paddle.vision.models or
 `paddleclas:<name>` for one of PaddleClas, in upper or lower case. A network can be cut if its children run one after
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mammo.errors import SettingsError
-from mammo.model.resnet_vd import PLANS, ResNetVd, ResNetVdFeatures, stage_prefixes
+from mammo.model.resnet_vd import PLANS, ResNetVdFeatures, stage_prefixes
 from mammo.runtime import paddle
 
 Stages = tuple[tuple[str, ...], ...]
@@ -48,46 +48,23 @@ class Backbone:
     stages: Stages
 
 
-def build(name: str, num_classes: int = 2, in_channels: int = 3) -> paddle.nn.Layer:
-    """Build a whole classifier with random weights.
-
-    Args:
-        name: `ResNet50_vd`, `paddleclas:<its name there>` or `vision:<its name in paddle.vision.models>`, in any case.
-        num_classes: Logits per image.
-        in_channels: Channels of the input image, 1 or 3.
-
-    Raises:
-        SettingsError: The name is unknown, or its library is not installed.
-    """
-    library, _, title = _normal_name(name).rpartition(":")
-    if not library:
-        return ResNetVd(_depth(title), num_classes, in_channels)
-    if library == "vision":
-        return _with_input(getattr(paddle.vision.models, title)(num_classes=num_classes), in_channels)
-    makers = _paddleclas_makers(name)
-    try:
-        with _quiet("ppcls"):
-            network = makers[title](class_num=num_classes)
-    except (TypeError, ValueError) as error:  # it takes other arguments, or fixed names allow one instance per process
-        raise SettingsError(f"model.backbone: PaddleClas cannot build {title}: {str(error).splitlines()[0]}") from error
-    return _with_input(network, in_channels)
-
-
 def build_features(name: str, in_channels: int = 3) -> Backbone:
     """Build a feature extractor with random weights: the classifier up to its global pooling.
 
     Args:
-        name: As for `build`.
+        name: `ResNet50_vd`, `paddleclas:<its name there>` or `vision:<its name in paddle.vision.models>`, in any case.
         in_channels: Channels of the input image, 1 or 3.
 
     Raises:
         SettingsError: The name is unknown, its library is not installed, or the network does not run child after
             child up to one global average pooling, so that it cannot be cut there.
     """
-    if (known := _normal_name(name)) in OWN:
-        network = ResNetVdFeatures(_depth(known), in_channels)
-        return Backbone(network, network.channels, stage_prefixes(_depth(known)))
-    backbone = _cut(build(name, in_channels=in_channels), in_channels)
+    known = _normal_name(name)
+    if known in OWN:
+        depth = int(known.removeprefix("ResNet").removesuffix("_vd"))
+        network = ResNetVdFeatures(depth, in_channels)
+        return Backbone(network, network.channels, stage_prefixes(depth))
+    backbone = _cut(_classifier(known, in_channels), in_channels)
     if backbone is None:
         wrong = f"does not run child after child up to one global pooling on images of {in_channels} channel(s)"
         others = "vision:resnet50, vision:mobilenet_v3_large, vision:densenet121 and vision:vgg16"
@@ -120,6 +97,20 @@ def pieces_of(network: paddle.nn.Layer) -> Pieces:
         else:
             pieces.append((f"{name}.", child))
     return pieces
+
+
+def _classifier(name: str, in_channels: int) -> paddle.nn.Layer:
+    """Build a whole classifier of paddle.vision.models or PaddleClas, of two classes, with random weights."""
+    library, _, title = name.partition(":")
+    if library == "vision":
+        return _with_input(getattr(paddle.vision.models, title)(num_classes=2), in_channels)
+    makers = _paddleclas_makers(name)
+    try:
+        with _quiet("ppcls"):
+            network = makers[title](class_num=2)
+    except (TypeError, ValueError) as error:  # it takes other arguments, or fixed names allow one instance per process
+        raise SettingsError(f"model.backbone: PaddleClas cannot build {title}: {str(error).splitlines()[0]}") from error
+    return _with_input(network, in_channels)
 
 
 def _cut(network: paddle.nn.Layer, in_channels: int) -> Backbone | None:
@@ -197,10 +188,6 @@ def _normal_name(name: str) -> str:
         raise SettingsError(f"model.backbone: PaddleClas has no network {name.partition(':')[2]!r}{hint}")
     others = "vision:<name> of paddle.vision.models and paddleclas:<name> of PaddleClas"
     raise SettingsError(f"model.backbone: unknown name {name!r}{hint}; known are {', '.join(OWN)}, {others}")
-
-
-def _depth(title: str) -> int:
-    return int(title.removeprefix("ResNet").removesuffix("_vd"))
 
 
 def _paddleclas_makers(name: str) -> dict:

@@ -34,9 +34,8 @@ def default_cache() -> Path:
     try:
         return Path.home() / ".cache" / "mammo" / "weights"
     except RuntimeError:
-        raise WeightsError(
-            "this user has no home folder to keep weights in; set MAMMO_CACHE to a folder for them, or HOME"
-        ) from None
+        advice = "set MAMMO_CACHE to a folder for them, or HOME"
+        raise WeightsError(f"this user has no home folder to keep weights in; {advice}") from None
 
 
 def fetch(url: str, *, cache: Path | None = None, sha256: str | None = None) -> Path:
@@ -74,9 +73,8 @@ def _download(url: str, target: Path, sha256: str | None) -> bool:
                 if _continue(url, part, checked=sha256 is not None):
                     break
             else:
-                raise _error(
-                    url, target, f"the connection was cut {TRIES} times; what came is kept, run again to go on"
-                )
+                why = f"the connection was cut {TRIES} times; what came is kept, run again to go on"
+                raise _error(url, target, why)
             _check(part, sha256, url, remove=True)
             os.replace(part, target)
             _note(part).unlink(missing_ok=True)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from mammo.errors import WeightsError
-from mammo.model.backbone import build, build_features
+from mammo.model.backbone import build_features
 from mammo.model.pretrained import SSLD_URLS, load_pretrained, mapped
 from mammo.model.tensors import sha256_of, write_tensors
 from mammo.model.unpickle import load_pdparams
@@ -32,8 +32,10 @@ needs_paddleclas = pytest.mark.skipif(
 def ssld_form(name="ResNet18_vd", seed=0):
     """Random arrays under the keys and shapes of a published file: a classifier of 1000 classes."""
     rng = np.random.default_rng(seed)
-    state = build(name, num_classes=1000).state_dict()
-    return {key: rng.random(tuple(value.shape)).astype("float32") for key, value in state.items()}
+    backbone = build_features(name)
+    shapes = {key: tuple(value.shape) for key, value in backbone.network.state_dict().items()}
+    shapes |= {"fc.weight": (backbone.channels, 1000), "fc.bias": (1000,)}
+    return {key: rng.random(shape).astype("float32") for key, shape in shapes.items()}
 
 
 def written(path, tensors):
