@@ -1,7 +1,7 @@
 """Unpacks an archive (.zip, or .tar, also compressed) to a folder of its plain files, and refuses everything else.
 
-zipfile and tarfile do the reading. Four classes below mend what they lack for archives that may be hostile: bounds of
-memory (`_ZipFile`, `_TarStream`, `_Xz`), and an error for a tar that is cut or damaged (`_StrictHeader`).
+zipfile and tarfile do the reading. What they lack for archives that may be hostile is added below: bounds of memory
+(`_ZipFile`, `_TarStream`, `_xz_blocks`), and an error for a tar that is cut or damaged (`_StrictHeader`).
 """
 
 import bz2
@@ -19,7 +19,7 @@ import unicodedata
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -64,6 +64,9 @@ class Limits:
     most_bytes: int = 256 << 30
     most_ratio: int = 100
     ratio_from_bytes: int = 256 << 20
+
+
+LIMITS = Limits()
 
 
 @dataclass(frozen=True)
@@ -116,9 +119,7 @@ def unpacked(archive: Path, below: Path, *, error: type[MammoError] = DataMissin
     return folder
 
 
-def unpack(
-    archive: Path, into: Path, *, limits: Limits | None = None, error: type[MammoError] = DataMissingError
-) -> Path:
+def unpack(archive: Path, into: Path, *, limits: Limits = LIMITS, error: type[MammoError] = DataMissingError) -> Path:
     """Unpack an archive once; later calls find the folder there.
 
     All members are checked before the first is written, and again as they are. Files get this user's rights and the
@@ -140,7 +141,7 @@ def unpack(
         into.parent.mkdir(parents=True, exist_ok=True)
         with locked(into.with_name(f".{into.name}.lock"), doing=f"{into}: {archive.name} is being unpacked", wait=True):
             if not into.is_dir():
-                _unpack_beside(archive, into, limits or Limits())
+                _unpack_beside(archive, into, limits)
     except RefusedError as why:
         raise error(f"{archive}: refused: {why}; nothing was unpacked") from None
     except (OSError, *DAMAGED) as why:
@@ -174,19 +175,16 @@ def _content_hash(archive: Path, below: Path) -> str:
 def _unpack_beside(archive: Path, into: Path, limits: Limits) -> None:
     unfinished = into.with_name(f".{into.name}.partial")  # one name for all: the lock is held
     shutil.rmtree(unfinished, ignore_errors=True)
-    check = _Check(limits, archive)
-    with open_members(archive, limits.most_members) as members:
-        for member in members:
-            check.take(member)
-    if all(check.taken.values()):
+    sizes = [member.size for member, _ in _checked_members(archive, limits) if not member.is_folder]
+    if not sizes:
         raise RefusedError("it holds no file")
     free = shutil.disk_usage(into.parent).free
-    if check.bytes + SPARE_DISK_BYTES > free:
-        raise RefusedError(f"its files take {check.bytes} bytes, and {into.parent} has {free} free; free space")
+    if sum(sizes) + SPARE_DISK_BYTES > free:
+        raise RefusedError(f"its files take {sum(sizes)} bytes, and {into.parent} has {free} free; free space")
     try:
         unfinished.mkdir()
-        total = check.bytes // BLOCK_BYTES
-        for _ in track(_write(archive, unfinished, limits), total, f"unpacking {archive.name} (MiB)"):
+        steps = _write(archive, unfinished, limits)
+        for _ in track(steps, sum(sizes) // BLOCK_BYTES, f"unpacking {archive.name} (MiB)"):
             pass
         if hasattr(os, "sync"):
             os.sync()  # once, instead of once per file: there may be ten thousand
@@ -197,42 +195,30 @@ def _unpack_beside(archive: Path, into: Path, limits: Limits) -> None:
 
 
 def _write(archive: Path, unfinished: Path, limits: Limits) -> Iterator[None]:
-    """Write the files, a step per block."""
-    check = _Check(limits, archive)  # again: the archive may be another by now
-    with open_members(archive, limits.most_members) as members:
-        for member in members:
-            target = unfinished.joinpath(*check.take(member))
-            (target if member.is_folder else target.parent).mkdir(parents=True, exist_ok=True)
-            if member.is_folder:
-                continue
-            done = 0
-            with member.open() as source, target.open("xb") as file:
-                while done <= member.size and (block := source.read(BLOCK_BYTES)):
-                    file.write(block)
-                    done += len(block)
-                    yield
-            if done != member.size:
-                raise RefusedError(f"{member} has another size than the archive says, {member.size} bytes")
+    """Write the files, a step per block. Members are checked again: the archive may be another by now."""
+    for member, parts in _checked_members(archive, limits):
+        target = unfinished.joinpath(*parts)
+        if member.is_folder:
+            target.mkdir(parents=True, exist_ok=True)
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        done = 0
+        with member.open() as source, target.open("xb") as file:
+            while done <= member.size and (block := source.read(BLOCK_BYTES)):
+                file.write(block)
+                done += len(block)
+                yield
+        if done != member.size:
+            raise RefusedError(f"{member} has another size than the archive says, {member.size} bytes")
 
 
-class _Check:
-    """Takes members one by one and refuses the first that is not allowed.
-
-    Attributes:
-        bytes: Of all files so far.
-        taken: Each name so far, and whether it is a folder.
-    """
-
-    def __init__(self, limits: Limits, archive: Path) -> None:
-        self.limits, self.archive_bytes = limits, archive.stat().st_size
-        self.members = self.bytes = 0
-        self.taken: dict[str, bool] = {}
-
-    def take(self, member: Member) -> tuple[str, ...]:
-        """Check a member and return the parts of its path below the folder."""
-        self.members += 1
-        if self.members > self.limits.most_members:
-            raise RefusedError(f"it has more than {self.limits.most_members} members")
+def _checked_members(archive: Path, limits: Limits) -> Iterator[tuple[Member, tuple[str, ...]]]:
+    """Yield each member with the parts of its path below the folder; raise at the first that is not allowed."""
+    total, archive_bytes = 0, archive.stat().st_size
+    taken: dict[str, bool] = {}  # the names so far, and whether each is a folder
+    for number, member in enumerate(members_of(archive, limits.most_members)):
+        if number == limits.most_members:
+            raise RefusedError(f"it has more than {limits.most_members} members")
         parts = _safe_parts(member)
         if member.kind:
             raise RefusedError(f"{member} is {member.kind}; only plain files and folders are unpacked")
@@ -240,23 +226,23 @@ class _Check:
             # Some disks take such names for the same.
             alike = unicodedata.normalize("NFC", "/".join(parts[:depth]).casefold())
             is_folder = member.is_folder or depth < len(parts)
-            if alike in self.taken and not (self.taken[alike] and is_folder):
+            if alike in taken and not (taken[alike] and is_folder):
                 raise RefusedError(f"{member} has the name, or the place, of another before it")
-            self.taken[alike] = is_folder
+            taken[alike] = is_folder
         if not member.is_folder:
-            self._count(member)
-        return parts
+            total += member.size
+            _check_size(member, total, archive_bytes, limits)
+        yield member, parts
 
-    def _count(self, member: Member) -> None:
-        limits = self.limits
-        if not 0 <= member.size <= limits.most_bytes_each:
-            raise RefusedError(f"{member} takes {member.size} bytes, more than {limits.most_bytes_each}")
-        self.bytes += member.size
-        if self.bytes > limits.most_bytes:
-            raise RefusedError(f"its files take more than {limits.most_bytes} bytes")
-        if self.bytes > max(limits.ratio_from_bytes, limits.most_ratio * self.archive_bytes):
-            times = f"{limits.most_ratio} times its own {self.archive_bytes} bytes"
-            raise RefusedError(f"its files take more than {times} (a decompression bomb)")
+
+def _check_size(member: Member, total: int, archive_bytes: int, limits: Limits) -> None:
+    if not 0 <= member.size <= limits.most_bytes_each:
+        raise RefusedError(f"{member} takes {member.size} bytes, more than {limits.most_bytes_each}")
+    if total > limits.most_bytes:
+        raise RefusedError(f"its files take more than {limits.most_bytes} bytes")
+    if total > max(limits.ratio_from_bytes, limits.most_ratio * archive_bytes):
+        times = f"{limits.most_ratio} times its own {archive_bytes} bytes"
+        raise RefusedError(f"its files take more than {times} (a decompression bomb)")
 
 
 def _safe_parts(member: Member) -> tuple[str, ...]:
@@ -275,9 +261,8 @@ def _safe_parts(member: Member) -> tuple[str, ...]:
     return parts
 
 
-@contextmanager
-def open_members(archive: Path, most: int) -> Iterator[Iterator[Member]]:
-    """Open an archive, a .zip or a .tar by its name, and go through its members; nothing they say is checked.
+def members_of(archive: Path, most: int) -> Iterator[Member]:
+    """Go through the members of an archive, a .zip or a .tar by its name; nothing they say is checked.
 
     All errors of `DAMAGED`, and OSError without a number, mean an archive that is damaged.
 
@@ -290,10 +275,12 @@ def open_members(archive: Path, most: int) -> Iterator[Iterator[Member]]:
     """
     if archive.name.lower().endswith(".zip"):
         with _ZipFile(archive, most) as raw, zipfile.ZipFile(raw) as file:
-            yield (_zip_member(file, info) for info in file.infolist())
+            for info in file.infolist():
+                name = info.orig_filename
+                yield Member(name, info.file_size, name.endswith("/"), _zip_kind(info), partial(file.open, info))
     else:
         with archive.open("rb") as compressed:
-            yield _tar_members(_TarStream(_decompressed(compressed)))
+            yield from _tar_members(_TarStream(_decompressed(compressed)))
 
 
 class _ZipFile(io.FileIO):
@@ -304,32 +291,45 @@ class _ZipFile(io.FileIO):
 
     def __init__(self, path: Path, most: int) -> None:
         super().__init__(path)
-        self.most = most
+        self.most, self.most_bytes = most, ZIP_END_BYTES + most * ZIP_ENTRY_BYTES
 
     def read(self, size: int | None = -1) -> bytes:
         """Read on."""
-        most_bytes = ZIP_END_BYTES + self.most * ZIP_ENTRY_BYTES
-        size = most_bytes if size is None or size < 0 else size
-        if size > most_bytes:
-            raise RefusedError(f"its list of members takes {size} bytes; expected at most {most_bytes}")
+        size = self.most_bytes if size is None or size < 0 else size
+        if size > self.most_bytes:
+            raise RefusedError(f"its list of members takes {size} bytes; expected at most {self.most_bytes}")
         block = super().read(size) or b""
         if block.count(ZIP_ENTRY) > self.most:
             raise RefusedError(f"it has more than {self.most} members")
         return block
 
 
-def _zip_member(file: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:
-    kind = ""
+def _zip_kind(info: zipfile.ZipInfo) -> str:
     if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):  # a mode of Unix, if any
-        kind = SPECIAL
-    elif info.flag_bits & ZIP_ENCRYPTED:
-        kind = "encrypted"
-    elif info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2):
-        kind = f"compressed by method {info.compress_type}, which is not deflate or bzip2"
-    return Member(info.orig_filename, info.file_size, info.orig_filename.endswith("/"), kind, lambda: file.open(info))
+        return SPECIAL
+    if info.flag_bits & ZIP_ENCRYPTED:
+        return "encrypted"
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2):
+        return f"compressed by method {info.compress_type}, which is not deflate or bzip2"
+    return ""
 
 
-def _tar_members(stream: "_TarStream") -> Iterator[Member]:
+class _TarStream:
+    """A stream that is read up to `until` at most: tarfile reads a header to memory, whatever length it states."""
+
+    def __init__(self, blocks: Iterator[bytes]) -> None:
+        self.blocks, self.done, self.until = blocks, 0, HEADER_BYTES
+
+    def read(self, _: int = 0) -> bytes:
+        """Read on, a block of any size, as is enough for tarfile's streams."""
+        block = next(self.blocks, b"")
+        self.done += len(block)
+        if self.done > self.until:
+            raise RefusedError(f"more than {HEADER_BYTES} bytes stand between its members, or after them")
+        return block
+
+
+def _tar_members(stream: _TarStream) -> Iterator[Member]:
     with tarfile.open(fileobj=stream, mode="r|", tarinfo=_StrictHeader, encoding="utf-8") as file:  # type: ignore[call-overload]
         while (info := file.next()) is not None:
             stream.until = info.offset_data + info.size + HEADER_BYTES
@@ -337,7 +337,7 @@ def _tar_members(stream: "_TarStream") -> Iterator[Member]:
             kind = "" if is_plain or info.isdir() else SPECIAL
             yield Member(info.name, info.size, info.isdir(), kind, partial(file.extractfile, info))
             file.members.clear()
-    while stream.read(BLOCK_BYTES):  # to the end, where gzip, bzip2 and xz have their checksums
+    while stream.read():  # to the end, where gzip, bzip2 and xz have their checksums
         pass
 
 
@@ -361,48 +361,31 @@ class _StrictHeader(tarfile.TarInfo):
         return header
 
 
-class _TarStream:
-    """A stream that is read up to `until` at most: tarfile reads a header to memory, whatever length it states."""
-
-    def __init__(self, source: Any) -> None:
-        self.source, self.done, self.until = source, 0, HEADER_BYTES
-
-    def read(self, size: int) -> bytes:
-        """Read on."""
-        block = self.source.read(size)
-        self.done += len(block)
-        if self.done > self.until:
-            raise RefusedError(f"more than {HEADER_BYTES} bytes stand between its members, or after them")
-        return block
-
-
-def _decompressed(raw: IO[bytes]) -> Any:
-    first = raw.read(6)
-    raw.seek(0)
+def _decompressed(file: IO[bytes]) -> Iterator[bytes]:
+    """Yield a file's bytes in short blocks, decompressed where it is a gzip, bzip2 or xz file."""
+    first = file.read(6)
+    file.seek(0)
+    if first == b"\xfd7zXZ\0":
+        return _xz_blocks(file)
+    plain: Any = file
     if first.startswith(b"\x1f\x8b"):
-        return gzip.GzipFile(fileobj=raw)
-    if first.startswith(b"BZh"):
-        return bz2.BZ2File(raw)
-    return _Xz(raw) if first == b"\xfd7zXZ\0" else raw
+        plain = gzip.GzipFile(fileobj=file)
+    elif first.startswith(b"BZh"):
+        plain = bz2.BZ2File(file)
+    return iter(partial(plain.read, tarfile.RECORDSIZE), b"")
 
 
-class _Xz:
-    """An xz file that needs bounded memory to read, unlike lzma.open's."""
-
-    def __init__(self, source: IO[bytes]) -> None:
-        self.source, self.decompressor = source, lzma.LZMADecompressor(memlimit=XZ_MEMORY_BYTES)
-
-    def read(self, size: int) -> bytes:
-        """Read on, through all streams of the file, one after the other."""
-        block = b""
-        while not block:
-            data = b""
-            if self.decompressor.eof:
-                data = (self.decompressor.unused_data or self.source.read(BLOCK_BYTES)).lstrip(b"\0")  # padding
+def _xz_blocks(file: IO[bytes]) -> Iterator[bytes]:
+    """Decompress the streams of an xz file, one after the other, with bounded memory, unlike lzma.open."""
+    data = file.read(BLOCK_BYTES)
+    while data:
+        decompressor = lzma.LZMADecompressor(memlimit=XZ_MEMORY_BYTES)
+        while not decompressor.eof:
+            if decompressor.needs_input and not data:
+                data = file.read(BLOCK_BYTES)
                 if not data:
-                    break
-                self.decompressor = lzma.LZMADecompressor(memlimit=XZ_MEMORY_BYTES)
-            elif self.decompressor.needs_input and not (data := self.source.read(BLOCK_BYTES)):
-                raise EOFError("the xz stream is cut off")
-            block = self.decompressor.decompress(data, size)
-        return block
+                    raise EOFError("the xz stream is cut off")
+            if block := decompressor.decompress(data, tarfile.RECORDSIZE):
+                yield block
+            data = b""
+        data = (decompressor.unused_data or file.read(BLOCK_BYTES)).lstrip(b"\0")  # padding

@@ -61,7 +61,7 @@ def load_run(folder: Path, *, settings: Settings | None = None) -> LoadedRun:
             f"go on with mammo train --resume {folder}"
         )
     network, _ = build_network(settings.model, task=settings.data.task)
-    set_network(network, checkpoint.tensors["network"], checkpoint.folder)
+    set_network(network, checkpoint)
     network.eval()
     return LoadedRun(folder, settings, network, decision, form)
 

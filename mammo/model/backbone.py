@@ -1,4 +1,4 @@
-"""Builds classifiers, and the feature extractors that end before their global pooling, by name.
+"""Builds feature extractors by name: classifiers up to their global pooling.
 
 A name is `ResNet50_vd` (18, 34, 50, 101), `vision:<name>` for a network of paddle.vision.models or
 `paddleclas:<name>` for one of PaddleClas, in upper or lower case. A network can be cut if its children run one after
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mammo.errors import SettingsError
-from mammo.model.resnet_vd import PLANS, ResNetVd, ResNetVdFeatures, stage_prefixes
+from mammo.model.resnet_vd import PLANS, ResNetVdFeatures, stage_prefixes
 from mammo.runtime import paddle
 
 Stages = tuple[tuple[str, ...], ...]
@@ -30,9 +30,6 @@ OWN = tuple(f"ResNet{depth}_vd" for depth in PLANS)
 VISION = tuple(
     f"vision:{name}" for name in paddle.vision.models.__all__ if inspect.isfunction(getattr(paddle.vision.models, name))
 )
-# What a network raises that takes more than an image, another image size, or the image in two places; what is not
-# implemented (NotImplementedError) is a RuntimeError.
-CANNOT_RUN = (TypeError, ValueError, AttributeError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -51,52 +48,28 @@ class Backbone:
     stages: Stages
 
 
-def build(name: str, num_classes: int = 2, in_channels: int = 3) -> paddle.nn.Layer:
-    """Build a whole classifier with random weights.
-
-    Args:
-        name: `ResNet50_vd`, `paddleclas:<its name there>` or `vision:<its name in paddle.vision.models>`, in any case.
-        num_classes: Logits per image.
-        in_channels: Channels of the input image, 1 or 3.
-
-    Raises:
-        SettingsError: The name is unknown, or its library is not installed.
-    """
-    library, _, title = _normal_name(name).rpartition(":")
-    if not library:
-        return ResNetVd(_depth(title), num_classes, in_channels)
-    if library == "vision":
-        return _with_input(getattr(paddle.vision.models, title)(num_classes=num_classes), in_channels)
-    makers = _paddleclas_makers(name)
-    try:
-        with _quiet("ppcls"):
-            network = makers[title](class_num=num_classes)
-    except (TypeError, ValueError) as error:  # it takes other arguments, or fixed names allow one instance per process
-        raise SettingsError(f"model.backbone: PaddleClas cannot build {title}: {str(error).splitlines()[0]}") from error
-    return _with_input(network, in_channels)
-
-
 def build_features(name: str, in_channels: int = 3) -> Backbone:
     """Build a feature extractor with random weights: the classifier up to its global pooling.
 
     Args:
-        name: As for `build`.
+        name: `ResNet50_vd`, `paddleclas:<its name there>` or `vision:<its name in paddle.vision.models>`, in any case.
         in_channels: Channels of the input image, 1 or 3.
 
     Raises:
         SettingsError: The name is unknown, its library is not installed, or the network does not run child after
             child up to one global average pooling, so that it cannot be cut there.
     """
-    if (known := _normal_name(name)) in OWN:
-        network = ResNetVdFeatures(_depth(known), in_channels)
-        return Backbone(network, network.channels, stage_prefixes(_depth(known)))
-    backbone = _cut(build(name, in_channels=in_channels), in_channels)
+    known = _normal_name(name)
+    if known in OWN:
+        depth = int(known.removeprefix("ResNet").removesuffix("_vd"))
+        network = ResNetVdFeatures(depth, in_channels)
+        return Backbone(network, network.channels, stage_prefixes(depth))
+    backbone = _cut(_classifier(known, in_channels), in_channels)
     if backbone is None:
-        raise SettingsError(
-            f"model.backbone: {name} does not run child after child up to one global pooling on images of "
-            f"{in_channels} channel(s), so it gives no features; those that do: {', '.join(OWN)}, and others such as "
-            "vision:resnet50, vision:mobilenet_v3_large, vision:densenet121 and vision:vgg16"
-        )
+        wrong = f"does not run child after child up to one global pooling on images of {in_channels} channel(s)"
+        others = "vision:resnet50, vision:mobilenet_v3_large, vision:densenet121 and vision:vgg16"
+        does = f"those that do: {', '.join(OWN)}, and others such as {others}"
+        raise SettingsError(f"model.backbone: {name} {wrong}, so it gives no features; {does}")
     return backbone
 
 
@@ -105,7 +78,6 @@ class ChildrenInOrder(paddle.nn.Layer):
 
     def __init__(self, children: dict[str, paddle.nn.Layer]) -> None:
         super().__init__()
-        self.order = tuple(children)
         for name, child in children.items():
             self.add_sublayer(name, child)
 
@@ -118,15 +90,27 @@ class ChildrenInOrder(paddle.nn.Layer):
 
 def pieces_of(network: paddle.nn.Layer) -> Pieces:
     """List the layers that a feature extractor runs one after the other, by the prefix of their parameters' names."""
-    children = dict(network.named_children())
     pieces: Pieces = []
-    for name in network.order if isinstance(network, ChildrenInOrder) else children:
-        child = children[name]
+    for name, child in network.named_children():
         if isinstance(child, paddle.nn.LayerList | paddle.nn.Sequential):
             pieces += [(f"{name}.{key}.", layer) for key, layer in child.named_children()]
         else:
             pieces.append((f"{name}.", child))
     return pieces
+
+
+def _classifier(name: str, in_channels: int) -> paddle.nn.Layer:
+    """Build a whole classifier of paddle.vision.models or PaddleClas, of two classes, with random weights."""
+    library, _, title = name.partition(":")
+    if library == "vision":
+        return _with_input(getattr(paddle.vision.models, title)(num_classes=2), in_channels)
+    makers = _paddleclas_makers(name)
+    try:
+        with _quiet("ppcls"):
+            network = makers[title](class_num=2)
+    except (TypeError, ValueError) as error:  # it takes other arguments, or fixed names allow one instance per process
+        raise SettingsError(f"model.backbone: PaddleClas cannot build {title}: {str(error).splitlines()[0]}") from error
+    return _with_input(network, in_channels)
 
 
 def _cut(network: paddle.nn.Layer, in_channels: int) -> Backbone | None:
@@ -149,14 +133,13 @@ def _cut(network: paddle.nn.Layer, in_channels: int) -> Backbone | None:
             for _, layer in pieces:
                 image = layer(image)
                 sizes.append(image.shape[2])
-    except (*CANNOT_RUN, IndexError):
-        return None
+    except (TypeError, ValueError, AttributeError, RuntimeError, IndexError):
+        return None  # it takes more than an image, another size, or the image in two places
     finally:
         hook.remove()
         network.train()
-    if len(pooled) != 1 or pooled[0].ndim != 4 or image.shape != pooled[0].shape:
-        return None
-    if not np.allclose(image.numpy(), pooled[0].numpy(), atol=1e-5):
+    same_shape = len(pooled) == 1 and pooled[0].ndim == 4 and image.shape == pooled[0].shape
+    if not same_shape or not np.allclose(image.numpy(), pooled[0].numpy(), atol=1e-5):
         return None
     return Backbone(features, image.shape[1], _stages(pieces, sizes))
 
@@ -183,9 +166,8 @@ def _with_input(network: paddle.nn.Layer, in_channels: int) -> paddle.nn.Layer:
         return network
     stem = next((layer for layer in network.sublayers() if isinstance(layer, paddle.nn.Conv2D)), None)
     if stem is None or stem.weight.shape[1] != 3:
-        raise SettingsError(
-            f"model.backbone: expected a network whose first convolution takes 3 channels, to give it {in_channels}"
-        )
+        expected = "expected a network whose first convolution takes 3 channels"
+        raise SettingsError(f"model.backbone: {expected}, to give it {in_channels}")
     outputs, _, height, width = stem.weight.shape
     normal = paddle.nn.initializer.Normal(0.0, (2 / (in_channels * height * width)) ** 0.5)
     stem.weight = stem.create_parameter([outputs, in_channels, height, width], default_initializer=normal)
@@ -197,21 +179,15 @@ def _normal_name(name: str) -> str:
     """Find the spelling of a name that its library uses."""
     is_paddleclas = name.lower().startswith("paddleclas:")
     known = [f"paddleclas:{title}" for title in _paddleclas_makers(name)] if is_paddleclas else [*OWN, *VISION]
-    spellings = {candidate.lower(): candidate for candidate in known} | {candidate: candidate for candidate in known}
-    if found := spellings.get(name, spellings.get(name.lower())):
-        return found
+    spellings = {candidate.lower(): candidate for candidate in known}
+    if name in known or name.lower() in spellings:
+        return name if name in known else spellings[name.lower()]
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
     hint = f"; did you mean {near[0]}?" if near else ""
     if is_paddleclas:
         raise SettingsError(f"model.backbone: PaddleClas has no network {name.partition(':')[2]!r}{hint}")
-    raise SettingsError(
-        f"model.backbone: unknown name {name!r}{hint}; known are {', '.join(OWN)}, vision:<name> of "
-        "paddle.vision.models and paddleclas:<name> of PaddleClas"
-    )
-
-
-def _depth(title: str) -> int:
-    return int(title.removeprefix("ResNet").removesuffix("_vd"))
+    others = "vision:<name> of paddle.vision.models and paddleclas:<name> of PaddleClas"
+    raise SettingsError(f"model.backbone: unknown name {name!r}{hint}; known are {', '.join(OWN)}, {others}")
 
 
 def _paddleclas_makers(name: str) -> dict:
@@ -219,9 +195,8 @@ def _paddleclas_makers(name: str) -> dict:
     try:
         zoo = importlib.import_module("paddleclas.ppcls.arch.backbone")
     except ImportError as error:
-        raise SettingsError(
-            f'model.backbone: {name} needs the extra: pip install "mammo[paddleclas]" (import said: {error})'
-        ) from error
+        needed = 'pip install "mammo[paddleclas]"'
+        raise SettingsError(f"model.backbone: {name} needs the extra: {needed} (import said: {error})") from error
     return {key: value for key, value in vars(zoo).items() if inspect.isfunction(value) and key != "get_apis"}
 
 

@@ -4,7 +4,6 @@ It is written to another folder, flushed to the disk and renamed into place. The
 `.<name>.previous` until the next, so that there is a whole one at any moment, and another where that gets damaged.
 """
 
-import json
 import logging
 import shutil
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from mammo.errors import WeightsError
-from mammo.files import flush_folder, read_json, write_text
+from mammo.files import flush_folder, read_json, write_json
 from mammo.model.tensors import read_tensors, sha256_of, write_tensors
 from mammo.runtime import paddle
 
@@ -45,10 +44,8 @@ def write_checkpoint(folder: Path, tensors: Mapping[str, Mapping[str, np.ndarray
         beside.mkdir(parents=True)
         for group, arrays in tensors.items():
             write_tensors(beside / f"{group}.safetensors", arrays)
-        write_text(beside / STATE_FILE, json.dumps(dict(state), indent=1))
-        write_text(
-            beside / HASH_FILE, json.dumps({file.name: sha256_of(file) for file in sorted(beside.iterdir())}, indent=1)
-        )
+        write_json(beside / STATE_FILE, dict(state))
+        write_json(beside / HASH_FILE, {file.name: sha256_of(file) for file in sorted(beside.iterdir())})
         if folder.exists():
             shutil.rmtree(previous, ignore_errors=True)
             folder.rename(previous)
@@ -83,37 +80,30 @@ def read_checkpoint(folder: Path, *, groups: tuple[str, ...] | None = None) -> C
     for name, expected in hashes.items():
         if Path(name).name != name or sha256_of(folder / name) != expected:
             raise WeightsError(f"{folder / name}: does not have the SHA-256 that {HASH_FILE} names; {_damaged(folder)}")
-    names = (
-        groups
-        if groups is not None
-        else tuple(sorted(name.removesuffix(".safetensors") for name in hashes if name.endswith(".safetensors")))
-    )
+    if groups is None:
+        groups = tuple(sorted(Path(name).stem for name in hashes if name.endswith(".safetensors")))
     state = _read_json(folder / STATE_FILE)
-    return Checkpoint(folder, {group: read_tensors(folder / f"{group}.safetensors") for group in names}, state)
+    return Checkpoint(folder, {group: read_tensors(folder / f"{group}.safetensors") for group in groups}, state)
 
 
-def last_good(folder: Path, *, groups: tuple[str, ...] | None = None) -> Checkpoint:
+def last_good(folder: Path) -> Checkpoint:
     """Read a checkpoint, or where it is damaged, say so and read the one after or before it.
 
     Raises:
         WeightsError: None is whole; all errors are reported.
     """
     errors = []
-    for place in (folder, *_others(folder)):
-        if not place.exists():
-            continue
+    places = [place for place in (folder, *_others(folder)) if place.exists()]
+    for place in places or [folder]:
         try:
-            found = read_checkpoint(place, groups=groups)
+            found = read_checkpoint(place)
         except WeightsError as error:
             errors.append(str(error))
             continue
         if errors:
-            logger.warning(
-                "%s. Falling back to the one beside it, of step %s", "; ".join(errors), found.state.get("step")
-            )
+            step = found.state.get("step")
+            logger.warning("%s. Falling back to the one beside it, of step %s", "; ".join(errors), step)
         return found
-    if not errors:
-        return read_checkpoint(folder, groups=groups)  # raises: there is none
     raise WeightsError("; and of the one before it: ".join(errors))
 
 
@@ -132,26 +122,18 @@ def previous_of(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.previous")
 
 
-def load_network(network: paddle.nn.Layer, folder: Path) -> None:
-    """Put the weights of a checkpoint folder into a network.
-
-    Raises:
-        WeightsError: There is no whole checkpoint, or it is of another network.
-    """
-    set_network(network, read_checkpoint(folder, groups=("network",)).tensors["network"], folder)
-
-
-def set_network(network: paddle.nn.Layer, arrays: Mapping[str, np.ndarray], folder: Path) -> None:
+def set_network(network: paddle.nn.Layer, checkpoint: Checkpoint) -> None:
     """Put a checkpoint's weights into a network that must have exactly these.
 
     Raises:
         WeightsError: It is another network.
     """
+    arrays = checkpoint.tensors["network"]
     own = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     if own != {name: value.shape for name, value in arrays.items()}:
         counts = f"({len(arrays)} tensors) than the settings describe ({len(own)})"
-        raise WeightsError(f"{folder}: holds another network {counts}; use the run's own config.yaml")
-    network.set_state_dict(dict(arrays))
+        raise WeightsError(f"{checkpoint.folder}: holds another network {counts}; use the run's own config.yaml")
+    network.set_state_dict(arrays)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -4,7 +4,6 @@ import errno
 import http.client
 import json
 import os
-import re
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -35,9 +34,8 @@ def default_cache() -> Path:
     try:
         return Path.home() / ".cache" / "mammo" / "weights"
     except RuntimeError:
-        raise WeightsError(
-            "this user has no home folder to keep weights in; set MAMMO_CACHE to a folder for them, or HOME"
-        ) from None
+        advice = "set MAMMO_CACHE to a folder for them, or HOME"
+        raise WeightsError(f"this user has no home folder to keep weights in; {advice}") from None
 
 
 def fetch(url: str, *, cache: Path | None = None, sha256: str | None = None) -> Path:
@@ -64,37 +62,31 @@ def fetch(url: str, *, cache: Path | None = None, sha256: str | None = None) -> 
 
 
 def _download(url: str, target: Path, sha256: str | None) -> bool:
-    """Download a file; False where another process did so meanwhile."""
+    """Download a file, in as many tries as the connection needs; False where another process did so meanwhile."""
+    part = target.with_name(target.name + ".part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with locked(target.with_name(f".{target.name}.lock"), doing=f"{target}: is being downloaded", wait=True):
             if target.exists():
                 return False
-            part = target.with_name(target.name + ".part")
-            _complete(url, part, target, checked=sha256 is not None)
+            for _ in range(TRIES):
+                if _continue(url, part, checked=sha256 is not None):
+                    break
+            else:
+                why = f"the connection was cut {TRIES} times; what came is kept, run again to go on"
+                raise _error(url, target, why)
             _check(part, sha256, url, remove=True)
             os.replace(part, target)
             _note(part).unlink(missing_ok=True)
             flush_folder(target.parent)
             return True
-    except OSError as error:
-        why = error.strerror or str(error)
-        if error.errno in NO_ROOM:
-            why = "the disk is full; free space and run again, what came is kept"
-        raise _error(url, target, why) from error
-
-
-def _complete(url: str, part: Path, target: Path, *, checked: bool) -> None:
-    """Complete the partial file, in as many tries as the connection needs."""
-    try:
-        for _ in range(TRIES):
-            if _continue(url, part, checked=checked):
-                return
     except urllib.error.HTTPError as error:
         raise _error(url, target, f"the server answered {error.code} {error.reason}") from error
     except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
         raise _error(url, target, str(getattr(error, "reason", error))) from error
-    raise _error(url, target, f"the connection was cut {TRIES} times; what came is kept, run again to go on")
+    except OSError as error:
+        full = "the disk is full; free space and run again, what came is kept"
+        raise _error(url, target, full if error.errno in NO_ROOM else error.strerror or str(error)) from error
 
 
 def _continue(url: str, part: Path, *, checked: bool) -> bool:
@@ -107,16 +99,20 @@ def _continue(url: str, part: Path, *, checked: bool) -> bool:
     except urllib.error.HTTPError as error:
         if error.code != 416 or not have:
             raise
-        return _is_whole(error.headers.get("Content-Range"), have, part, same=_is_same(error.headers, version))
+        # RFC 9110, 15.5.17: the length of what the server has.
+        is_whole = error.headers.get("Content-Range") == f"bytes */{have}" and _is_same(error.headers, version)
+        if not is_whole:
+            part.unlink()  # of another file
+        return is_whole
     with answer:
         continued = have > 0 and answer.status == 206
-        resumed = (
-            continued and _start(answer.headers.get("Content-Range")) == have and _is_same(answer.headers, version)
-        )
+        asked_for = answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
+        resumed = continued and asked_for and _is_same(answer.headers, version)
         if continued and not resumed:
             part.unlink()  # another stretch than asked for, or of another file: begin anew
             return False
-        total = _total(answer.headers.get("Content-Length"), have if resumed else 0)
+        length = answer.headers.get("Content-Length", "")
+        total = (have if resumed else 0) + int(length) if length.isdigit() else None
         if not resumed:
             part.unlink(missing_ok=True)
             write_text(_note(part), json.dumps({"url": url, "version": _version(answer.headers)}))
@@ -149,24 +145,6 @@ def _version(headers: Message) -> str | None:
 def _is_same(headers: Message, version: str | None) -> bool:
     """Whether an answer is of the same file as the part, as far as either says."""
     return version is None or _version(headers) in (version, None)
-
-
-def _is_whole(content_range: str | None, have: int, part: Path, *, same: bool) -> bool:
-    """Read a 416 answer (RFC 9110, 15.5.17: `bytes */length`): the part is whole, or is removed as of another file."""
-    length = re.fullmatch(r"bytes \*/(\d+)", content_range or "")
-    if same and length and int(length[1]) == have:
-        return True
-    part.unlink()
-    return False
-
-
-def _start(content_range: str | None) -> int | None:
-    match = re.match(r"bytes (\d+)-", content_range or "")
-    return int(match[1]) if match else None
-
-
-def _total(content_length: str | None, have: int) -> int | None:
-    return have + int(content_length) if content_length and content_length.isdigit() else None
 
 
 def _save(answer: IO[bytes], file: IO[bytes], total: int | None, name: str) -> None:

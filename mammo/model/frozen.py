@@ -37,9 +37,8 @@ class FrozenPart:
         chain.eval()
         with tempfile.TemporaryDirectory() as folder, silent():
             path = Path(folder) / "frozen"
-            paddle.jit.save(
-                chain, str(path), input_spec=[paddle.static.InputSpec([None, channels, None, None], "float32", "films")]
-            )
+            films = paddle.static.InputSpec([None, channels, None, None], "float32", "films")
+            paddle.jit.save(chain, str(path), input_spec=[films])
             self._predictor = open_program(path, threads=thread_count())
         for layer, mode in modes:
             layer.training = mode
@@ -55,9 +54,8 @@ def open_program(path: Path, *, threads: int) -> Any:
     Raises:
         WeightsError: A newer paddle wrote it: this one would end in a segmentation fault.
     """
-    program = next(
-        path.with_name(path.name + ending) for ending in PROGRAM_ENDINGS if path.with_name(path.name + ending).is_file()
-    )
+    programs = (path.with_name(path.name + ending) for ending in PROGRAM_ENDINGS)
+    program = next(program for program in programs if program.is_file())
     if program.suffix == PROGRAM_OF_3 and paddle.__version__.startswith("2."):
         raise WeightsError(f"{program}: was written by paddle 3, and this is {paddle.__version__}")
     config = paddle.inference.Config(str(program), str(path.with_name(path.name + PARAMETERS_ENDING)))

@@ -1,7 +1,5 @@
 """The classifier: turns the films of one case into two logits (benign, malignant), with a head for one view or two."""
 
-from pathlib import Path
-
 from mammo.model.backbone import Backbone, build_features, pieces_of
 from mammo.model.frozen import FrozenPart
 from mammo.model.pretrained import LoadReport, load_pretrained
@@ -24,7 +22,7 @@ class MammogramNet(paddle.nn.Layer):
         self.backbone = backbone.network
         self.stages = backbone.stages
         self._channels = input_channels(settings)
-        self._held: FrozenPart | None = None
+        self.held: FrozenPart | None = None  # the program of the frozen layers; another one makes other features
         self._held_layers = 0
         self._views = views
         self._with_max = settings.pooling == "avg_max"
@@ -59,14 +57,9 @@ class MammogramNet(paddle.nn.Layer):
         """Run this number of the backbone's first layers, which are frozen, as a program from now on; 0 for none."""
         if layers == self._held_layers:
             return
-        self._held, self._held_layers = None, layers
+        self.held, self._held_layers = None, layers
         if layers and not paddle.get_device().startswith("gpu"):  # there, leaving out gradients is all that is gained
-            self._held = FrozenPart([layer for _, layer in pieces_of(self.backbone)[:layers]], self._channels)
-
-    @property
-    def held(self) -> object:
-        """The program of the frozen layers; another object makes other features."""
-        return self._held
+            self.held = FrozenPart([layer for _, layer in pieces_of(self.backbone)[:layers]], self._channels)
 
     @property
     def is_held_whole(self) -> bool:
@@ -83,18 +76,19 @@ class MammogramNet(paddle.nn.Layer):
             Where the whole backbone is held, its pooled features float32 [N, V, F]; else what the held layers make,
             [N, V, F, h, w].
         """
-        films = image.flatten(0, 1)
+        made = image.flatten(0, 1)
         with paddle.no_grad():
-            made = (
-                self.pool(self._features(films)) if self.is_held_whole else self._held(films) if self._held else films
-            )
+            if self.is_held_whole:
+                made = self.pool(self._features(made))
+            elif self.held:
+                made = self.held(made)
         return made.reshape([*image.shape[:2], *made.shape[1:]])
 
     def _features(self, films: paddle.Tensor) -> paddle.Tensor:
         """Compute the feature map of films [N, C, H, W], or of what the frozen layers made of them."""
-        if self._held is None:
+        if self.held is None:
             return self.backbone(films)
-        features = self._held(films) if films.shape[1] == self._channels else films
+        features = self.held(films) if films.shape[1] == self._channels else films
         for _, layer in pieces_of(self.backbone)[self._held_layers :]:
             features = layer(features)
         return features
@@ -177,9 +171,7 @@ def build_network(settings: ModelSettings, *, task: str) -> tuple[MammogramNet, 
     return MammogramNet(backbone, settings, views=2 if task == "breast" else 1), backbone
 
 
-def start_from_pretrained(
-    backbone: Backbone, settings: ModelSettings, *, cache: Path | None = None
-) -> LoadReport | None:
+def start_from_pretrained(backbone: Backbone, settings: ModelSettings) -> LoadReport | None:
     """Fill a backbone with the weights of the settings, unless they say `none`; returns what was loaded.
 
     Raises:
@@ -187,11 +179,5 @@ def start_from_pretrained(
     """
     if settings.pretrained == "none":
         return None
-    return load_pretrained(
-        backbone,
-        settings.backbone,
-        settings.pretrained,
-        gray=settings.gray_input,
-        sha256=settings.pretrained_sha256,
-        cache=cache,
-    )
+    gray, sha256 = settings.gray_input, settings.pretrained_sha256
+    return load_pretrained(backbone, settings.backbone, settings.pretrained, gray=gray, sha256=sha256)

@@ -1,7 +1,12 @@
-"""Loads published weights, or those of a file, into a backbone, and reports what was loaded."""
+"""Loads published weights, or those of a file, into a backbone, and reports what was loaded.
 
+Files name a network's parameters as the network does, or as older versions of PaddleClas did, which `mapped` renames.
+"""
+
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Literal
 
@@ -12,11 +17,18 @@ from mammo.errors import WeightsError, few_of
 from mammo.files import write_text
 from mammo.model.backbone import Backbone
 from mammo.model.download import default_cache, fetch
-from mammo.model.key_maps import SSLD_URLS, mapped
+from mammo.model.resnet_vd import PLANS
 from mammo.model.tensors import sha256_of
 from mammo.model.unpickle import load_pdparams
 
 WEIGHT_ENDINGS = (".pdparams", ".safetensors")
+# Published by the PaddleClas model zoo. ResNet18_vd has no SSLD weights.
+ZOO = "https://paddle-imagenet-models-name.bj.bcebos.com/dygraph/legendary_models"
+RESNETS = ("ResNet34_vd", "ResNet50_vd", "ResNet101_vd")
+MOBILENETS = ("MobileNetV3_small_x0_35", "MobileNetV3_small_x1_0", "MobileNetV3_large_x1_0")
+SSLD_URLS = {name: f"{ZOO}/{name}_ssld_pretrained.pdparams" for name in RESNETS}
+SSLD_URLS |= {f"paddleclas:{name}": f"{ZOO}/{name}_ssld_pretrained.pdparams" for name in (*RESNETS, *MOBILENETS)}
+MOBILENET_V3_LARGE_STAGES = (3, 3, 6, 3)
 
 
 @dataclass(frozen=True)
@@ -66,9 +78,10 @@ def load_pretrained(
     path = _weight_file(name, source, sha256, cache)
     tensors = mapped(name, load_pdparams(path))
     state = backbone.network.state_dict()
+    shapes = {key: tuple(value.shape) for key, value in state.items()}
     if gray == "sum":
-        tensors = _summed_stem(tensors, {key: tuple(value.shape) for key, value in state.items()})
-    report = _compare(tensors, {key: tuple(value.shape) for key, value in state.items()})
+        tensors = _summed_stem(tensors, shapes)
+    report = _compare(tensors, shapes)
     _refuse(report, tensors, path, name)
     for key in report.loaded:
         state[key].set_value(np.ascontiguousarray(tensors[key], dtype=np.float32))
@@ -78,34 +91,28 @@ def load_pretrained(
 def _weight_file(name: str, source: str, sha256: str | None, cache: Path | None) -> Path:
     if source == "ssld":
         if name not in SSLD_URLS:
-            raise WeightsError(
-                f"pretrained ssld: none are published for {name}; those that have them: {', '.join(SSLD_URLS)}; "
-                "else give the path of a weight file, or none"
-            )
+            known = f"those that have them: {', '.join(SSLD_URLS)}; else give the path of a weight file, or none"
+            raise WeightsError(f"pretrained ssld: none are published for {name}; {known}")
         return fetch(SSLD_URLS[name], cache=cache, sha256=sha256)
     try:
         path = Path(source).expanduser()
     except RuntimeError as error:
-        raise WeightsError(
-            f"{source}: there is no such home folder ({error}); give the path of the weight file without ~"
-        ) from None
+        advice = "give the path of the weight file without ~"
+        raise WeightsError(f"{source}: there is no such home folder ({error}); {advice}") from None
     if not path.is_file():
-        raise WeightsError(
-            f"{path}: the weight file is not there; put it there, or set pretrained to ssld, none or another path"
-        )
+        advice = "put it there, or set pretrained to ssld, none or another path"
+        raise WeightsError(f"{path}: the weight file is not there; {advice}")
     if sha256 is not None and (got := sha256_of(path)) != sha256:
-        raise WeightsError(
-            f"{path}: expected SHA-256 {sha256}, got {got}; it is another file or a damaged one: fetch it again"
-        )
+        advice = "it is another file or a damaged one: fetch it again"
+        raise WeightsError(f"{path}: expected SHA-256 {sha256}, got {got}; {advice}")
     return _weights_within(path, cache) if is_archive(path) else path
 
 
 def _weights_within(archive: Path, cache: Path | None) -> Path:
     """Unpack an archive in the cache and return the one weight file in it."""
     folder = unpacked(archive, (default_cache() if cache is None else cache) / "unpacked", error=WeightsError)
-    found = [
-        file for file in sorted(folder.rglob("*")) if file.suffix in WEIGHT_ENDINGS and file in visible(file.parent)
-    ]
+    files = (file for file in sorted(folder.rglob("*")) if file.suffix in WEIGHT_ENDINGS)
+    found = [file for file in files if file in visible(file.parent)]
     if len(found) != 1:
         names = ", ".join(str(file.relative_to(folder)) for file in found[:5]) or "none"
         expected = "expected one .pdparams or .safetensors file in it"
@@ -121,9 +128,54 @@ def _check_unchanged(file: Path, archive: Path, folder: Path) -> None:
         write_text(note, digest)
     elif note.read_text(encoding="utf-8") != digest:
         advice = f"remove {folder}, and run again"
-        raise WeightsError(
-            f"{file}: is damaged: it has another SHA-256 than when it was unpacked from {archive}; {advice}"
-        )
+        changed = f"is damaged: it has another SHA-256 than when it was unpacked from {archive}"
+        raise WeightsError(f"{file}: {changed}; {advice}")
+
+
+def mapped(backbone: str, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Give the arrays of a file the names of a backbone's parameters, where the file has those of an older form.
+
+    Args:
+        backbone: A name such as `ResNet50_vd`.
+        tensors: The arrays by the file's own names, which stay in other files.
+    """
+    resnet = re.fullmatch(r"(?:paddleclas:)?ResNet(\d+)_vd", backbone)
+    if resnet and int(resnet[1]) in PLANS and any(key.startswith("conv1_1._conv.") for key in tensors):
+        return {_from_old_resnet_vd(int(resnet[1]), key) or key: array for key, array in tensors.items()}
+    is_large = backbone.startswith("paddleclas:MobileNetV3_large_")
+    if is_large and any(key.startswith("backbone.stage0.") for key in tensors):
+        return {_from_staged_mobilenet(key) or key: array for key, array in tensors.items()}
+    return dict(tensors)
+
+
+def _from_old_resnet_vd(depth: int, key: str) -> str | None:
+    """Names of PaddleClas before 2.2: `conv1_2._conv.weight`, `bb_1_0.short._batch_norm._mean`, `out.weight`."""
+    starts = (0, *accumulate(PLANS[depth].blocks))
+    key = key.replace("._conv.", ".conv.").replace("._batch_norm.", ".bn.")
+    if stem := re.fullmatch(r"conv1_([123])\.(.+)", key):
+        return f"stem.{int(stem[1]) - 1}.{stem[2]}"
+    if block := re.fullmatch(r"bb_([0-3])_(\d+)\.(.+)", key):
+        return f"blocks.{starts[int(block[1])] + int(block[2])}.{block[3]}"
+    if head := re.fullmatch(r"out\.(weight|bias)", key):
+        return f"fc.{head[1]}"
+    return None
+
+
+def _from_staged_mobilenet(key: str) -> str | None:
+    """Names of a detector's backbone, `backbone.stage2.1.…`: stages where the classifier has a list of 15 blocks.
+
+    The last stage's fourth entry is the classifier's `last_second_conv`.
+    """
+    starts = (0, *accumulate(MOBILENET_V3_LARGE_STAGES))
+    if stem := re.fullmatch(r"backbone\.(conv\..+)", key):
+        return stem[1]
+    block = re.fullmatch(r"backbone\.stage([0-3])\.(\d+)\.(.+)", key)
+    if block is None:
+        return None
+    stage, number = int(block[1]), int(block[2])
+    if stage == 3 and number == MOBILENET_V3_LARGE_STAGES[3]:
+        return f"last_second_conv.{block[3]}"
+    return f"blocks.{starts[stage] + number}.{block[3]}"
 
 
 def _summed_stem(tensors: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
@@ -139,29 +191,24 @@ def _summed_stem(tensors: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[i
 
 def _compare(tensors: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]) -> LoadReport:
     both = [key for key in shapes if key in tensors]
+    other = [key for key in both if tensors[key].shape != shapes[key]]
     return LoadReport(
         loaded=tuple(key for key in both if tensors[key].shape == shapes[key]),
         missing=tuple(key for key in shapes if key not in tensors),
         extra=tuple(key for key in tensors if key not in shapes),
-        misshaped=tuple(
-            f"{key} {list(shapes[key])} expected, {list(tensors[key].shape)} in the file"
-            for key in both
-            if tensors[key].shape != shapes[key]
-        ),
+        misshaped=tuple(f"{key} {list(shapes[key])} expected, {list(tensors[key].shape)} in the file" for key in other),
     )
 
 
 def _refuse(report: LoadReport, tensors: Mapping[str, np.ndarray], path: Path, name: str) -> None:
     """Raise when a part of the backbone would stay random."""
-    errors = []
-    if report.missing:
-        errors.append(f"{len(report.missing)} parameters missing ({few_of(report.missing)})")
-    if report.misshaped:
-        errors.append(f"{len(report.misshaped)} of another shape ({few_of(report.misshaped)})")
     odd = [key for key in report.loaded if tensors[key].dtype.kind != "f" or not np.isfinite(tensors[key]).all()]
-    if odd:
-        errors.append(f"{len(odd)} that are not finite floats ({few_of(odd)})")
+    wrong = {
+        "parameters missing": report.missing,
+        "of another shape": report.misshaped,
+        "that are not finite floats": odd,
+    }
+    errors = [f"{len(names)} {what} ({few_of(names)})" for what, names in wrong.items() if names]
     if errors:
-        raise WeightsError(
-            f"{path}: does not fit {name}: {'; '.join(errors)}; give the weights of {name}, or another backbone"
-        )
+        advice = f"give the weights of {name}, or another backbone"
+        raise WeightsError(f"{path}: does not fit {name}: {'; '.join(errors)}; {advice}")

@@ -1,11 +1,10 @@
-"""ResNet-vd: turns images [N, C, H, W] into a feature map [N, channels, H/32, W/32] or class logits.
+"""ResNet-vd: turns images [N, C, H, W] into a feature map [N, channels, H/32, W/32].
 
 The network of "Bag of Tricks for Image Classification" (He et al., 2019, arXiv:1812.01187, ResNet-D): three 3x3
 convolutions as the stem, and shortcuts that average before their 1x1 convolution. Parameters have the names and shapes
-that PaddleClas gives them (`stem.0.conv.weight`, `blocks.3.short.bn._mean`, `fc.weight`), so its files load by name.
+that PaddleClas gives them (`stem.0.conv.weight`, `blocks.3.short.bn._mean`), so its files load by name.
 """
 
-import math
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -54,27 +53,6 @@ class ResNetVdFeatures(paddle.nn.Layer):
     def forward(self, image: paddle.Tensor) -> paddle.Tensor:
         """Turn images [N, in_channels, H, W] into a feature map [N, channels, ceil(H/32), ceil(W/32)]."""
         return self.blocks(self.max_pool(self.stem(image)))
-
-
-class ResNetVd(ResNetVdFeatures):
-    """The whole classifier: features, global average, one linear layer.
-
-    Args:
-        depth: 18, 34, 50 or 101.
-        num_classes: Logits per image.
-        in_channels: Channels of the input image.
-    """
-
-    def __init__(self, depth: int, num_classes: int = 1000, in_channels: int = 3) -> None:
-        super().__init__(depth, in_channels)
-        self.avg_pool = paddle.nn.AdaptiveAvgPool2D(1)
-        bound = 1 / math.sqrt(self.channels)
-        uniform = paddle.ParamAttr(initializer=paddle.nn.initializer.Uniform(-bound, bound))
-        self.fc = paddle.nn.Linear(self.channels, num_classes, weight_attr=uniform)
-
-    def forward(self, image: paddle.Tensor) -> paddle.Tensor:
-        """Turn images [N, in_channels, H, W] into logits [N, num_classes]."""
-        return self.fc(paddle.flatten(self.avg_pool(super().forward(image)), 1))
 
 
 def stage_prefixes(depth: int) -> tuple[tuple[str, ...], ...]:

@@ -28,19 +28,17 @@ def write_tensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
         WeightsError: An array has a type that safetensors cannot hold, or the file cannot be written.
     """
     try:
-        content = safetensors.numpy.save({name: _plain(array) for name, array in tensors.items()})
+        content = safetensors.numpy.save({name: plain(array) for name, array in tensors.items()})
     except (safetensors.SafetensorError, KeyError, TypeError, AttributeError, ValueError) as error:
-        raise WeightsError(
-            f"{path}: expected arrays of numbers by name, got something else ({error}); nothing was written"
-        ) from error
+        wrong = f"expected arrays of numbers by name, got something else ({error})"
+        raise WeightsError(f"{path}: {wrong}; nothing was written") from error
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with written_beside(path) as beside:
             beside.write_bytes(content)
     except OSError as error:
-        raise WeightsError(
-            f"{path}: cannot be written ({error.strerror or error}); free space or choose another output folder"
-        ) from error
+        advice = "free space or choose another output folder"
+        raise WeightsError(f"{path}: cannot be written ({error.strerror or error}); {advice}") from error
 
 
 def read_tensors(path: Path) -> dict[str, np.ndarray]:
@@ -55,9 +53,8 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
             file.seek(0)
             return safetensors.numpy.load(file.read())
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise WeightsError(
-            f"{path}: expected a whole safetensors file, got one that is cut off or of another kind ({error})"
-        ) from error
+        wrong = f"got one that is cut off or of another kind ({error})"
+        raise WeightsError(f"{path}: expected a whole safetensors file, {wrong}") from error
     except MemoryError as error:
         raise WeightsError(f"{path}: {NO_MEMORY}") from error
 
@@ -115,6 +112,6 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _plain(array: np.ndarray) -> np.ndarray:
+def plain(array: np.ndarray) -> np.ndarray:
     """Return an array in C order and this machine's byte order: safetensors 0.8 scrambles others without an error."""
     return array.astype(array.dtype.newbyteorder("="), order="C", copy=False)

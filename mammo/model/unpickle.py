@@ -18,16 +18,13 @@ import numpy as np
 
 from mammo.errors import WeightsError
 from mammo.model import unpickle_child
-from mammo.model.tensors import MOST_HEADER_BYTES, NO_MEMORY, open_weights, read_tensors
+from mammo.model.tensors import MOST_HEADER_BYTES, NO_MEMORY, open_weights, plain, read_tensors
+from mammo.model.unpickle_child import RefusedError
 
 NUMBER = re.compile("[<>=|]?(f[248]|[iu][1248]|b1)")  # floats, integers, booleans: no objects, no text
 MOST_DIMENSIONS = 32  # of numpy 1
 SHARED_BYTES = 1 << 20
 LONGEST_TEXT = 300
-
-
-class _RefusedError(Exception):
-    """Why a file is refused; the message lacks only the file's name."""
 
 
 def load_pdparams(path: Path) -> dict[str, np.ndarray]:
@@ -49,21 +46,19 @@ def load_pdparams(path: Path) -> dict[str, np.ndarray]:
     try:
         with open_weights(path, "a .pdparams file") as file:
             return _read_in_child(file.fileno())
-    except _RefusedError as error:
+    except RefusedError as error:
         raise WeightsError(f"{path}: {error}") from None
     except MemoryError as error:
         raise WeightsError(f"{path}: {NO_MEMORY}") from error
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise WeightsError(
-            f"{path}: expected a whole .pdparams file, got one that is cut off or damaged ({error}); fetch it again"
-        ) from error
+        wrong = f"expected a whole .pdparams file, got one that is cut off or damaged ({error})"
+        raise WeightsError(f"{path}: {wrong}; fetch it again") from error
 
 
 def _read_in_child(file: int) -> dict[str, np.ndarray]:
     if not (first := os.read(file, 8)).startswith(b"\x80"):
-        raise _RefusedError(
-            f"expected a .pdparams file, a pickle of protocol 2 or later; its first bytes are {first!r}"
-        )
+        expected = "expected a .pdparams file, a pickle of protocol 2 or later"
+        raise RefusedError(f"{expected}; its first bytes are {first!r}")
     os.lseek(file, 0, os.SEEK_SET)
     # -I and -S: neither variables of the environment nor installed packages change what the process runs.
     command = [sys.executable, "-I", "-S", unpickle_child.__file__]
@@ -83,26 +78,26 @@ def _received(child: "subprocess.Popen[bytes]", file_bytes: int) -> dict[str, np
     if not line:
         code = child.wait()
         why = "took too long" if code == -getattr(signal, "SIGXCPU", 0) else f"ended with code {code}"
-        raise _RefusedError(f"refused: reading it {why}; it is damaged or meant to do harm")
+        raise RefusedError(f"refused: reading it {why}; it is damaged or meant to do harm")
     answer = json.loads(line)
     if "memory" in answer:
         raise MemoryError
-    for kind, error in (("refused", _RefusedError), ("damaged", ValueError)):
+    for kind, error in (("refused", RefusedError), ("damaged", ValueError)):
         if kind in answer:
             raise error("".join(sign for sign in " ".join(answer[kind].split()) if sign.isprintable())[:LONGEST_TEXT])
     arrays = {str(name): _checked(*about) for name, *about in answer["arrays"]}
     if not arrays:
-        raise _RefusedError("holds no array; expected named arrays")
+        raise RefusedError("holds no array; expected named arrays")
     # Two names may share an array: the file's bytes may come twice, but not over and over.
     if sum(math.prod(shape) * dtype.itemsize for dtype, shape, _ in arrays.values()) > 2 * file_bytes + SHARED_BYTES:
-        raise _RefusedError("refused: its arrays take more bytes than it has (a pickle bomb)")
+        raise RefusedError("refused: its arrays take more bytes than it has (a pickle bomb)")
     return {name: _array(stream, *about) for name, about in arrays.items()}
 
 
 def _checked(code: object, byte_order: object, shape: list[int], order: object, count: int) -> tuple:
     """Check what the file says of an array; returns its type, its shape and whether it is stored by columns."""
     if not isinstance(code, str) or not NUMBER.fullmatch(code):
-        raise _RefusedError(f"refused: an array of type {ascii(code)[:40]}; only numbers are weights")
+        raise RefusedError(f"refused: an array of type {ascii(code)[:40]}; only numbers are weights")
     dtype = np.dtype(code)
     if byte_order in ("<", ">"):
         dtype = dtype.newbyteorder(byte_order)
@@ -117,4 +112,4 @@ def _array(stream: Any, dtype: np.dtype, shape: tuple[int, ...], by_columns: boo
     array = np.empty(shape[::-1] if by_columns else shape, dtype)
     if stream.readinto(array.reshape(-1).view(np.uint8)) != array.nbytes:
         raise ValueError("fewer bytes than announced")
-    return (array.T if by_columns else array).astype(dtype.newbyteorder("="), order="C", copy=False)
+    return plain(array.T if by_columns else array)

@@ -12,8 +12,8 @@ import pandas as pd
 from mammo.cases.splits import Split, check_trainable
 from mammo.data.loader import collate
 from mammo.model.download import default_cache
-from mammo.model.key_maps import SSLD_URLS
 from mammo.model.network import start_from_pretrained
+from mammo.model.pretrained import SSLD_URLS
 from mammo.prepare.gather import check_split, gather_split, prepare_split
 from mammo.runtime import paddle, peak_memory_mb
 from mammo.settings.schema import Settings, TrainingSettings

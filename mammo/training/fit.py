@@ -21,7 +21,7 @@ from mammo.files import write_text, written_beside
 from mammo.inference.score import score_part
 from mammo.judging.judged import Judged
 from mammo.judging.part import decide, judge_logits
-from mammo.model.checkpoint import Checkpoint, load_network
+from mammo.model.checkpoint import Checkpoint, read_checkpoint, set_network
 from mammo.model.network import start_from_pretrained
 from mammo.prepare.early import check_places, check_writable
 from mammo.prepare.gather import PreparedSplit, check_split, gather_split, prepare_split
@@ -115,7 +115,7 @@ def fit(
         if not world.is_first:
             return None
 
-        load_network(network, folder / "checkpoints" / "best")
+        set_network(network, read_checkpoint(folder / "checkpoints" / "best", groups=("network",)))
         decision = decide(settings, prepared, network, folder)
         scores = score_part(settings, prepared, network, part="test", model_id=folder.name)
         judgement, scores = judge_logits(scores, settings, folder, decision=decision)

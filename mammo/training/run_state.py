@@ -62,7 +62,7 @@ def restore_run(tuner: FineTuner, keepers: Mapping[str, StatefulCallback], check
     """
     state = checkpoint.state
     try:
-        set_network(tuner.network, checkpoint.tensors["network"], checkpoint.folder)
+        set_network(tuner.network, checkpoint)
         _restore_optimizer(tuner, checkpoint.tensors["optimizer"])
         if tuner.settings.ema_decay:
             tuner.average.restore(checkpoint.tensors["average"], state["average_steps"])

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mammo.archives.unpack import SPECIAL, Limits, unpack
+from mammo.archives.unpack import LIMITS, SPECIAL, Limits, unpack
 from mammo.errors import DataMissingError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,7 +55,7 @@ def files_below(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def assert_refused(archive: Path, words: str, limits: Limits | None = None) -> None:
+def assert_refused(archive: Path, words: str, limits: Limits = LIMITS) -> None:
     """One line, and nothing beside the archive but the lock file."""
     around = {path for path in archive.parent.parent.rglob("*") if not path.name.endswith(".lock")}
     with pytest.raises(DataMissingError, match=words) as caught:

@@ -13,9 +13,8 @@ import numpy as np
 import pytest
 
 from mammo.errors import WeightsError
-from mammo.model.backbone import build, build_features
-from mammo.model.key_maps import SSLD_URLS, find_map, mapped
-from mammo.model.pretrained import load_pretrained
+from mammo.model.backbone import build_features
+from mammo.model.pretrained import SSLD_URLS, load_pretrained, mapped
 from mammo.model.tensors import sha256_of, write_tensors
 from mammo.model.unpickle import load_pdparams
 from mammo.runtime import paddle
@@ -33,8 +32,10 @@ needs_paddleclas = pytest.mark.skipif(
 def ssld_form(name="ResNet18_vd", seed=0):
     """Random arrays under the keys and shapes of a published file: a classifier of 1000 classes."""
     rng = np.random.default_rng(seed)
-    state = build(name, num_classes=1000).state_dict()
-    return {key: rng.random(tuple(value.shape)).astype("float32") for key, value in state.items()}
+    backbone = build_features(name)
+    shapes = {key: tuple(value.shape) for key, value in backbone.network.state_dict().items()}
+    shapes |= {"fc.weight": (backbone.channels, 1000), "fc.bias": (1000,)}
+    return {key: rng.random(shape).astype("float32") for key, shape in shapes.items()}
 
 
 def written(path, tensors):
@@ -78,7 +79,8 @@ def test_a_file_with_paddleclas_older_names_loads_whole(tmp_path):
 
 
 def test_the_networks_own_names_need_no_map():
-    assert find_map("ResNet50_vd", ["stem.0.conv.weight", "blocks.0.conv0.conv.weight"]) is None
+    own = {name: np.ones(1) for name in ("stem.0.conv.weight", "blocks.0.conv0.conv.weight")}
+    assert mapped("ResNet50_vd", own) == own
 
 
 def test_a_gray_stem_with_summed_weights_sees_what_three_equal_channels_saw(tmp_path):

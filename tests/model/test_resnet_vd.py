@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mammo.errors import SettingsError
-from mammo.model.resnet_vd import PLANS, ResNetVd, ResNetVdFeatures, stage_prefixes
+from mammo.model.resnet_vd import PLANS, ResNetVdFeatures, stage_prefixes
 from mammo.runtime import paddle
 
 # SHA-256 of the sorted lines "name [shape]" of paddleclas 2.6.0's state_dict with 1000 classes, computed from
@@ -29,25 +29,30 @@ def zoo():
 
 @pytest.mark.parametrize("depth", PLANS)
 def test_names_shapes_and_parameter_counts_are_those_of_paddleclas(depth):
-    network = ResNetVd(depth)
-    lines = sorted(f"{key} {list(value.shape)}" for key, value in network.state_dict().items())
+    network = ResNetVdFeatures(depth)
+    shapes = {key: list(value.shape) for key, value in network.state_dict().items()}
+    shapes |= {"fc.weight": [network.channels, 1000], "fc.bias": [1000]}  # of the classifier, which is cut off
+    lines = sorted(f"{key} {shape}" for key, shape in shapes.items())
     assert hashlib.sha256("\n".join(lines).encode()).hexdigest() == NAMES_AND_SHAPES[depth]
-    assert sum(parameter.size for parameter in network.parameters() if not parameter.stop_gradient) == TRAINABLE[depth]
+    trainable = sum(parameter.size for parameter in network.parameters() if not parameter.stop_gradient)
+    assert trainable + (network.channels + 1) * 1000 == TRAINABLE[depth]
 
 
 @pytest.mark.parametrize("depth", PLANS)
 def test_outputs_and_running_statistics_equal_paddleclas(depth, zoo):
-    ours, theirs = ResNetVd(depth, 5), getattr(zoo, f"ResNet{depth}_vd")(class_num=5)
-    theirs.set_state_dict({key: value.numpy() for key, value in ours.state_dict().items()})
+    ours, theirs = ResNetVdFeatures(depth), getattr(zoo, f"ResNet{depth}_vd")(class_num=5)
+    state = {**theirs.state_dict(), **ours.state_dict()}  # the last layer is theirs
+    theirs.set_state_dict({key: value.numpy() for key, value in state.items()})
     images = (
         np.random.default_rng(depth).standard_normal((2, 3, 43, 57)).astype("float32")
     )  # odd: the averaged edge counts
     for mode in ("train", "eval"):  # in this order: the running statistics of the first serve the second
         getattr(ours, mode)(), getattr(theirs, mode)()
-        got, expected = ours(paddle.to_tensor(images)).numpy(), theirs(paddle.to_tensor(images)).numpy()
+        got = theirs.fc(ours(paddle.to_tensor(images)).mean(axis=[2, 3])).numpy()
+        expected = theirs(paddle.to_tensor(images)).numpy()
         assert np.abs(got - expected).max() < 1e-4 * max(1, np.abs(expected).max())
-    for key, value in theirs.state_dict().items():
-        np.testing.assert_allclose(ours.state_dict()[key].numpy(), value.numpy(), atol=1e-4, err_msg=key)
+    for key, value in ours.state_dict().items():
+        np.testing.assert_allclose(value.numpy(), theirs.state_dict()[key].numpy(), atol=1e-4, err_msg=key)
 
 
 def test_odd_edge_is_averaged_over_the_pixels_that_are_there():
@@ -77,4 +82,4 @@ def test_every_feature_parameter_belongs_to_one_stage():
 
 def test_unknown_depth_raises():
     with pytest.raises(SettingsError, match="expected a depth of 18, 34, 50, 101, got 42"):
-        ResNetVd(42)
+        ResNetVdFeatures(42)
