@@ -15,7 +15,7 @@ from mammo.cases.cbis_ddsm import CSV_FILES
 from mammo.cases.data_set import DataSetWords
 from mammo.errors import SettingsError
 from mammo.files import locked, read_json
-from mammo.parallel.processes import spread
+from mammo.parallel.spread import spread
 from mammo.phantom.plan import Patient, plan_patients
 from mammo.phantom.rows import Row, write_patient
 from mammo.progress import track
