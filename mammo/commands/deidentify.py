@@ -18,9 +18,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Print what was written, refused and skipped, and what a person must check; return 2 where a file was refused."""
-    from mammo.deidentify.folder import copy_files, find_files
+    from mammo.deidentify.folder import copy_files, find_files, pseudonyms_of
     from mammo.deidentify.one_file import ADVICE, Copied, Refused
-    from mammo.deidentify.pseudonyms import pseudonyms_of
     from mammo.progress import print_table, track
 
     found = find_files(arguments.inputs, arguments.out, key=arguments.key, mapping=arguments.mapping)
@@ -33,12 +32,12 @@ def main(arguments: argparse.Namespace) -> int:
     for folder in found.unreadable:
         print(f"refused: {folder}: the folder may not be read")
     for copied in copies:
-        for remark in copied.remarks:
-            if remark.detail:
-                print(f"warning: {str(copied.source)!r}: {remark.kind}: {remark.detail}")
+        for kind, detail in copied.warnings.items():
+            if detail:
+                print(f"warning: {str(copied.source)!r}: {kind}: {detail}")
     for refusal in refused:
         print(f"refused: {refusal.why}")
-    counts = Counter(f"warning: {remark.kind}" for copied in copies for remark in copied.remarks)
+    counts = Counter(f"warning: {kind}" for copied in copies for kind in copied.warnings)
     objects = [(f"{kind}, skipped", count) for kind, count in sorted(found.objects.items())]
     rows = [("written", len(copies)), ("refused", len(refused)), ("not DICOM, skipped", len(found.others))]
     print_table(f"copies in {arguments.out}", ("", "files"), [*rows, *objects, *counts.most_common()])

@@ -49,19 +49,11 @@ MORE_EMPTY_IF_ABSENT: dict[str, tuple[str, ...]] = {
     "CR": ("BodyPartExamined", "ViewPosition", "Laterality"),
 }
 VIEWS = ("CC", "MLO", "ML", "LM", "LMO", "FB", "SIO", "ISO", "XCC", "XCCL", "XCCM", "SPECIMEN")  # PS3.16, CID 4014
+VIEW_CODES = tuple(codes.cid4014.concepts.values())
 VIEW_MODIFIERS = ("CV", "AT", "TAN", "RL", "RM", "RI", "RS")  # PS3.16, CID 4015
+MODIFIER_CODES = tuple(codes.cid4015.concepts.values())
 PROJECTIONS = ("AP", "PA", "LL", "RL", "RLD", "LLD", "RLO", "LLO")
-IMAGE_FLAVOURS = (
-    "TOMO_PROJ",
-    "TOMO_2D",
-    "TOMO",
-    "GENERATED_2D",
-    "POST_CONTRAST",
-    "SUBTRACTION",
-    "LOW_ENERGY",
-    "HIGH_ENERGY",
-    "NORMALIZED",
-)
+IMAGE_FLAVOUR = re.compile("TOMO(_PROJ|_2D)?|GENERATED_2D|POST_CONTRAST|SUBTRACTION|(LOW|HIGH)_ENERGY|NORMALIZED")
 FILTERS = ("MOLYBDENUM", "ALUMINUM", "COPPER", "RHODIUM", "NIOBIUM", "EUROPIUM", "LEAD", "SILVER", "TIN")
 # Free text in the file: kept only if it begins with one of these names, and then as the name written here.
 VENDORS = {
@@ -133,7 +125,7 @@ def _image_type(values: list[Any]) -> tuple[list[Any], bool]:
     found = [str(value).strip().upper() for value in values]
     if len(found) < 2 or found[0] not in ("ORIGINAL", "DERIVED") or found[1] not in ("PRIMARY", "SECONDARY"):
         return [], False
-    kept = found[:2] + [value if value in IMAGE_FLAVOURS else "" for value in found[2:]]
+    kept = found[:2] + [value if IMAGE_FLAVOUR.fullmatch(value) else "" for value in found[2:]]
     while kept[-1] == "":
         kept.pop()
     return kept, len([value for value in found if value]) == len([value for value in kept if value])
@@ -184,11 +176,6 @@ def code_item(code: Code) -> Dataset:
     return item
 
 
-def _group(name: str) -> tuple[Code, ...]:
-    collection = getattr(codes, name)
-    return tuple(getattr(collection, concept) for concept in collection.dir())
-
-
 _whole = partial(_number, form=WHOLE)
 YES_NO = _terms("YES", "NO")
 SPACING = _number(1e-4, 100, least=2, most=2)
@@ -213,7 +200,7 @@ KEPT: dict[str, Check] = {
     "ViewPosition": _terms(*VIEWS, *VIEW_MODIFIERS, *PROJECTIONS),
     "PatientOrientation": _orientation,
     "AnatomicRegionSequence": _coded([codes.SCT.Breast]),
-    "ViewCodeSequence": _coded(_group("cid4014"), within=("ViewModifierCodeSequence", _coded(_group("cid4015")))),
+    "ViewCodeSequence": _coded(VIEW_CODES, within=("ViewModifierCodeSequence", _coded(MODIFIER_CODES))),
     "OrganExposed": _terms("BREAST"),
     "BreastImplantPresent": YES_NO,
     "PartialView": YES_NO,
@@ -321,8 +308,7 @@ def _put(header: Dataset, keyword: str, values: list[Any], *, signed: bool) -> N
 
 def _drop_half_of_a_window(header: Dataset, misfits: list[str]) -> None:
     """Remove centre, width and function if one of them is missing: they have no meaning without each other."""
-    window = ("WindowCenter", "WindowWidth")
-    if "VOILUTFunction" in misfits or any(keyword not in header for keyword in window):
-        for keyword in (*window, "VOILUTFunction"):
-            if keyword in header:
-                del header[keyword]
+    whole = "WindowCenter" in header and "WindowWidth" in header
+    if "VOILUTFunction" in misfits or not whole:
+        for keyword in ("WindowCenter", "WindowWidth", "VOILUTFunction"):
+            header.pop(keyword, None)

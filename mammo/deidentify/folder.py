@@ -1,8 +1,7 @@
-"""Copies the DICOM files that a user names into a folder without patient data, one process at a time."""
+"""Finds the DICOM files that a user names and copies them into a folder, with the user's key and mapping files."""
 
 import contextlib
 import csv
-import io
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -10,15 +9,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from mammo.deidentify.one_file import Copied, Refused, deidentify
-from mammo.deidentify.pseudonyms import Pseudonyms, open_private
+from mammo.deidentify.one_file import Copied, Pseudonyms, Refused, deidentify
 from mammo.errors import DataMissingError, ImageError, SettingsError
-from mammo.files import flush_folder, locked, walk_files
+from mammo.files import flush_file, flush_folder, locked, walk_files
 from mammo.images.contents import FILM, kind_of
 from mammo.images.dicom import looks_like_dicom
 
 LOCK_FILE = ".lock"
 NOT_DICOM = "not DICOM"
+KEY_BYTES = 32
+MOST_KEY_BYTES = 2**20
 COLUMNS = ("file", "copy", "patient_id", "new_patient_id", "study_uid", "new_study_uid")
 
 
@@ -57,25 +57,22 @@ def find_files(inputs: Sequence[Path], out: Path, *, key: Path | None = None, ma
         if not path.exists():
             raise DataMissingError(f"{path}: there is no such file or folder; expected DICOM files or folders of them")
         if path.is_dir() and out.resolve().is_relative_to(path.resolve()):
-            raise SettingsError(
-                f"--out {out}: is inside {path}, where copies would be taken for originals; choose another folder"
-            )
+            why = f"is inside {path}, where copies would be taken for originals"
+            raise SettingsError(f"--out {out}: {why}; choose another folder")
     if mapping is not None and (mapping.exists() or mapping == key):
         raise SettingsError(f"--mapping {mapping}: expected a file that does not exist yet; none is overwritten")
     for secret in (key, mapping):
         if secret is not None and secret.resolve().is_relative_to(out.resolve()):
-            raise SettingsError(
-                f"{secret}: is inside --out {out} and would leave the institution with the copies; choose another place"
-            )
+            why = f"is inside --out {out} and would leave the institution with the copies"
+            raise SettingsError(f"{secret}: {why}; choose another place")
     _refuse_content(out)
     errors: list[OSError] = []
     files = dict.fromkeys(file for path in inputs for file in walk_files(path, follow=False, unreadable=errors))
     kinds = {file: _kind(file, named=file in inputs) for file in files}
     images = tuple(file for file, kind in kinds.items() if kind == FILM)
     if not images and not errors:
-        raise DataMissingError(
-            f"{', '.join(map(str, inputs))}: expected DICOM images, found none among {len(files)} files"
-        )
+        places = ", ".join(map(str, inputs))
+        raise DataMissingError(f"{places}: expected DICOM images, found none among {len(files)} files")
     out.mkdir(parents=True, exist_ok=True)
     others = sorted(file for file, kind in kinds.items() if kind == NOT_DICOM)
     objects = Counter(kind for kind in kinds.values() if kind not in (FILM, NOT_DICOM))
@@ -97,6 +94,33 @@ def _kind(path: Path, *, named: bool) -> str:
         return FILM if named else kind_of(path)
     except (OSError, ImageError):
         return FILM
+
+
+def pseudonyms_of(path: Path | None) -> Pseudonyms:
+    """Read the key file, or create it for its owner only; without a path, use a key that is never saved.
+
+    Raises:
+        SettingsError: The file is not a key.
+        OSError: It cannot be read or created.
+    """
+    key = os.urandom(KEY_BYTES)
+    if path is None:
+        return Pseudonyms(key)
+    try:
+        with open(path, "xb", opener=_private) as file:
+            file.write(key)
+        flush_file(path)
+    except FileExistsError:
+        key = path.read_bytes() if path.is_file() and path.stat().st_size <= MOST_KEY_BYTES else b""
+    if len(key) < KEY_BYTES:
+        expected = f"expected a key file of at least {KEY_BYTES} bytes"
+        raise SettingsError(f"{path}: {expected}; to create one, name a file that does not exist")
+    return Pseudonyms(key)
+
+
+def _private(path: str, flags: int) -> int:
+    """Open for `open` a file that only its owner may read."""
+    return os.open(path, flags, 0o600)
 
 
 def copy_files(
@@ -133,7 +157,7 @@ def _opened(mapping: Path | None) -> Iterator[Callable[[Copied], None]]:
     if mapping is None:
         yield lambda copied: None
         return
-    with io.TextIOWrapper(open_private(mapping), "utf-8", errors="surrogateescape", newline="") as file:
+    with open(mapping, "x", encoding="utf-8", errors="surrogateescape", newline="", opener=_private) as file:
 
         def write(row: Sequence[object]) -> None:
             csv.writer(file).writerow(row)

@@ -3,7 +3,10 @@
 Messages about a file give its path and the keywords of elements, never a value of its header.
 """
 
+import base64
+import hmac
 import io
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,13 +14,11 @@ from pathlib import Path
 import numpy as np
 import pydicom.uid as uids
 from pydicom import Dataset, dcmread
-from pydicom.dataset import FileMetaDataset
 from pydicom.sr.codedict import codes
 
 from mammo import __version__
 from mammo.deidentify.allow_list import KEPT, SOP_CLASSES, allowed, code_item
 from mammo.deidentify.burned_in_text import Box, find_marks
-from mammo.deidentify.pseudonyms import Pseudonyms
 from mammo.errors import ImageError
 from mammo.files import written_beside
 from mammo.images.dicom import HEADER_FAULTS, read_dicom
@@ -43,20 +44,35 @@ ADVICE = (
 
 
 @dataclass(frozen=True)
-class Remark:
-    """A warning about one file: its kind, one of the constants above, and details."""
+class Pseudonyms:
+    """Pseudonyms under one key; blanks and null bytes around an id are ignored."""
 
-    kind: str
-    detail: str = ""
+    key: bytes = field(repr=False)
+
+    def uid(self, old: str) -> str:
+        """Return a UID below 2.25 (PS3.5 B.2) in place of the source's UID."""
+        return f"2.25.{uuid.UUID(bytes=self._digest('uid', old)[:16], version=4).int}"
+
+    def patient(self, old: str) -> str:
+        """Return `M-` and ten letters or digits (50 bits) in place of a PatientID."""
+        return "M-" + base64.b32encode(self._digest("patient", old)).decode()[:10]
+
+    def _digest(self, kind: str, old: str) -> bytes:
+        return hmac.digest(self.key, f"{kind}:{old.strip(' ' + chr(0))}".encode("utf-8", "surrogatepass"), "sha256")
 
 
 @dataclass(frozen=True)
 class Copied:
-    """A file and its copy; `ids` are PatientID, new PatientID, study UID and new study UID, for a mapping."""
+    """A file and its copy.
+
+    Attributes:
+        warnings: Details by kind of warning, one of the constants above.
+        ids: PatientID, new PatientID, study UID and new study UID, for a mapping.
+    """
 
     source: Path
     copy: Path
-    remarks: tuple[Remark, ...]
+    warnings: dict[str, str]
     ids: tuple[str, str, str, str] = field(repr=False)
 
 
@@ -82,37 +98,34 @@ def deidentify(
     Raises:
         OSError: A copy cannot be written.
     """
-    written: set[Path] = set()
     for source in files:
+        outcome: Copied | Refused
         try:
-            done = _copy(source, out, pseudonyms, written, note)
+            outcome = _copy(source, out, pseudonyms, note)
         except ImageError as error:
-            yield Refused(source, " ".join(str(error).splitlines()))
-        else:
-            written.add(done.copy)
-            yield done
+            outcome = Refused(source, " ".join(str(error).splitlines()))
+        yield outcome
 
 
-def _copy(
-    source: Path, out: Path, pseudonyms: Pseudonyms, written: set[Path], note: Callable[[Copied], None]
-) -> Copied:
+def _copy(source: Path, out: Path, pseudonyms: Pseudonyms, note: Callable[[Copied], None]) -> Copied:
     """Write the copy of one file and read it back; it gets its name only if it shows the same film."""
     check_file_size(source, source.stat().st_size)
     display, stored = read_dicom(source)
     header = _read_header(source)
     _check_tables(display, source)
     try:
-        image, misfits = _build(header, display, stored, pseudonyms)
+        image, misfits = allowed(header, signed=display.signed)
+        _set_identity(image, header, pseudonyms)
+        _set_pixels(image, header, display, stored)
     except HEADER_FAULTS as error:
         raise _damaged(source, error) from error
     shown = as_displayed(stored, display)
-    remarks = _remarks(header, image, misfits, find_marks(shown))
     copy = out / str(image.PatientID) / f"{image.SOPInstanceUID}.dcm"
-    if copy in written:
+    if copy.exists():
         raise ImageError(f"{source}: its SOP Instance UID is that of a file already copied; leave one of the two out")
     old_patient, old_study = str(header.get("PatientID") or ""), str(header.StudyInstanceUID)
     ids = (old_patient, str(image.PatientID), old_study, str(image.StudyInstanceUID))
-    done = Copied(source, copy, tuple(remarks), ids)
+    done = Copied(source, copy, _warnings(header, image, misfits, find_marks(shown)), ids)
     copy.parent.mkdir(exist_ok=True)
     with written_beside(copy) as beside:
         _save(image, beside, source)
@@ -151,18 +164,6 @@ def _check_tables(display: Display, source: Path) -> None:
                 raise ImageError(f"{source}: expected {expected}, got another; it is not copied")
 
 
-def _build(
-    header: Dataset, display: Display, stored: np.ndarray, pseudonyms: Pseudonyms
-) -> tuple[Dataset, tuple[str, ...]]:
-    """Build a copy's data set; return it with the keywords of elements of which a value was left out."""
-    image, misfits = allowed(header, signed=display.signed)
-    _set_identity(image, header, pseudonyms)
-    _set_pixels(image, display, stored)
-    if header.file_meta.get("TransferSyntaxUID") in ALWAYS_LOSSY:
-        image.LossyImageCompression = "01"  # the copy is not compressed, its pixels once were (PS3.3 C.7.6.1.1.5)
-    return image, misfits
-
-
 def _set_identity(image: Dataset, header: Dataset, pseudonyms: Pseudonyms) -> None:
     """Set new ids, and what PS3.15 E.1.1 requires a copy to state; the dates are removed, so their order is too."""
     patient = str(header.get("PatientID") or "").strip() or f"study {header.StudyInstanceUID}"
@@ -187,15 +188,13 @@ def _set_identity(image: Dataset, header: Dataset, pseudonyms: Pseudonyms) -> No
     image.DeidentificationMethodCodeSequence = [code_item(codes.DCM.BasicApplicationConfidentialityProfile)]
 
 
-def _set_pixels(image: Dataset, display: Display, stored: np.ndarray) -> None:
-    """Describe the pixels (PS3.3 C.7.6.3), and write the first modality and VOI table as they were read."""
-    image.SamplesPerPixel, image.PixelRepresentation = 1, int(display.signed)
-    image.PhotometricInterpretation = "MONOCHROME1" if display.inverted else "MONOCHROME2"
-    image.Rows, image.Columns = stored.shape
-    image.BitsAllocated, image.BitsStored = 8 * stored.dtype.itemsize, display.bits_stored
-    image.HighBit = display.bits_stored - 1
-    data = stored.astype(stored.dtype.newbyteorder("<")).tobytes()
-    image.add_new("PixelData", "OW" if stored.dtype.itemsize == 2 else "OB", data + b"\0" * (len(data) % 2))
+def _set_pixels(image: Dataset, header: Dataset, display: Display, stored: np.ndarray) -> None:
+    """Set the pixels, in Explicit VR Little Endian, and the first modality and VOI table as they were read."""
+    kind = "MONOCHROME1" if display.inverted else "MONOCHROME2"
+    little_endian = stored.astype(stored.dtype.newbyteorder("<"))
+    image.set_pixel_data(little_endian, kind, display.bits_stored, generate_instance_uid=False)
+    if header.file_meta.get("TransferSyntaxUID") in ALWAYS_LOSSY:
+        image.LossyImageCompression = "01"  # the copy is not compressed, its pixels once were (PS3.3 C.7.6.1.1.5)
     if isinstance(display.modality, Table):
         image.ModalityLUTSequence = [_table_item(display.modality)]
         image.ModalityLUTSequence[0].ModalityLUTType = "US"
@@ -213,11 +212,11 @@ def _table_item(table: Table) -> Dataset:
     return item
 
 
-def _remarks(header: Dataset, image: Dataset, misfits: Sequence[str], marks: Sequence[Box]) -> list[Remark]:
+def _warnings(header: Dataset, image: Dataset, misfits: Sequence[str], marks: Sequence[Box]) -> dict[str, str]:
     burned_in = image.get("BurnedInAnnotation")
     captured = SOP_CLASSES[image.SOPClassUID] == "OT" or "SECONDARY" in image.get("ImageType", ())
     boxes = f"{len(marks)}, at x,y,width,height " + " ".join(",".join(map(str, box)) for box in marks)
-    remarks = [
+    warnings = [
         (BURNED_IN, burned_in == "YES", ""),
         (SILENT, burned_in is None, ""),
         (CAPTURE, captured, ""),
@@ -225,12 +224,10 @@ def _remarks(header: Dataset, image: Dataset, misfits: Sequence[str], marks: Seq
         (MISFITS, bool(misfits), " ".join(misfits)),
         (NO_PATIENT, not str(header.get("PatientID") or "").strip(), ""),
     ]
-    return [Remark(kind, detail) for kind, applies, detail in remarks if applies]
+    return {kind: detail for kind, applies, detail in warnings if applies}
 
 
 def _save(image: Dataset, path: Path, source: Path) -> None:
-    image.file_meta = FileMetaDataset()
-    image.file_meta.TransferSyntaxUID = uids.ExplicitVRLittleEndian
     image.file_meta.ImplementationClassUID = IMPLEMENTATION_UID
     image.file_meta.ImplementationVersionName = f"MAMMO_{__version__}"[:16]
     content = io.BytesIO()
@@ -248,6 +245,5 @@ def _check_same(copy: Path, stored: np.ndarray, shown: np.ndarray, source: Path)
     except ImageError as error:
         raise ImageError(f"{source}: its copy would not be a readable image; fetch the file again") from error
     if not np.array_equal(again, stored) or not np.array_equal(as_displayed(again, display), shown):
-        raise ImageError(
-            f"{source}: a value that its display depends on is not of the standard's form; it is not copied"
-        )
+        what = "a value that its display depends on is not of the standard's form"
+        raise ImageError(f"{source}: {what}; it is not copied")

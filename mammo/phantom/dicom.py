@@ -4,13 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import (
-    DigitalMammographyXRayImageStorageForPresentation,
-    ExplicitVRLittleEndian,
-    SecondaryCaptureImageStorage,
-    generate_uid,
-)
+import pydicom.uid as uids
+from pydicom import Dataset
 
 from mammo.phantom.film import WHITE
 
@@ -40,12 +35,12 @@ class Identity:
     def uid(self, level: str) -> str:
         """Return the UID of the study, the series or the instance."""
         number = [str(self.instance)] if level == "instance" else []
-        return str(generate_uid(entropy_srcs=["mammo phantom", self.salt, level, self.name, *number]))
+        return str(uids.generate_uid(entropy_srcs=["mammo phantom", self.salt, level, self.name, *number]))
 
 
 def write_film(root: Path, identity: Identity, film: np.ndarray, *, inverted: bool) -> None:
     """Write a full film: uint16 [H, W], 12 bits stored; `inverted` stores it as MONOCHROME1."""
-    dataset = _common(identity, "full mammogram images", DigitalMammographyXRayImageStorageForPresentation)
+    dataset = _common(identity, "full mammogram images", uids.DigitalMammographyXRayImageStorageForPresentation)
     code = Dataset()
     code.CodeValue, code.CodeMeaning = VIEW_CODES[identity.view]
     code.CodingSchemeDesignator = "SCT"
@@ -64,7 +59,7 @@ def write_film(root: Path, identity: Identity, film: np.ndarray, *, inverted: bo
 
 def write_part(root: Path, identity: Identity, pixels: np.ndarray, *, description: str) -> None:
     """Write a crop (uint16 [H, W], 16 bits) or a mask (uint8 [H, W], 8 bits) as a secondary capture."""
-    dataset = _common(identity, description, SecondaryCaptureImageStorage)
+    dataset = _common(identity, description, uids.SecondaryCaptureImageStorage)
     dataset.ConversionType = "WSD"
     dataset.Laterality = identity.laterality[0]
     _save(root, identity, dataset, pixels, bits=8 * pixels.dtype.itemsize, inverted=False)
@@ -91,15 +86,8 @@ def _common(identity: Identity, description: str, kind: str) -> Dataset:
 
 
 def _save(root: Path, identity: Identity, dataset: Dataset, pixels: np.ndarray, *, bits: int, inverted: bool) -> None:
-    dataset.SamplesPerPixel, dataset.PixelRepresentation = 1, 0
-    dataset.PhotometricInterpretation = "MONOCHROME1" if inverted else "MONOCHROME2"
-    dataset.Rows, dataset.Columns = pixels.shape
-    dataset.BitsAllocated = 8 * pixels.dtype.itemsize
-    dataset.BitsStored, dataset.HighBit = bits, bits - 1
-    data = pixels.astype(pixels.dtype.newbyteorder("<")).tobytes()
-    dataset.PixelData = data + b"\0" * (len(data) % 2)
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    kind = "MONOCHROME1" if inverted else "MONOCHROME2"
+    dataset.set_pixel_data(pixels, kind, bits, generate_instance_uid=False)
     path = root / identity.path
     path.parent.mkdir(parents=True, exist_ok=True)
     dataset.save_as(path, enforce_file_format=True)

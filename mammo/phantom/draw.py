@@ -1,6 +1,5 @@
 """Writes the phantom, a generated data set: a folder of DICOM films with the four CSVs of CBIS-DDSM."""
 
-import csv
 import functools
 import glob
 import hashlib
@@ -9,15 +8,14 @@ import os
 import shutil
 from pathlib import Path
 
-import cv2
+import pandas as pd
 
 from mammo.cases.cbis_ddsm import CSV_FILES
 from mammo.cases.data_set import DataSetWords
 from mammo.errors import SettingsError
 from mammo.files import locked, read_json
-from mammo.parallel.processes import spread
-from mammo.phantom.plan import Patient, plan_patients
-from mammo.phantom.rows import Row, write_patient
+from mammo.parallel.spread import spread
+from mammo.phantom.patients import plan_patients, write_patient
 from mammo.progress import track
 from mammo.runtime import available_cores
 from mammo.settings.schema import PhantomSettings, Settings
@@ -32,13 +30,6 @@ GENERATOR_VERSION = 1
 MARKER = "phantom.json"
 FEW = 20  # patients per process; with fewer, starting the process takes longer than it saves
 SMALLEST_FILM = (96, 72)
-# The official files have the same columns except these: the spelling of density, and two columns of each type.
-OWN_COLUMNS = {
-    "mass": ("breast_density", "mass shape", "mass margins"),
-    "calcification": ("breast density", "calc type", "calc distribution"),
-}
-# In the official files this one column of each type ends in a line break.
-BROKEN_COLUMN = {"mass": "ROI mask file path", "calcification": "cropped image file path"}
 
 
 def make_phantom(settings: Settings) -> Path:
@@ -79,13 +70,11 @@ def write_phantom(folder: Path, settings: PhantomSettings, *, progress: bool = T
 
 def _check(folder: Path, settings: PhantomSettings) -> None:
     if any(have < need for have, need in zip(settings.film_size, SMALLEST_FILM, strict=True)):
-        raise SettingsError(
-            f"data.phantom.film_size: expected at least {list(SMALLEST_FILM)}, got {list(settings.film_size)}"
-        )
+        got = list(settings.film_size)
+        raise SettingsError(f"data.phantom.film_size: expected at least {list(SMALLEST_FILM)}, got {got}")
     if folder.exists() and not (folder / MARKER).is_file() and (not folder.is_dir() or any(folder.iterdir())):
-        raise SettingsError(
-            f"{folder}: expected a phantom ({MARKER}) or nothing, found other files; move them or name another folder"
-        )
+        expected = f"expected a phantom ({MARKER}) or nothing, found other files"
+        raise SettingsError(f"{folder}: {expected}; move them or name another folder")
 
 
 def _is_complete(folder: Path, settings: PhantomSettings) -> bool:
@@ -127,39 +116,16 @@ def _fill(folder: Path, settings: PhantomSettings, progress: bool) -> None:
     patients = plan_patients(settings.patients, settings.seed)
     about = settings.model_dump(mode="json")
     salt = f"{GENERATOR_VERSION} {json.dumps(about, sort_keys=True)}"
-    draw = functools.partial(_draw, folder, size=settings.film_size, seed=settings.seed, salt=salt)
+    write = functools.partial(write_patient, folder, size=settings.film_size, seed=settings.seed, salt=salt)
     workers = min(available_cores(), len(patients) // FEW)
-    drawn = spread(draw, patients, workers, ordered=True) if workers > 1 else map(draw, patients)
-    shown = track(drawn, len(patients), "generating phantom patients") if progress else drawn
-    rows = [row for of_patient in shown for row in of_patient]
-    for (lesion_type, part), name in CSV_FILES.items():
-        _write_csv(
-            folder / name, [row for row in rows if (row.lesion_type, row.part) == (lesion_type, part)], lesion_type
-        )
-    marker = {
-        "what": "generated phantom, not patients",
-        "generator": GENERATOR_VERSION,
-        "settings": about,
-        "sha256": _hash_files(folder),
-    }
-    (folder / MARKER).write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
-
-
-def _draw(folder: Path, patient: Patient, *, size: tuple[int, int], seed: int, salt: str) -> list[Row]:
-    """Draw one patient; her number alone seeds the draws, so any number of processes draws the same bytes."""
-    cv2.setNumThreads(1)
-    return write_patient(folder, patient, size=size, seed=seed, salt=salt)
-
-
-def _write_csv(path: Path, rows: list[Row], lesion_type: str) -> None:
-    density, *own = OWN_COLUMNS[lesion_type]
-    columns = ["patient_id", density, "left or right breast", "image view", "abnormality id", "abnormality type", *own]
-    columns += ["assessment", "pathology", "subtlety"]
-    columns += ["image file path", "cropped image file path", "ROI mask file path"]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
+    written = spread(write, patients, workers, ordered=True) if workers > 1 else map(write, patients)
+    shown = track(written, len(patients), "generating phantom patients") if progress else written
+    tables: dict[tuple[str, str], list[dict[str, str]]] = {table: [] for table in CSV_FILES}
+    for patient, rows in zip(patients, shown, strict=True):
         for row in rows:
-            cells = row.cells | {density: row.cells["density"]}
-            cells[BROKEN_COLUMN[lesion_type]] += "\n"
-            writer.writerow([cells[column] for column in columns])
+            tables[row["abnormality type"], patient.part].append(row)
+    for table, name in CSV_FILES.items():
+        pd.DataFrame(tables[table]).to_csv(folder / name, index=False, lineterminator="\r\n")
+    marker = {"what": "generated phantom, not patients", "generator": GENERATOR_VERSION, "settings": about}
+    marker["sha256"] = _hash_files(folder)
+    (folder / MARKER).write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")

@@ -4,36 +4,24 @@ The classes differ in shape only. Their sizes come from one distribution, and ea
 for its size, so neither the mean nor the extent separates the classes.
 """
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 
 FINE = 4  # lesions are drawn this many times finer than the film, then averaged
-MASS_RADIUS = (13.0, 23.0)
-CLUSTER_RADIUS = (12.0, 20.0)
-MASS_CONTRAST = (0.08, 0.22)
-CLUSTER_CONTRAST = (0.17, 0.42)
+RADIUS = {"mass": (13.0, 23.0), "calcification": (12.0, 20.0)}
+CONTRAST = {"mass": (0.08, 0.22), "calcification": (0.17, 0.42)}
 Stroke = tuple[np.ndarray, float, float]  # points [k, 2] around the lesion's centre, width, brightness
-
-
-@dataclass(frozen=True)
-class Lesion:
-    """`profile` float32 [n, n] is added to the tissue, `outline` bool [n, n] is what a reader would mark; n is odd."""
-
-    profile: np.ndarray
-    outline: np.ndarray
 
 
 def lesion_radius(lesion_type: str, size: float, unit: float) -> float:
     """Return the radius in film pixels of a size in 0-1."""
-    low, high = MASS_RADIUS if lesion_type == "mass" else CLUSTER_RADIUS
+    low, high = RADIUS[lesion_type]
     return (low + size * (high - low)) * unit
 
 
 def draw_lesion(
-    rng: np.random.Generator, *, lesion_type: str, malignant: bool, radius: float, contrast: float, unit: float
-) -> Lesion:
+    rng: np.random.Generator, lesion_type: str, *, malignant: bool, radius: float, contrast: float, unit: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Draw one lesion as one view shows it.
 
     Args:
@@ -43,11 +31,14 @@ def draw_lesion(
         radius: In film pixels.
         contrast: In 0-1 of the type's range.
         unit: Film pixels per pixel of the design size.
+
+    Returns:
+        A profile to add to the tissue, float32 [n, n], and the outline that a reader would mark, bool [n, n]; n is odd.
     """
     draw = _draw_mass if lesion_type == "mass" else _draw_cluster
     profile, outline = draw(rng, malignant, radius, unit)
-    low, high = MASS_CONTRAST if lesion_type == "mass" else CLUSTER_CONTRAST
-    return Lesion((profile * (low + contrast * (high - low))).astype(np.float32), _grown(rng, outline, radius))
+    low, high = CONTRAST[lesion_type]
+    return (profile * (low + contrast * (high - low))).astype(np.float32), _grown(rng, outline, radius)
 
 
 def _draw_mass(rng: np.random.Generator, malignant: bool, radius: float, unit: float) -> tuple[np.ndarray, np.ndarray]:

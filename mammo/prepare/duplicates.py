@@ -10,8 +10,7 @@ import numpy as np
 from mammo.cases.audit import leaks_by_content
 from mammo.cases.splits import Split
 from mammo.errors import ImageError
-from mammo.parallel.cluster import spread_on_cluster
-from mammo.parallel.processes import spread
+from mammo.parallel.spread import spread, spread_on_cluster
 from mammo.prepare.stamps import stamp_file, status_of
 from mammo.progress import track
 from mammo.runtime import available_cores

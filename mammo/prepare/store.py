@@ -22,8 +22,7 @@ import numpy as np
 from mammo.errors import InUseError, StoreError
 from mammo.files import locked, write_text
 from mammo.images.preprocess import PreprocessSettings
-from mammo.parallel.cluster import spread_on_cluster
-from mammo.parallel.processes import spread
+from mammo.parallel.spread import spread, spread_on_cluster
 from mammo.prepare.arrays import read_checked, writing
 from mammo.prepare.film_job import Failure, Made, prepare_requests
 from mammo.prepare.index import Entry, StoreRequest, read_index, write_all, write_line
@@ -65,7 +64,7 @@ class Store:
             untrusted: Decode each film in a process of its own, with limits.
             thorough: Read every byte of existing arrays. Otherwise, above `READ_AT_START_BYTES` only their sizes are
                 checked, and a damaged array is reported when it is read.
-            cluster: The address for `cluster.spread_on_cluster`, whose workers see the films and the store; "" for
+            cluster: The address for `spread_on_cluster`, whose workers see the films and the store; "" for
                 processes of this machine.
 
         Returns:

@@ -12,8 +12,7 @@ from mammo.errors import CaseError, DataMissingError, ImageError, in_one_line
 from mammo.files import walk_files
 from mammo.images.contents import FILM, is_unread_picture, kind_of
 from mammo.images.geometry import Box
-from mammo.parallel.cluster import spread_on_cluster
-from mammo.parallel.processes import spread
+from mammo.parallel.spread import spread, spread_on_cluster
 from mammo.serving.engines import AUTO
 from mammo.serving.predictor import Prediction, open_export
 from mammo.tables import read_table, row_faults, to_numbers

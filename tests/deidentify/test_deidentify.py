@@ -23,6 +23,7 @@ from pydicom.uid import (
 
 from mammo.deidentify.allow_list import KEPT, allowed
 from mammo.deidentify.burned_in_text import find_marks
+from mammo.deidentify.folder import pseudonyms_of
 from mammo.deidentify.one_file import (
     BURNED_IN,
     CAPTURE,
@@ -31,10 +32,10 @@ from mammo.deidentify.one_file import (
     NO_PATIENT,
     SILENT,
     Copied,
+    Pseudonyms,
     Refused,
     deidentify,
 )
-from mammo.deidentify.pseudonyms import Pseudonyms, pseudonyms_of
 from mammo.images.decode import read_film, read_pixels
 from tests.images.dicom_files import film_dataset, ramp, saved
 from tests.images.drawn_film import drawn_film
@@ -350,8 +351,7 @@ def test_same_image_twice_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_warning(elements: dict[str, Any], kind: str, detail: str, tmp_path: Path) -> None:
-    remarks = copy_of(mammogram(np.full((40, 30), 7, np.uint16), **elements), tmp_path).remarks
-    assert [(remark.kind, remark.detail) for remark in remarks] == [(kind, detail)]
+    assert copy_of(mammogram(np.full((40, 30), 7, np.uint16), **elements), tmp_path).warnings == {kind: detail}
 
 
 def test_letters_beside_the_breast_are_found_and_a_white_frame_is_not(tmp_path: Path) -> None:
@@ -361,6 +361,6 @@ def test_letters_beside_the_breast_are_found_and_a_white_frame_is_not(tmp_path: 
     assert abs(letters[0] - 330) < 12
     assert abs(letters[1] + letters[3] - 80) < 12
     assert label == (360, 520, 120, 25)
-    remarks = copy_of(mammogram(drawn_film(letters=True), bits=16, BurnedInAnnotation="NO"), tmp_path).remarks
-    assert [remark.kind for remark in remarks] == [MARKS]
-    assert remarks[0].detail.endswith(" 360,520,120,25")
+    warnings = copy_of(mammogram(drawn_film(letters=True), bits=16, BurnedInAnnotation="NO"), tmp_path).warnings
+    assert list(warnings) == [MARKS]
+    assert warnings[MARKS].endswith(" 360,520,120,25")

@@ -16,8 +16,7 @@ import pytest
 from pydicom import dcmread
 from pydicom.uid import UID, UID_dictionary
 
-from mammo.deidentify.one_file import Copied, Refused, deidentify
-from mammo.deidentify.pseudonyms import Pseudonyms
+from mammo.deidentify.one_file import Copied, Pseudonyms, Refused, deidentify
 from mammo.files import locked
 from mammo.images.decode import read_film, read_pixels
 from tests.deidentify.test_deidentify import DATES, NAMES, secret_film

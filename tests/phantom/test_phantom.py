@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from mammo.cases.cbis_ddsm import CSV_FILES, read_official_csvs
 from mammo.errors import SettingsError
 from mammo.phantom.draw import MARKER, write_phantom
-from mammo.phantom.plan import plan_patients
+from mammo.phantom.patients import plan_patients
 from mammo.settings.schema import PhantomSettings
 
 SMALL = PhantomSettings(patients=12, film_size=(160, 120), seed=3)
