@@ -19,7 +19,7 @@ from mammo.runtime import paddle, peak_memory_mb
 from mammo.settings.schema import Settings, TrainingSettings
 from mammo.training.assemble import Loaders, make_loaders, make_network, make_tuner
 from mammo.training.freezing import freeze_stages
-from mammo.training.schedule import scale_at
+from mammo.training.recipe import scale_at
 from mammo.training.trainer import FineTuner
 
 BATCH_NAMES = ("image", "present", "target", "weight", "index")

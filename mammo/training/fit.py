@@ -8,15 +8,15 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from mammo.cases.audit import audit_split
-from mammo.cases.splits import Split, check_trainable
+from mammo.cases.splits import check_trainable
 from mammo.cases.table import exclusion_lines, warning_lines
-from mammo.errors import LoaderError, Stopped, plain_stops
+from mammo.errors import Stopped, plain_stops
 from mammo.files import write_text, written_beside
 from mammo.inference.score import score_part
 from mammo.judging.judged import Judged
@@ -29,15 +29,11 @@ from mammo.progress import print_table
 from mammo.runs import CONFIG_FILE, ENVIRONMENT_FILE, make_run_folder, point_latest_at, writing
 from mammo.runtime import describe
 from mammo.settings.load import dump_settings
-from mammo.settings.schema import Settings, TrainingSettings
-from mammo.training.assemble import Loaders, make_loaders, make_network, make_tuner
+from mammo.settings.schema import Settings
+from mammo.training.assemble import make_loaders, make_network, make_tuner
 from mammo.training.callbacks import RunCallbacks
-from mammo.training.checkpointing import Checkpointer
 from mammo.training.distributed import ALONE, World
-from mammo.training.resuming import open_run, refuse_other_data, repair_best
-from mammo.training.run_state import restore_run
-from mammo.training.signals import StopSignals
-from mammo.training.trainer import FineTuner
+from mammo.training.resuming import open_run, refuse_other_data
 
 logger = logging.getLogger(__name__)
 PACKAGES = (
@@ -108,10 +104,8 @@ def fit(
                 point_latest_at(settings.output, folder)
         about |= {"preprocess": prepared.store.settings.model_dump(mode="json")} | _hashes(prepared)
         samples = prepared.split.samples
-        callbacks = RunCallbacks(
-            settings, loaders, samples.cases, folder, is_first=world.is_first, lock=lock, about=about
-        )
-        _run_epochs(settings.training, tuner, loaders, callbacks, checkpoint)
+        callbacks = RunCallbacks(settings, tuner, loaders, samples.cases, folder, lock=lock, about=about)
+        callbacks.run_epochs(checkpoint)
         if not world.is_first:
             return None
 
@@ -139,15 +133,11 @@ def _prepare(settings: Settings) -> PreparedSplit:
     check_trainable(split, settings.training.batch_size)
     prepared = prepare_split(settings, split)
     check_trainable(prepared.split, settings.training.batch_size)
-    _show_parts(prepared.split)
-    return prepared
-
-
-def _show_parts(split: Split) -> None:
-    parts = audit_split(split).parts
+    parts, samples = audit_split(prepared.split).parts, prepared.split.samples
     print_table("parts", list(parts.columns), parts.to_numpy().tolist())
-    for line in (*exclusion_lines(split.samples.excluded), *warning_lines(split.samples.warned)):
+    for line in (*exclusion_lines(samples.excluded), *warning_lines(samples.warned)):
         logger.info(line)
+    return prepared
 
 
 @contextmanager
@@ -159,58 +149,6 @@ def naming_resume_command(folder: Path) -> Iterator[None]:
     except KeyboardInterrupt as stop:
         number = stop.number if isinstance(stop, Stopped) else signal.SIGINT
         raise Stopped(number, f"go on with: mammo train --resume {shlex.quote(str(folder))}") from None
-
-
-def _run_epochs(
-    training: TrainingSettings,
-    tuner: FineTuner,
-    loaders: Loaders,
-    callbacks: RunCallbacks,
-    checkpoint: Checkpoint | None,
-) -> None:
-    """Run the epochs that are left, from a checkpoint or from the start.
-
-    Raises:
-        Stopped: A signal asked for it; all that was learnt is saved.
-    """
-    world, stopping = tuner.world, callbacks.stopping
-    if checkpoint:
-        restore_run(tuner, callbacks.keepers, checkpoint)
-        tuner.stop_training = stopping.waited >= training.early_stopping.patience  # which may have changed
-        if world.is_first:
-            repair_best(checkpoint, tuner, stopping, training.early_stopping.monitor)
-        stopping.restore(world.from_first(stopping.state()))
-        logger.info("resuming at epoch %d, after step %d of it", tuner.epoch + 1, tuner.batch)
-    else:
-        callbacks.empty_logs()
-    left = training.epochs - tuner.epoch
-    if left <= 0 or tuner.stop_training:
-        return
-    with callbacks.signals, closing(callbacks), _saved_when_stopped(callbacks.saver, callbacks.signals):
-        tuner.fit(
-            loaders.train,
-            epochs=left,
-            accumulate_grad_batches=training.accumulate,
-            callbacks=list(callbacks.by_name.values()),
-            verbose=0,
-        )
-
-
-@contextmanager
-def _saved_when_stopped(saver: Checkpointer, signals: StopSignals) -> Iterator[None]:
-    """Save the run when a signal ends the block, or a loader does, whose workers the same signal may have ended."""
-    try:
-        with plain_stops():
-            yield
-    except Stopped:
-        if not signals.impatient:
-            saver.save()
-        raise
-    except LoaderError:
-        saver.save()
-        if signals.asked is not None:
-            raise Stopped(signals.asked) from None
-        raise
 
 
 def _write_run_files(

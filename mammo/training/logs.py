@@ -24,7 +24,7 @@ from mammo.progress import SECONDS_BETWEEN_LINES
 from mammo.runs import VISUALDL_FILE
 from mammo.runtime import paddle
 from mammo.training.epoch_metrics import RecallMetric
-from mammo.training.run_state import StatefulCallback
+from mammo.training.trainer import StatefulCallback
 
 logger = logging.getLogger(__name__)
 EVERY_STEPS = 10

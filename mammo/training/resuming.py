@@ -17,8 +17,8 @@ from mammo.runs import CONFIG_FILE, read_hash
 from mammo.settings.load import check_settings, differences, load_settings
 from mammo.settings.schema import Settings
 from mammo.tables import read_table
+from mammo.training.checkpointing import scored_network
 from mammo.training.epoch_metrics import EarlyStopping
-from mammo.training.run_state import scored_network
 from mammo.training.trainer import FineTuner
 
 logger = logging.getLogger(__name__)

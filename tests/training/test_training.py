@@ -23,14 +23,12 @@ from mammo.settings.schema import (
     TrainingSettings,
 )
 from mammo.training.assemble import class_weights, make_network
-from mammo.training.epoch_metrics import EarlyStopping
+from mammo.training.epoch_metrics import EarlyStopping, Plateau
 from mammo.training.fit import fit
 from mammo.training.freezing import freeze_stages, set_train_mode, stage_of
 from mammo.training.logs import WaitClock
-from mammo.training.loss import CaseLoss
-from mammo.training.optimizer import build_optimizer, decaying_parameters
+from mammo.training.recipe import CaseLoss, build_optimizer, decaying_parameters, factor_at
 from mammo.training.resuming import refuse_other_settings
-from mammo.training.schedule import Plateau, factor_at
 from mammo.training.trainer import FineTuner
 from tests.processes import call, command, refused, settings_file
 from tests.tiny import tiny_settings, write_films
