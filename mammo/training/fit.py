@@ -64,7 +64,7 @@ def fit(
         name: Of the configuration; a new run's folder is `output/<name>/<time>`.
         resume: A run folder to go on with, from its `checkpoints/last`.
         into: Makes the folder of a new run instead, once all is ready to train.
-        world: The processes that train it together.
+        world: The processes that train together.
 
     Returns:
         The judged test part, in the first of the processes; None in the others.
@@ -75,9 +75,10 @@ def fit(
     with ExitStack() as stack:
         check_writable(settings.output, "output")
         check_places(settings)
+        versions = installed_versions()
         about: dict[str, Any] = {
             "config": settings.model_dump(mode="json"),
-            "versions": installed_versions(),
+            "versions": versions,
             "machine": describe(),
         }
         lock = stack.enter_context(writing(resume)) if resume and world.is_first else None
@@ -89,6 +90,7 @@ def fit(
             logger.info("weights: %s", report.summary() if report else "none, random start")
         tuner = make_tuner(settings, network, world)
         prepared = _prepare(settings)
+        hashes = {"split_sha256": prepared.split.sha256, "data_sha256": prepared.data_sha256}
         loaders = make_loaders(settings, prepared, network, world)
 
         folder = resume
@@ -99,10 +101,10 @@ def fit(
         stack.enter_context(naming_resume_command(folder))
         logger.info("run folder: %s", folder)
         if world.is_first:
-            _write_run_files(settings, folder, prepared, checkpoint=checkpoint)
+            _write_run_files(settings, folder, prepared, hashes, checkpoint=checkpoint)
             if not resume and not into:
                 point_latest_at(settings.output, folder)
-        about |= {"preprocess": prepared.store.settings.model_dump(mode="json")} | _hashes(prepared)
+        about |= {"preprocess": prepared.store.settings.model_dump(mode="json")} | hashes
         samples = prepared.split.samples
         callbacks = RunCallbacks(settings, tuner, loaders, samples.cases, folder, lock=lock, about=about)
         callbacks.run_epochs(checkpoint)
@@ -152,13 +154,9 @@ def naming_resume_command(folder: Path) -> Iterator[None]:
 
 
 def _write_run_files(
-    settings: Settings, folder: Path, prepared: PreparedSplit, *, checkpoint: Checkpoint | None
+    settings: Settings, folder: Path, prepared: PreparedSplit, hashes: dict[str, str], *, checkpoint: Checkpoint | None
 ) -> None:
-    """Write config, split and environment of a new run; check a resumed run's data against its own.
-
-    Raises:
-        TrainingError: The data have changed since the run began.
-    """
+    """Write config, split and environment of a new run; check a resumed run's data against its own."""
     resumed = (folder / ENVIRONMENT_FILE).is_file()
     if checkpoint or resumed:
         refuse_other_data(folder, prepared, checkpoint.state if checkpoint else None)
@@ -173,11 +171,7 @@ def _write_run_files(
     ):
         with written_beside(folder / name) as beside:
             frame.to_csv(beside, index=False)
-    write_environment(folder, _hashes(prepared))
-
-
-def _hashes(prepared: PreparedSplit) -> dict[str, str]:
-    return {"split_sha256": prepared.split.sha256, "data_sha256": prepared.data_sha256}
+    write_environment(folder, hashes)
 
 
 def write_environment(folder: Path, hashes: dict[str, str]) -> None:
