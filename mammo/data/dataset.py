@@ -100,14 +100,12 @@ class MammogramDataset(paddle.io.Dataset):
 
     def blank(self) -> Item:
         """An item of the right shapes without a case: its index is -1."""
-        return Item(self._no_image(), np.zeros(self._slots, bool), np.zeros(2, np.float32), 0.0, -1)
-
-    def _no_image(self) -> np.ndarray:
-        return np.zeros((self._slots, self._channels, *self.size), np.float32)
+        image = np.zeros((self._slots, self._channels, *self.size), np.float32)
+        return Item(image, np.zeros(self._slots, bool), np.zeros(2, np.float32), 0.0, -1)
 
     def _case(self, draw: int) -> Item:
         item, again = self.without_film(draw), int(draw) // len(self.rows)
-        image = self._no_image()
+        image = self.blank().image
         for view in range(self._bounds[item.index], self._bounds[item.index + 1]):
             slot = self._slot_of_view[view]
             image[slot] = self._view(view, item.index, slot, again)
@@ -117,9 +115,8 @@ class MammogramDataset(paddle.io.Dataset):
         entry = self._prepared.entries[view]
         unit = to_unit(read_checked(self._prepared.store.path(entry), entry.crc32))
         if self.scale != 1.0:
-            height, width = (
-                max(side, round(old * self.scale)) for side, old in zip(self.size, unit.shape, strict=True)
-            )
+            sides = zip(self.size, unit.shape, strict=True)
+            height, width = (max(side, round(old * self.scale)) for side, old in sides)
             unit = cv2.resize(unit, (width, height), interpolation=cv2.INTER_AREA)
         if self._augment:
             unit = self._augment(unit, self._settings.seed, self.epoch, row, slot, again)
