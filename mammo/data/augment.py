@@ -11,15 +11,12 @@ from mammo.settings.schema import AugmentationStep
 
 
 class Augmentation:
-    """Random changes to a film or crop."""
+    """Random changes to a film or crop, in the order of the steps.
+
+    `border` is OpenCV's border mode for what was outside the image (reflected for crops, black for films).
+    """
 
     def __init__(self, steps: tuple[AugmentationStep, ...], *, border: int) -> None:
-        """Build the pipeline.
-
-        Args:
-            steps: In their order.
-            border: OpenCV's border mode for what was outside the image (reflected for crops, black for films).
-        """
         self._pipeline = alb.Compose([STEPS[step.name](step, border) for step in steps])
 
     def __call__(self, image: np.ndarray, *key: int) -> np.ndarray:

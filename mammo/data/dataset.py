@@ -30,7 +30,10 @@ class Item:
 
 
 class MammogramDataset(paddle.io.Dataset):
-    """Cases of a split, by their row numbers; a draw beyond `len` is the same case drawn again in one epoch.
+    """Cases of a split, by their row numbers int [n]; a draw beyond `len` is the same case drawn again in one epoch.
+
+    The network expects 1 or 3 `channels`. `augmentation` is for training, `variant` for test-time augmentation;
+    `class_weights` are those of benign and malignant cases.
 
     Of a `Blend`, image, target and weight are blended alike, and the index is the first case's. Only cases with
     the same views present are blended: no film is mixed with a missing view's zeros.
@@ -47,17 +50,6 @@ class MammogramDataset(paddle.io.Dataset):
         variant: Variant = PLAIN,
         class_weights: tuple[float, float] = (1.0, 1.0),
     ) -> None:
-        """Make a dataset of some of the cases.
-
-        Args:
-            prepared: The split with its store.
-            rows: Row numbers of the cases, int [n].
-            settings: For size and seed.
-            channels: 1 or 3, as the network expects.
-            augmentation: Steps; none for evaluation.
-            variant: Of test-time augmentation.
-            class_weights: Of benign and malignant cases.
-        """
         super().__init__()
         self.rows = np.asarray(rows)
         self.epoch = 0

@@ -43,16 +43,13 @@ def collate(items: Sequence[Item]) -> tuple[np.ndarray, ...]:
 
 
 class Loader:
-    """A `paddle.io.DataLoader` that reports the errors of its workers in one line, as `MammoError`."""
+    """A `paddle.io.DataLoader` that reports the errors of its workers in one line, as `MammoError`.
+
+    Without `workers` it loads in this process. It takes a `batch_sampler`, or a `batch_size`, as paddle does: then
+    every case comes once, in order.
+    """
 
     def __init__(self, dataset: MammogramDataset, *, workers: int = 0, **how: Any) -> None:
-        """Make the loader.
-
-        Args:
-            dataset: The cases.
-            workers: Processes; 0 loads in this one.
-            how: `batch_sampler`, or `batch_size`, as paddle takes them: then every case comes once, in order.
-        """
         self.dataset = dataset
         self._errors: SimpleQueue[MammoError] | None = None
         if workers:

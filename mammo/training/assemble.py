@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mammo.cases.splits import Split
 from mammo.data.dataset import MammogramDataset
 from mammo.data.loader import Loader
 from mammo.data.sampler import EpochSampler
@@ -82,7 +81,7 @@ def make_loaders(settings: Settings, prepared: PreparedSplit, network: Mammogram
     training, split = settings.training, prepared.split
     rows = split.rows("train")
     cases = split.samples.cases.iloc[rows]
-    labels = cases["label"].to_numpy(int)
+    labels, patients = cases["label"].to_numpy(int), cases["patient_id"].to_numpy(str)
     dataset = MammogramDataset(
         prepared,
         rows,
@@ -93,7 +92,7 @@ def make_loaders(settings: Settings, prepared: PreparedSplit, network: Mammogram
     )
     sampler = EpochSampler(
         labels,
-        cases["patient_id"].to_numpy(str),
+        patients,
         batch_size=training.batch_size,
         seed=settings.seed,
         kind=training.sampler,
@@ -105,7 +104,8 @@ def make_loaders(settings: Settings, prepared: PreparedSplit, network: Mammogram
     train = KeptFeatures(Loader(dataset, workers=training.workers, batch_sampler=sampler), network, copies=copies)
     scored = {"validation": split.rows("validation")}
     if training.score_train_patients:
-        scored = {"train": fixed_sample(split, training.score_train_patients, settings.seed), **scored}
+        drawn = np.random.default_rng(settings.seed).permutation(np.unique(patients))[: training.score_train_patients]
+        scored = {"train": rows[np.isin(patients, drawn)], **scored}  # the same in each epoch and after a resume
     loaders = {
         part: KeptFeatures(part_loader(settings, prepared, rows[world.own]), network) for part, rows in scored.items()
     }
@@ -125,11 +125,3 @@ def class_weights(labels: np.ndarray, wanted: str | tuple[float, float]) -> tupl
         benign, malignant = len(labels) / (2 * np.bincount(labels, minlength=2))
         return (float(benign), float(malignant))
     return (float(wanted[0]), float(wanted[1]))
-
-
-def fixed_sample(split: Split, patients: int, seed: int) -> np.ndarray:
-    """Row numbers int64 [n] of the training cases of some patients, the same in each epoch and after a resume."""
-    rows = split.rows("train")
-    owner = split.samples.cases["patient_id"].to_numpy(str)[rows]
-    drawn = np.random.default_rng(seed).permutation(np.unique(owner))[:patients]
-    return rows[np.isin(owner, drawn)]

@@ -43,11 +43,7 @@ class Checkpointer(paddle.callbacks.Callback):
         self._saved_when = time.monotonic()
 
     def on_train_batch_end(self, step: int, logs: dict | None = None) -> None:
-        """Save where that is due; only between two updates, never among accumulated batches.
-
-        Raises:
-            Stopped: A signal asked for it.
-        """
+        """Save where that is due, and stop if a signal asked for it; never among accumulated batches."""
         if not self.model.between_updates:
             return
         every, minutes = self._settings.every_steps, self._settings.every_minutes
@@ -57,11 +53,7 @@ class Checkpointer(paddle.callbacks.Callback):
         self._stop_together()
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Save a new best network as it is scored, then all that a resumed run needs.
-
-        Raises:
-            Stopped: A signal asked for it.
-        """
+        """Save a new best network as it is scored, then all that a resumed run needs; stop if a signal asked for it."""
         tuner: FineTuner = self.model
         if self._stopping.improved and tuner.world.is_first:
             metrics = {name: value for name, value in (logs or {}).items() if "/" in name}

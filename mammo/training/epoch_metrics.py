@@ -24,7 +24,9 @@ class RecallMetric(StatefulCallback):
     at 0.5; recall and specificity also at the operating point that validation gives at that epoch. `gap/auc` and
     `gap/loss` are training minus validation: they show over-fitting as it begins.
 
-    A loss or score that is not finite ends training and is reported with its cases.
+    A loss or score that is not finite ends training and is reported with its cases. `loaders` are of each part,
+    `validation` among them, and `cases` is the split's table. `signals` may interrupt scoring, which is repeated when
+    the run goes on.
     """
 
     remembered = ("loss_sum",)
@@ -32,14 +34,6 @@ class RecallMetric(StatefulCallback):
     def __init__(
         self, loaders: Mapping[str, KeptFeatures], cases: pd.DataFrame, *, rule: str, signals: StopSignals
     ) -> None:
-        """Set what is scored.
-
-        Args:
-            loaders: Of each part, `validation` among them.
-            cases: The split's table.
-            rule: The rule of the operating point.
-            signals: May interrupt scoring, which is repeated when the run goes on.
-        """
         super().__init__()
         self._loaders, self._rule, self._signals = loaders, rule, signals
         self._labels, self._case_ids = cases["label"].to_numpy(int), cases["case_id"]

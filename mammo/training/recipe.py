@@ -108,23 +108,14 @@ def build_optimizer(
         stage = stage_of(name, network.stages)
         if stage is not None and stage < len(stage_lr_factors):
             parameter.optimize_attr["learning_rate"] = stage_lr_factors[stage]
+    learnable = [parameter for name, parameter in network.named_parameters() if name in network.learnable]
     return OPTIMIZERS[settings.name](
         settings,
-        decaying_parameters(network),
+        [parameter for parameter in learnable if len(parameter.shape) > 1],  # weights of convolutions and linear layers
         learning_rate=settings.learning_rate,
-        parameters=learnable_parameters(network),
+        parameters=learnable,
         grad_clip=paddle.nn.ClipGradByGlobalNorm(settings.clip_norm) if settings.clip_norm else None,
     )
-
-
-def learnable_parameters(network: MammogramNet) -> list[paddle.Tensor]:
-    """All parameters but batch-norm's running statistics."""
-    return [parameter for name, parameter in network.named_parameters() if name in network.learnable]
-
-
-def decaying_parameters(network: MammogramNet) -> list[paddle.Tensor]:
-    """Weights of convolutions and linear layers: those with more than one axis."""
-    return [parameter for parameter in learnable_parameters(network) if len(parameter.shape) > 1]
 
 
 def _constant(step: int, steps_per_epoch: int, epochs: int, settings: ScheduleSettings) -> float:
