@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from mammo.data.dataset import MammogramDataset
 from mammo.data.loader import Loader
@@ -23,12 +24,13 @@ from mammo.training.trainer import FineTuner
 
 @dataclass(frozen=True)
 class Loaders:
-    """The loader of training with its dataset and sampler, and the loaders of the parts scored each epoch."""
+    """The loader of training with its dataset and sampler, those of the parts scored each epoch, and all cases."""
 
     train: KeptFeatures
     dataset: MammogramDataset
     sampler: EpochSampler
     scored: Mapping[str, KeptFeatures]
+    cases: pd.DataFrame
 
 
 def make_network(settings: Settings, world: World = ALONE) -> tuple[MammogramNet, Backbone]:
@@ -109,7 +111,7 @@ def make_loaders(settings: Settings, prepared: PreparedSplit, network: Mammogram
     loaders = {
         part: KeptFeatures(part_loader(settings, prepared, rows[world.own]), network) for part, rows in scored.items()
     }
-    return Loaders(train, dataset, sampler, loaders)
+    return Loaders(train, dataset, sampler, loaders, split.samples.cases)
 
 
 def class_weights(labels: np.ndarray, wanted: str | tuple[float, float]) -> tuple[float, float]:

@@ -7,8 +7,6 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from mammo.errors import LoaderError, Stopped, plain_stops
 from mammo.files import Lock
 from mammo.model.checkpoint import Checkpoint
@@ -41,19 +39,20 @@ class RunCallbacks:
         settings: Settings,
         tuner: FineTuner,
         loaders: Loaders,
-        cases: pd.DataFrame,
         folder: Path,
         *,
         lock: Lock | None,
         about: dict[str, Any],
     ) -> None:
-        """Make the callbacks of a run in `folder` on the split's table of `cases`; `about` as for `Checkpointer`."""
+        """Make the callbacks of a run in `folder`; `about` as for `Checkpointer`."""
         self._training, self._tuner, self._loaders = settings.training, tuner, loaders
         training, clock = settings.training, WaitClock()
         self.signals = StopSignals()
         self.stopping = EarlyStopping(training.early_stopping)
         plateau = Plateau(training.schedule, training.early_stopping)
-        metric = RecallMetric(loaders.scored, cases, rule=settings.evaluation.operating_point, signals=self.signals)
+        metric = RecallMetric(
+            loaders.scored, loaders.cases, rule=settings.evaluation.operating_point, signals=self.signals
+        )
         self.by_name: dict[str, paddle.callbacks.Callback] = {
             "start": StepStart(settings, loaders, plateau, lock),
             "losses": metric,

@@ -75,12 +75,8 @@ def fit(
     with ExitStack() as stack:
         check_writable(settings.output, "output")
         check_places(settings)
-        versions = installed_versions()
-        about: dict[str, Any] = {
-            "config": settings.model_dump(mode="json"),
-            "versions": versions,
-            "machine": describe(),
-        }
+        about: dict[str, Any] = {"config": settings.model_dump(mode="json")}
+        about |= {"versions": installed_versions(), "machine": describe()}
         lock = stack.enter_context(writing(resume)) if resume and world.is_first else None
         checkpoint = _open_in_turn(resume, settings, about, world) if resume else None
         # Network and weights before films: what is wrong with them is known in seconds.
@@ -105,8 +101,7 @@ def fit(
             if not resume and not into:
                 point_latest_at(settings.output, folder)
         about |= {"preprocess": prepared.store.settings.model_dump(mode="json")} | hashes
-        samples = prepared.split.samples
-        callbacks = RunCallbacks(settings, tuner, loaders, samples.cases, folder, lock=lock, about=about)
+        callbacks = RunCallbacks(settings, tuner, loaders, folder, lock=lock, about=about)
         callbacks.run_epochs(checkpoint)
         if not world.is_first:
             return None
@@ -117,7 +112,7 @@ def fit(
         judgement, scores = judge_logits(scores, settings, folder, decision=decision)
     monitor, stopping = settings.training.early_stopping.monitor, callbacks.stopping
     logger.info("best epoch %d: %s %.3f (used for selection)", stopping.best_epoch + 1, monitor, stopping.best or 0.0)
-    title = f"{folder.parent.name}, {folder.name}: test part"
+    title, samples = f"{folder.parent.name}, {folder.name}: test part", prepared.split.samples
     return Judged(folder, title, judgement, scores, folder, settings, prepared, samples.excluded, samples.warned)
 
 
@@ -163,12 +158,9 @@ def _write_run_files(
     write_text(folder / CONFIG_FILE, dump_settings(settings))
     if resumed:
         return
-    samples = prepared.split.samples
-    for name, frame in (
-        ("split.csv", prepared.split.frame()),
-        ("excluded.csv", samples.excluded),
-        ("warnings.csv", samples.warned),
-    ):
+    excluded, warned = prepared.split.samples.excluded, prepared.split.samples.warned
+    tables = {"split.csv": prepared.split.frame(), "excluded.csv": excluded, "warnings.csv": warned}
+    for name, frame in tables.items():
         with written_beside(folder / name) as beside:
             frame.to_csv(beside, index=False)
     write_environment(folder, hashes)
