@@ -50,9 +50,7 @@ class RunCallbacks:
         self.signals = StopSignals()
         self.stopping = EarlyStopping(training.early_stopping)
         plateau = Plateau(training.schedule, training.early_stopping)
-        metric = RecallMetric(
-            loaders.scored, loaders.cases, rule=settings.evaluation.operating_point, signals=self.signals
-        )
+        metric = RecallMetric(loaders, rule=settings.evaluation.operating_point, signals=self.signals)
         self.by_name: dict[str, paddle.callbacks.Callback] = {
             "start": StepStart(settings, loaders, plateau, lock),
             "losses": metric,

@@ -1,10 +1,8 @@
 """Measures each epoch over whole parts of the data; stops training or cuts its learning rate without improvement."""
 
 import math
-from collections.abc import Mapping
 
 import numpy as np
-import pandas as pd
 
 from mammo.errors import TrainingError, few_of
 from mammo.evaluation.calibration import to_probability
@@ -12,6 +10,7 @@ from mammo.evaluation.metrics import count_confusion, cross_entropy, measure_at,
 from mammo.evaluation.operating_point import choose_threshold
 from mammo.inference.score import score_logits
 from mammo.settings.schema import EPOCH_METRICS, EarlyStoppingSettings, ScheduleSettings
+from mammo.training.assemble import Loaders
 from mammo.training.freezing import KeptFeatures
 from mammo.training.signals import StopSignals
 from mammo.training.trainer import FineTuner, StatefulCallback
@@ -24,19 +23,16 @@ class RecallMetric(StatefulCallback):
     at 0.5; recall and specificity also at the operating point that validation gives at that epoch. `gap/auc` and
     `gap/loss` are training minus validation: they show over-fitting as it begins.
 
-    A loss or score that is not finite ends training and is reported with its cases. `loaders` are of each part,
-    `validation` among them, and `cases` is the split's table. `signals` may interrupt scoring, which is repeated when
-    the run goes on.
+    A loss or score that is not finite ends training and is reported with its cases. `signals` may interrupt scoring,
+    which is repeated when the run goes on.
     """
 
     remembered = ("loss_sum",)
 
-    def __init__(
-        self, loaders: Mapping[str, KeptFeatures], cases: pd.DataFrame, *, rule: str, signals: StopSignals
-    ) -> None:
+    def __init__(self, loaders: Loaders, *, rule: str, signals: StopSignals) -> None:
         super().__init__()
-        self._loaders, self._rule, self._signals = loaders, rule, signals
-        self._labels, self._case_ids = cases["label"].to_numpy(int), cases["case_id"]
+        self._loaders, self._rule, self._signals = loaders.scored, rule, signals
+        self._labels, self._case_ids = loaders.cases["label"].to_numpy(int), loaders.cases["case_id"]
         self.loss_sum = 0.0
         self.scored: dict[str, tuple[np.ndarray, np.ndarray]] = {}  # labels and scores in 0-1 of each part
 

@@ -15,7 +15,7 @@ from mammo.runtime import paddle
 from mammo.settings.schema import TrainingSettings
 from mammo.training.distributed import ALONE, World
 from mammo.training.freezing import moving_statistics, set_train_mode
-from mammo.training.recipe import CaseLoss
+from mammo.training.recipe import CaseLoss, Optimizer
 
 
 class FineTuner(paddle.Model):
@@ -28,12 +28,7 @@ class FineTuner(paddle.Model):
     """
 
     def __init__(
-        self,
-        network: MammogramNet,
-        optimizer: paddle.optimizer.Optimizer,
-        settings: TrainingSettings,
-        *,
-        world: World = ALONE,
+        self, network: MammogramNet, optimizer: Optimizer, settings: TrainingSettings, *, world: World = ALONE
     ) -> None:
         spec = paddle.static.InputSpec
         inputs = [spec([None] * 5, name="image"), spec([None, None], "bool", "present")]
@@ -79,27 +74,15 @@ class FineTuner(paddle.Model):
 
     def _update(self) -> None:
         gradients = [parameter.grad for parameter in self.network.parameters() if parameter.grad is not None]
-        self.world.add_tensors(gradients)
-        with paddle.no_grad():
-            for gradient in gradients:
-                gradient.scale_(1.0 / self._window_weight)
-        self._share_statistics()
+        self.world.add_tensors(gradients, factor=1.0 / self._window_weight)
+        if self.world.size > 1:
+            self.world.add_tensors(moving_statistics(self.network), factor=1.0 / self.world.size)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.clear_grad()
         self._window_weight = 0.0
         self.step += 1
         self.average.update()
-
-    def _share_statistics(self) -> None:
-        """Give all processes the mean of their batch-norms' running statistics."""
-        if self.world.size == 1:
-            return
-        statistics = moving_statistics(self.network)
-        self.world.add_tensors(statistics)
-        with paddle.no_grad():
-            for statistic in statistics:
-                statistic.scale_(1.0 / self.world.size)
 
 
 class WeightAverage:
