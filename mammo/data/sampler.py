@@ -46,11 +46,8 @@ class EpochSampler(paddle.io.BatchSampler):
             labels: int [n], 0 or 1 of each case.
             patients: str [n], the patient of each case.
             batch_size: Cases per batch; at most as many as there are.
-            seed: Of the run.
-            kind: `shuffle`, `class_balanced` or `patient_balanced`.
             mixup_alpha: Of the beta distribution; above 0, each draw is a `Blend` with another of its batch.
             rows: int [n], the seed of mixup for each case; for mixup only.
-            own: This process's share of a batch.
         """
         super().__init__(dataset=range(len(labels)), batch_size=batch_size)
         self.epoch = 0

@@ -64,10 +64,8 @@ def make_tuner(settings: Settings, network: MammogramNet, world: World = ALONE) 
         SettingsError: A list by stage is longer than the network has stages.
     """
     training = settings.training
-    for key, values in (
-        ("stage_lr_factors", training.stage_lr_factors),
-        ("freeze.until_epoch", training.freeze.until_epoch),
-    ):
+    by_stage = {"stage_lr_factors": training.stage_lr_factors, "freeze.until_epoch": training.freeze.until_epoch}
+    for key, values in by_stage.items():
         if len(values) > len(network.stages):
             has = f"{settings.model.backbone} has {len(network.stages)} stages"
             raise SettingsError(f"training.{key}: {has}, got {len(values)} values")

@@ -97,9 +97,8 @@ def _reporting() -> Iterator[None]:
         yield
     except (RuntimeError, OSError, ValueError) as error:
         message = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-        raise TrainingError(
-            f"another process of this training has ended ({message[:120]}); see its log, then go on with --resume"
-        ) from error
+        what = f"another process of this training has ended ({message[:120]})"
+        raise TrainingError(f"{what}; see its log, then go on with --resume") from error
 
 
 def join_world() -> World:

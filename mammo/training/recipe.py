@@ -2,7 +2,7 @@
 
 import difflib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from mammo.errors import SettingsError, in_one_line
@@ -21,11 +21,9 @@ def check_names(training: TrainingSettings) -> None:
         SettingsError: A name is unknown; it lists the valid ones and suggests the nearest.
     """
     errors = []
-    for key, name, table in (
-        ("loss", training.loss.name, LOSSES),
-        ("optimizer", training.optimizer.name, OPTIMIZERS),
-        ("schedule", training.schedule.name, SCHEDULES),
-    ):
+    tables: dict[str, Mapping[str, Any]] = {"loss": LOSSES, "optimizer": OPTIMIZERS, "schedule": SCHEDULES}
+    for key, table in tables.items():
+        name = getattr(training, key).name
         if name not in table:
             near = difflib.get_close_matches(name, table, n=1, cutoff=0.5)
             hint = f"; did you mean {near[0]}?" if near else ""

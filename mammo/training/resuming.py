@@ -77,10 +77,8 @@ def _refuse_to_lose(folder: Path) -> None:
     log = folder / "log.jsonl"
     epochs = log.read_bytes().count(b"\n") if log.is_file() else 0
     if epochs > 1 or (folder / DECISION_FILE).exists():
-        what = f"{folder / 'checkpoints' / 'last'}: is missing"
-        raise WeightsError(
-            f"{what}, so the run cannot go on after its {epochs} epochs; bring it back, or start a new run"
-        )
+        what = f"{folder / 'checkpoints' / 'last'}: is missing, so the run cannot go on after its {epochs} epochs"
+        raise WeightsError(f"{what}; bring it back, or start a new run")
 
 
 def has_begun(folder: Path) -> bool:
@@ -94,11 +92,7 @@ def refuse_other_settings(
 ) -> None:
     """Refuse settings that would change what a run learns, or from what.
 
-    Args:
-        folder: The run.
-        before: Its settings, as plain values.
-        settings: The settings with which it is to go on.
-        fixed: Keys that may change in other runs, but not in this one.
+    `before` are the run's settings as plain values. The keys `fixed` may change in other runs, but not in this one.
 
     Raises:
         SettingsError: Naming all differences.
