@@ -21,7 +21,7 @@ from mammo.settings.load import dump_settings, load_settings
 from mammo.settings.schema import Settings
 from mammo.training.assemble import Loaders, make_loaders, make_network, make_tuner
 from mammo.training.freezing import freeze_stages
-from mammo.training.schedule import factor_at
+from mammo.training.recipe import factor_at
 from mammo.training.trainer import FineTuner
 
 logger = logging.getLogger(__name__)

@@ -175,7 +175,7 @@ def _print_or_return(settings: Settings, arguments: argparse.Namespace) -> Setti
 
     reader_of(settings.data)
     if arguments.print_config:
-        from mammo.training.assemble import check_names
+        from mammo.training.recipe import check_names
 
         check_names(settings.training)
         print(dump_settings(settings), end="")

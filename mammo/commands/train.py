@@ -27,8 +27,7 @@ def main(arguments: argparse.Namespace) -> None:
         from mammo.report.text import show_dry_run
         from mammo.training.dry_run import dry_run
 
-        tried = dry_run(settings)
-        show_dry_run(tried.parts, tried.excluded, tried.lines)
+        show_dry_run(*dry_run(settings))
         return
     from mammo.training.folds import train
 

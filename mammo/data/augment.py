@@ -11,15 +11,12 @@ from mammo.settings.schema import AugmentationStep
 
 
 class Augmentation:
-    """Random changes to a film or crop."""
+    """Random changes to a film or crop, in the order of the steps.
+
+    `border` is OpenCV's border mode for what was outside the image (reflected for crops, black for films).
+    """
 
     def __init__(self, steps: tuple[AugmentationStep, ...], *, border: int) -> None:
-        """Build the pipeline.
-
-        Args:
-            steps: In their order.
-            border: OpenCV's border mode for what was outside the image (reflected for crops, black for films).
-        """
         self._pipeline = alb.Compose([STEPS[step.name](step, border) for step in steps])
 
     def __call__(self, image: np.ndarray, *key: int) -> np.ndarray:
@@ -42,15 +39,6 @@ def _affine(step: AugmentationStep, border: int) -> alb.BasicTransform:
     )
 
 
-def _elastic(step: AugmentationStep, border: int) -> alb.BasicTransform:
-    return alb.ElasticTransform(alpha=step.alpha, sigma=step.sigma, border_mode=border, p=step.p)
-
-
-def _gamma(step: AugmentationStep, border: int) -> alb.BasicTransform:
-    limits = (100 * step.gamma[0], 100 * step.gamma[1])
-    return alb.RandomGamma(gamma_limit=limits, p=step.p)
-
-
 def _holes(step: AugmentationStep, border: int) -> alb.BasicTransform:
     return alb.CoarseDropout(
         num_holes_range=step.holes, hole_height_range=step.hole_size, hole_width_range=step.hole_size, fill=0, p=step.p
@@ -62,9 +50,9 @@ STEPS: dict[str, Callable[[AugmentationStep, int], alb.BasicTransform]] = {
     "flip_vertical": lambda step, border: alb.VerticalFlip(p=step.p),
     "affine": _affine,
     "intensity": lambda step, border: alb.RandomBrightnessContrast(step.brightness, step.contrast, p=step.p),
-    "gamma": _gamma,
+    "gamma": lambda step, border: alb.RandomGamma((100 * step.gamma[0], 100 * step.gamma[1]), p=step.p),
     "noise": lambda step, border: alb.GaussNoise(std_range=step.noise_std, p=step.p),
     "blur": lambda step, border: alb.GaussianBlur(blur_limit=(3, 5), p=step.p),
-    "elastic": _elastic,
+    "elastic": lambda step, border: alb.ElasticTransform(step.alpha, step.sigma, border_mode=border, p=step.p),
     "coarse_dropout": _holes,
 }

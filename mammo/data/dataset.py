@@ -30,7 +30,10 @@ class Item:
 
 
 class MammogramDataset(paddle.io.Dataset):
-    """Cases of a split, by their row numbers; a draw beyond `len` is the same case drawn again in one epoch.
+    """Cases of a split, by their row numbers int [n]; a draw beyond `len` is the same case drawn again in one epoch.
+
+    The network expects 1 or 3 `channels`. `augmentation` is for training, `variant` for test-time augmentation;
+    `class_weights` are those of benign and malignant cases.
 
     Of a `Blend`, image, target and weight are blended alike, and the index is the first case's. Only cases with
     the same views present are blended: no film is mixed with a missing view's zeros.
@@ -47,17 +50,6 @@ class MammogramDataset(paddle.io.Dataset):
         variant: Variant = PLAIN,
         class_weights: tuple[float, float] = (1.0, 1.0),
     ) -> None:
-        """Make a dataset of some of the cases.
-
-        Args:
-            prepared: The split with its store.
-            rows: Row numbers of the cases, int [n].
-            settings: For size and seed.
-            channels: 1 or 3, as the network expects.
-            augmentation: Steps; none for evaluation.
-            variant: Of test-time augmentation.
-            class_weights: Of benign and malignant cases.
-        """
         super().__init__()
         self.rows = np.asarray(rows)
         self.epoch = 0
@@ -100,14 +92,12 @@ class MammogramDataset(paddle.io.Dataset):
 
     def blank(self) -> Item:
         """An item of the right shapes without a case: its index is -1."""
-        return Item(self._no_image(), np.zeros(self._slots, bool), np.zeros(2, np.float32), 0.0, -1)
-
-    def _no_image(self) -> np.ndarray:
-        return np.zeros((self._slots, self._channels, *self.size), np.float32)
+        image = np.zeros((self._slots, self._channels, *self.size), np.float32)
+        return Item(image, np.zeros(self._slots, bool), np.zeros(2, np.float32), 0.0, -1)
 
     def _case(self, draw: int) -> Item:
         item, again = self.without_film(draw), int(draw) // len(self.rows)
-        image = self._no_image()
+        image = self.blank().image
         for view in range(self._bounds[item.index], self._bounds[item.index + 1]):
             slot = self._slot_of_view[view]
             image[slot] = self._view(view, item.index, slot, again)
@@ -117,9 +107,8 @@ class MammogramDataset(paddle.io.Dataset):
         entry = self._prepared.entries[view]
         unit = to_unit(read_checked(self._prepared.store.path(entry), entry.crc32))
         if self.scale != 1.0:
-            height, width = (
-                max(side, round(old * self.scale)) for side, old in zip(self.size, unit.shape, strict=True)
-            )
+            sides = zip(self.size, unit.shape, strict=True)
+            height, width = (max(side, round(old * self.scale)) for side, old in sides)
             unit = cv2.resize(unit, (width, height), interpolation=cv2.INTER_AREA)
         if self._augment:
             unit = self._augment(unit, self._settings.seed, self.epoch, row, slot, again)

@@ -17,7 +17,7 @@ from functools import partial
 from multiprocessing import SimpleQueue, active_children
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -29,16 +29,6 @@ from mammo.runtime import paddle
 SHARED_MEMORY = Path("/dev/shm")
 PARENT_CHECK_S = 0.5
 LEAST_SHARED_BYTES = 1 << 20  # with less, paddle cannot even start its workers
-
-
-class Batches(Protocol):
-    """Gives batches, and can be iterated over again."""
-
-    def __len__(self) -> int:
-        """How many batches."""
-
-    def __iter__(self) -> Iterator[list[paddle.Tensor]]:
-        """Image, present, target, weight, index."""
 
 
 def collate(items: Sequence[Item]) -> tuple[np.ndarray, ...]:
@@ -53,20 +43,17 @@ def collate(items: Sequence[Item]) -> tuple[np.ndarray, ...]:
 
 
 class Loader:
-    """A `paddle.io.DataLoader` that reports the errors of its workers in one line, as `MammoError`."""
+    """A `paddle.io.DataLoader` that reports the errors of its workers in one line, as `MammoError`.
+
+    Without `workers` it loads in this process. It takes a `batch_sampler`, or a `batch_size`, as paddle does: then
+    every case comes once, in order.
+    """
 
     def __init__(self, dataset: MammogramDataset, *, workers: int = 0, **how: Any) -> None:
-        """Make the loader.
-
-        Args:
-            dataset: The cases.
-            workers: Processes; 0 loads in this one.
-            how: `batch_sampler`, or `batch_size`, as paddle takes them: then every case comes once, in order.
-        """
         self.dataset = dataset
         self._errors: SimpleQueue[MammoError] | None = None
         if workers:
-            with _reporting_no_space():
+            with _reporting():
                 self._errors = SimpleQueue()
         self._loader = paddle.io.DataLoader(
             _Sending(dataset, self._errors) if self._errors else dataset,
@@ -95,10 +82,10 @@ class Loader:
             return
         if SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free < LEAST_SHARED_BYTES:
             raise LoaderError(_why("no worker can start"))
-        batches, workers = None, _Workers()
+        with _reporting():
+            batches, workers = self._start()
         while True:
-            with workers.watched(), _reporting_no_space():
-                batches = batches or workers.started(self._loader)
+            with _reporting(workers):
                 batch = next(batches, None)
             if batch is None:
                 return
@@ -106,52 +93,22 @@ class Loader:
                 raise self._errors.get()
             yield batch
 
+    def _start(self) -> tuple[Iterator[list[paddle.Tensor]], list[BaseProcess]]:
+        """Start the workers; returns the batches and the workers.
 
-class _Workers:
-    """The processes of a loader. That one has ended is reported when a batch is asked for.
-
-    paddle would report it by a signal of its own, in the middle of a step; half of the step would be saved (measured).
-    """
-
-    def __init__(self) -> None:
-        self._processes: list[BaseProcess] = []
-
-    def started(self, loader: paddle.io.DataLoader) -> Iterator[list[paddle.Tensor]]:
-        """Start them, and return the batches."""
+        paddle would report a dead worker by a signal of its own, in the middle of a step; half of the step would be
+        saved (measured). It is reported when a batch is asked for instead.
+        """
         before = set(active_children())
         try:
-            batches = iter(loader)
+            batches = iter(self._loader)
         except KeyboardInterrupt:
             sys.unraisablehook = _silent_if_half_made
             raise
-        self._processes = [process for process in active_children() if process not in before]
+        workers = [process for process in active_children() if process not in before]
         if hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        return batches
-
-    @contextmanager
-    def watched(self) -> Iterator[None]:
-        """Check that no worker has died, before a batch is asked for and where that fails.
-
-        Raises:
-            LoaderError: One has; what it left in shared memory is removed.
-        """
-        self._check()
-        try:
-            yield
-        except SystemError as error:
-            self._check()
-            raise LoaderError(_why("a worker process ended")) from error
-
-    def _check(self) -> None:
-        dead = {process.pid: process.exitcode for process in self._processes if process.exitcode}
-        if not dead:
-            return
-        for worker in dead:
-            _clear_shared_memory(worker)
-        code = next(iter(dead.values()))
-        how = f" (killed by signal {signal.Signals(-code).name})" if code < 0 else ""
-        raise LoaderError(_why(f"a worker process ended{how}"))
+        return batches, workers
 
 
 def _silent_if_half_made(what: "sys.UnraisableHookArgs") -> None:
@@ -168,14 +125,35 @@ def _clear_shared_memory(worker: int | None) -> None:
 
 
 @contextmanager
-def _reporting_no_space() -> Iterator[None]:
-    """Report full shared memory; only around the loader's own work, since elsewhere it is a disk that is full."""
+def _reporting(workers: Sequence[BaseProcess] = ()) -> Iterator[None]:
+    """Report a dead worker, before the block and where it fails, and full shared memory.
+
+    Only around the loader's own work, since elsewhere it is a disk that is full.
+
+    Raises:
+        LoaderError: What a dead worker left in shared memory is removed.
+    """
+    _check_workers(workers)
     try:
         yield
+    except SystemError as error:
+        _check_workers(workers)
+        raise LoaderError(_why("a worker process ended")) from error
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
         raise LoaderError(_why("a worker process ended")) from error
+
+
+def _check_workers(workers: Sequence[BaseProcess]) -> None:
+    dead = {process.pid: process.exitcode for process in workers if process.exitcode}
+    if not dead:
+        return
+    for worker in dead:
+        _clear_shared_memory(worker)
+    code = next(iter(dead.values()))
+    how = f" (killed by signal {signal.Signals(-code).name})" if code < 0 else ""
+    raise LoaderError(_why(f"a worker process ended{how}"))
 
 
 class _Sending(paddle.io.Dataset):

@@ -46,11 +46,8 @@ class EpochSampler(paddle.io.BatchSampler):
             labels: int [n], 0 or 1 of each case.
             patients: str [n], the patient of each case.
             batch_size: Cases per batch; at most as many as there are.
-            seed: Of the run.
-            kind: `shuffle`, `class_balanced` or `patient_balanced`.
             mixup_alpha: Of the beta distribution; above 0, each draw is a `Blend` with another of its batch.
             rows: int [n], the seed of mixup for each case; for mixup only.
-            own: This process's share of a batch.
         """
         super().__init__(dataset=range(len(labels)), batch_size=batch_size)
         self.epoch = 0
@@ -91,7 +88,8 @@ class EpochSampler(paddle.io.BatchSampler):
         rounds = -(-self._cases // len(turns))
         order = np.concatenate([generator.permutation(len(turns)) for _ in range(rounds)])
         cases = np.array([next(turns[group]) for group in order[: self._cases]])
-        return cases + self._cases * _times_before(cases)
+        times_before = pd.Series(cases).groupby(cases).cumcount().to_numpy()
+        return cases + self._cases * times_before
 
 
 def _endless(group: np.ndarray, generator: np.random.Generator) -> Iterator[int]:
@@ -103,8 +101,3 @@ def _groups_of(key: np.ndarray) -> list[np.ndarray]:
     """Row numbers int [..] of each value of `key` [n], values and rows rising."""
     order = np.argsort(key, kind="stable")
     return np.split(order, np.flatnonzero(key[order][1:] != key[order][:-1]) + 1)
-
-
-def _times_before(cases: np.ndarray) -> np.ndarray:
-    """How often each case is earlier in the list."""
-    return pd.Series(cases).groupby(cases).cumcount().to_numpy()

@@ -1,5 +1,6 @@
 """Scores prepared cases with a network and returns a score table."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import pandas as pd
 from mammo.cases.samples import SUBGROUPS
 from mammo.cases.splits import Split
 from mammo.data.dataset import MammogramDataset
-from mammo.data.loader import Batches, Loader
+from mammo.data.loader import Loader
 from mammo.errors import SplitError, WeightsError
 from mammo.evaluation.calibration import Calibrator, log_odds
 from mammo.images.network_input import PLAIN, Variant, variants
@@ -40,7 +41,8 @@ def score_part(
     total = np.zeros(len(rows))
     for number, variant in enumerate(chosen, 1):
         what = f"scoring {part}" + (f", variant {number} of {len(chosen)}" if len(chosen) > 1 else "")
-        scored, logits = score_logits(network, part_loader(settings, prepared, rows, variant=variant), what=what)
+        loader = part_loader(settings, prepared, rows, variant=variant)
+        scored, logits = score_logits(network, track(loader, len(loader), what))
         total += logits
     bad = ~np.isfinite(total)
     if bad.any():
@@ -60,13 +62,12 @@ def part_loader(settings: Settings, prepared: PreparedSplit, rows: np.ndarray, *
     return Loader(dataset, workers=settings.training.workers, batch_size=settings.evaluation.batch_size)
 
 
-def score_logits(network: MammogramNet, loader: Batches, *, what: str = "") -> tuple[np.ndarray, np.ndarray]:
-    """Score a loader's cases.
+def score_logits(network: MammogramNet, batches: Iterable[list[paddle.Tensor]]) -> tuple[np.ndarray, np.ndarray]:
+    """Score the cases of a loader's batches.
 
     Args:
         network: Is in eval mode during scoring only.
-        loader: From `part_loader`.
-        what: Words for the progress display; none shows nothing.
+        batches: Of `part_loader`.
 
     Returns:
         Row numbers int64 [n] and logits float64 [n]: the log-odds of malignancy, not finite for a damaged network.
@@ -74,7 +75,6 @@ def score_logits(network: MammogramNet, loader: Batches, *, what: str = "") -> t
     was_training = network.training
     network.eval()
     rows, logits = [np.zeros(0, np.int64)], [np.zeros(0)]
-    batches = track(loader, len(loader), what) if what else loader
     with paddle.no_grad():
         for image, present, _, _, index in batches:
             rows.append(index.numpy())

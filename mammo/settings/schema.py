@@ -148,7 +148,7 @@ class ModelSettings(Strict):
 
 
 class OptimizerSettings(Strict):
-    """`name` is a key of `OPTIMIZERS` in training/optimizer.py, which training checks before it reads a film.
+    """`name` is a key of `OPTIMIZERS` in training/recipe.py, which training checks before it reads a film.
 
     `weight_decay` is L2 for adam and momentum, decoupled for adamw; norms and biases have none.
     """
@@ -161,7 +161,7 @@ class OptimizerSettings(Strict):
 
 
 class ScheduleSettings(Strict):
-    """The learning rate over time: linear warm-up, then `name`, a key of `SCHEDULES` in training/schedule.py."""
+    """The learning rate over time: linear warm-up, then `name`, a key of `SCHEDULES` in training/recipe.py."""
 
     name: TableName = "cosine"
     warmup_epochs: NotNegative = 1.0
@@ -172,7 +172,7 @@ class ScheduleSettings(Strict):
 
 
 class LossSettings(Strict):
-    """The loss on two classes: `name` is a key of `LOSSES` in training/loss.py."""
+    """The loss on two classes: `name` is a key of `LOSSES` in training/recipe.py."""
 
     name: TableName = "cross_entropy"
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1

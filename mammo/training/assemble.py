@@ -1,58 +1,36 @@
 """Builds what `fit` needs from settings and prepared cases: the network, its training step, and the loaders."""
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
-from mammo.cases.splits import Split
 from mammo.data.dataset import MammogramDataset
-from mammo.data.loader import Batches, Loader
+from mammo.data.loader import Loader
 from mammo.data.sampler import EpochSampler
-from mammo.errors import SettingsError, TrainingError, in_one_line
+from mammo.errors import SettingsError, TrainingError
 from mammo.inference.score import part_loader
 from mammo.model.backbone import Backbone
 from mammo.model.network import MammogramNet, build_network, input_channels
 from mammo.prepare.gather import PreparedSplit
 from mammo.runtime import paddle, seed_everything
-from mammo.settings.schema import Settings, TrainingSettings
+from mammo.settings.schema import Settings
 from mammo.training.distributed import ALONE, World
-from mammo.training.kept_features import KeptFeatures
-from mammo.training.loss import LOSSES
-from mammo.training.optimizer import OPTIMIZERS, build_optimizer
-from mammo.training.schedule import SCHEDULES
+from mammo.training.freezing import KeptFeatures
+from mammo.training.recipe import build_optimizer, check_names
 from mammo.training.trainer import FineTuner
 
 
 @dataclass(frozen=True)
 class Loaders:
-    """The loader of training with its dataset and sampler, and the loaders of the parts scored each epoch."""
+    """The loader of training with its dataset and sampler, those of the parts scored each epoch, and all cases."""
 
-    train: Batches
+    train: KeptFeatures
     dataset: MammogramDataset
     sampler: EpochSampler
-    scored: Mapping[str, Batches]
-
-
-def check_names(training: TrainingSettings) -> None:
-    """Check that the loss, the optimizer and the schedule are in their tables.
-
-    Raises:
-        SettingsError: A name is unknown; it lists the valid ones and suggests the nearest.
-    """
-    errors = []
-    for key, name, table in (
-        ("loss", training.loss.name, LOSSES),
-        ("optimizer", training.optimizer.name, OPTIMIZERS),
-        ("schedule", training.schedule.name, SCHEDULES),
-    ):
-        if name not in table:
-            near = difflib.get_close_matches(name, table, n=1, cutoff=0.5)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            errors.append(f"training.{key}.name: expected one of {', '.join(table)}, got {name!r}{hint}")
-    if errors:
-        raise SettingsError(in_one_line("settings", errors))
+    scored: Mapping[str, KeptFeatures]
+    cases: pd.DataFrame
 
 
 def make_network(settings: Settings, world: World = ALONE) -> tuple[MammogramNet, Backbone]:
@@ -67,14 +45,11 @@ def make_network(settings: Settings, world: World = ALONE) -> tuple[MammogramNet
     training, on_gpu = settings.training, paddle.get_device().startswith("gpu")
     check_names(training)
     if training.amp != "off" and not on_gpu:
-        raise TrainingError(
-            f"training.amp: {training.amp} needs a GPU, this is {paddle.get_device()}; set training.amp=off"
-        )
+        what = f"training.amp: {training.amp} needs a GPU"
+        raise TrainingError(f"{what}, this is {paddle.get_device()}; set training.amp=off")
     if training.batch_size % world.size:
-        raise SettingsError(
-            f"training.batch_size: {training.batch_size} cases cannot be shared evenly by {world.size} processes; "
-            "set a multiple"
-        )
+        what = f"training.batch_size: {training.batch_size} cases cannot be shared evenly"
+        raise SettingsError(f"{what} by {world.size} processes; set a multiple")
     seed_everything(settings.seed)
     network, backbone = build_network(settings.model, task=settings.data.task)
     if world.size > 1 and on_gpu:  # paddle has no such kernel for CPUs
@@ -83,25 +58,17 @@ def make_network(settings: Settings, world: World = ALONE) -> tuple[MammogramNet
 
 
 def make_tuner(settings: Settings, network: MammogramNet, world: World = ALONE) -> FineTuner:
-    """Give a network its optimizer and training step.
-
-    Args:
-        settings: All settings.
-        network: Of `make_network`.
-        world: The processes that train it together.
+    """Give a network of `make_network` its optimizer and training step.
 
     Raises:
         SettingsError: A list by stage is longer than the network has stages.
     """
     training = settings.training
-    for key, values in (
-        ("stage_lr_factors", training.stage_lr_factors),
-        ("freeze.until_epoch", training.freeze.until_epoch),
-    ):
+    by_stage = {"stage_lr_factors": training.stage_lr_factors, "freeze.until_epoch": training.freeze.until_epoch}
+    for key, values in by_stage.items():
         if len(values) > len(network.stages):
-            raise SettingsError(
-                f"training.{key}: {settings.model.backbone} has {len(network.stages)} stages, got {len(values)} values"
-            )
+            has = f"{settings.model.backbone} has {len(network.stages)} stages"
+            raise SettingsError(f"training.{key}: {has}, got {len(values)} values")
     optimizer = build_optimizer(network, training.optimizer, stage_lr_factors=training.stage_lr_factors)
     return FineTuner(network, optimizer, training, world=world)
 
@@ -109,16 +76,12 @@ def make_tuner(settings: Settings, network: MammogramNet, world: World = ALONE) 
 def make_loaders(settings: Settings, prepared: PreparedSplit, network: MammogramNet, world: World = ALONE) -> Loaders:
     """Make this process's loaders of training and of the parts scored each epoch.
 
-    Args:
-        settings: All settings.
-        prepared: The cases.
-        network: Whose features are kept while only its head learns.
-        world: The processes that train together.
+    The features of the network's frozen stages are kept.
     """
     training, split = settings.training, prepared.split
     rows = split.rows("train")
     cases = split.samples.cases.iloc[rows]
-    labels = cases["label"].to_numpy(int)
+    labels, patients = cases["label"].to_numpy(int), cases["patient_id"].to_numpy(str)
     dataset = MammogramDataset(
         prepared,
         rows,
@@ -129,7 +92,7 @@ def make_loaders(settings: Settings, prepared: PreparedSplit, network: Mammogram
     )
     sampler = EpochSampler(
         labels,
-        cases["patient_id"].to_numpy(str),
+        patients,
         batch_size=training.batch_size,
         seed=settings.seed,
         kind=training.sampler,
@@ -141,11 +104,12 @@ def make_loaders(settings: Settings, prepared: PreparedSplit, network: Mammogram
     train = KeptFeatures(Loader(dataset, workers=training.workers, batch_sampler=sampler), network, copies=copies)
     scored = {"validation": split.rows("validation")}
     if training.score_train_patients:
-        scored = {"train": fixed_sample(split, training.score_train_patients, settings.seed), **scored}
+        drawn = np.random.default_rng(settings.seed).permutation(np.unique(patients))[: training.score_train_patients]
+        scored = {"train": rows[np.isin(patients, drawn)], **scored}  # the same in each epoch and after a resume
     loaders = {
         part: KeptFeatures(part_loader(settings, prepared, rows[world.own]), network) for part, rows in scored.items()
     }
-    return Loaders(train, dataset, sampler, loaders)
+    return Loaders(train, dataset, sampler, loaders, split.samples.cases)
 
 
 def class_weights(labels: np.ndarray, wanted: str | tuple[float, float]) -> tuple[float, float]:
@@ -161,11 +125,3 @@ def class_weights(labels: np.ndarray, wanted: str | tuple[float, float]) -> tupl
         benign, malignant = len(labels) / (2 * np.bincount(labels, minlength=2))
         return (float(benign), float(malignant))
     return (float(wanted[0]), float(wanted[1]))
-
-
-def fixed_sample(split: Split, patients: int, seed: int) -> np.ndarray:
-    """Row numbers int64 [n] of the training cases of some patients, the same in each epoch and after a resume."""
-    rows = split.rows("train")
-    owner = split.samples.cases["patient_id"].to_numpy(str)[rows]
-    drawn = np.random.default_rng(seed).permutation(np.unique(owner))[:patients]
-    return rows[np.isin(owner, drawn)]

@@ -1,64 +1,64 @@
-"""The callbacks of a run, in one list; those that measure, save and show an epoch are in modules of their own.
+"""Runs the epochs of a run with its callbacks, from the start or from a checkpoint."""
 
-Callbacks after `RecallMetric` find the epoch's metrics in `logs` under names such as `validation/recall`.
-"""
-
+import logging
 import math
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
-from mammo.errors import TrainingError
+from mammo.errors import LoaderError, Stopped, plain_stops
 from mammo.files import Lock
+from mammo.model.checkpoint import Checkpoint
 from mammo.runs import curves_folder
 from mammo.runtime import derived_seed, paddle, seed_everything
 from mammo.settings.schema import Settings
 from mammo.training.assemble import Loaders
-from mammo.training.checkpointing import Checkpointer
-from mammo.training.epoch_metrics import EarlyStopping, RecallMetric, diverged
+from mammo.training.checkpointing import Checkpointer, restore_run
+from mammo.training.epoch_metrics import EarlyStopping, Plateau, RecallMetric
 from mammo.training.freezing import freeze_stages
 from mammo.training.logs import JsonLog, LogFile, ProgressDisplay, VisualDLLog, WaitClock
-from mammo.training.run_state import StatefulCallback
-from mammo.training.schedule import Plateau, factor_at, scale_at
+from mammo.training.recipe import factor_at, scale_at
+from mammo.training.resuming import repair_best
 from mammo.training.signals import StopSignals
+from mammo.training.trainer import FineTuner, StatefulCallback
+
+logger = logging.getLogger(__name__)
 
 
 class RunCallbacks:
     """All callbacks of a run, by name, in the order in which they run. A new callback is one line of `by_name`.
 
     The state of a `StatefulCallback` is saved under its name, and restored when the run goes on. Of several
-    processes, only the first writes and shows.
+    processes, only the first writes and shows. Callbacks after `RecallMetric` find the epoch's metrics in `logs` under
+    names such as `validation/recall`.
     """
 
     def __init__(
         self,
         settings: Settings,
+        tuner: FineTuner,
         loaders: Loaders,
-        cases: pd.DataFrame,
         folder: Path,
         *,
-        is_first: bool,
         lock: Lock | None,
         about: dict[str, Any],
     ) -> None:
-        """Make the callbacks of a run in `folder` on the split's table of `cases`; `about` as for `Checkpointer`."""
+        """Make the callbacks of a run in `folder`; `about` as for `Checkpointer`."""
+        self._training, self._tuner, self._loaders = settings.training, tuner, loaders
         training, clock = settings.training, WaitClock()
-        labels, rule = cases["label"].to_numpy(int), settings.evaluation.operating_point
         self.signals = StopSignals()
         self.stopping = EarlyStopping(training.early_stopping)
         plateau = Plateau(training.schedule, training.early_stopping)
-        metric = RecallMetric(loaders.scored, labels, cases["case_id"], rule=rule, signals=self.signals)
-        curves, histograms = curves_folder(settings.output, folder), training.log_histograms
+        metric = RecallMetric(loaders, rule=settings.evaluation.operating_point, signals=self.signals)
         self.by_name: dict[str, paddle.callbacks.Callback] = {
             "start": StepStart(settings, loaders, plateau, lock),
-            "finite": FiniteCheck(cases["case_id"]),
             "losses": metric,
             "stopping": self.stopping,
             "plateau": plateau,
         }
-        if is_first:
+        if tuner.world.is_first:
+            curves, histograms = curves_folder(settings.output, folder), training.log_histograms
             self.by_name |= {
                 "log": JsonLog(folder / "log.jsonl", clock),
                 "visualdl": VisualDLLog(curves, metric, loaders.dataset, histograms=histograms),
@@ -66,20 +66,58 @@ class RunCallbacks:
             }
         self.keepers = {name: one for name, one in self.by_name.items() if isinstance(one, StatefulCallback)}
         self.saver = Checkpointer(
-            folder / "checkpoints",
-            training.checkpoint,
-            self.stopping,
-            self.keepers,
-            signals=self.signals,
-            about=about,
+            folder / "checkpoints", training.checkpoint, self.stopping, self.keepers, signals=self.signals, about=about
         )
         self.by_name |= {"saver": self.saver, "clock": clock}
 
-    def empty_logs(self) -> None:
-        """Remove what a run that was stopped before it saved anything has logged."""
-        for callback in self.keepers.values():
-            if isinstance(callback, LogFile):
-                callback.restore({"bytes": 0})
+    def run_epochs(self, checkpoint: Checkpoint | None) -> None:
+        """Run the epochs that are left, from a checkpoint or from the start.
+
+        Raises:
+            Stopped: A signal asked for it; all that was learnt is saved.
+        """
+        training, tuner = self._training, self._tuner
+        if checkpoint:
+            self._restore(checkpoint)
+        else:  # a run that was stopped before it saved anything may have logged
+            for callback in self.keepers.values():
+                if isinstance(callback, LogFile):
+                    callback.restore({"bytes": 0})
+        left = training.epochs - tuner.epoch
+        if left <= 0 or tuner.stop_training:
+            return
+        with self.signals, closing(self), self._saved_when_stopped():
+            tuner.fit(
+                self._loaders.train,
+                epochs=left,
+                accumulate_grad_batches=training.accumulate,
+                callbacks=list(self.by_name.values()),
+                verbose=0,
+            )
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        tuner, stopping, settings = self._tuner, self.stopping, self._training.early_stopping
+        restore_run(tuner, self.keepers, checkpoint)
+        tuner.stop_training = stopping.waited >= settings.patience  # which may have changed
+        if tuner.world.is_first:
+            repair_best(checkpoint, tuner, stopping, settings.monitor)
+        stopping.restore(tuner.world.from_first(stopping.state()))
+        logger.info("resuming at epoch %d, after step %d of it", tuner.epoch + 1, tuner.batch)
+
+    @contextmanager
+    def _saved_when_stopped(self) -> Iterator[None]:
+        """Save the run when a signal ends the block, or a loader does, whose workers the same signal may have ended."""
+        try:
+            with plain_stops():
+                yield
+        except Stopped:
+            if not self.signals.impatient:
+                self.saver.save()
+            raise
+        except LoaderError:
+            self.saver.save()
+            self.signals.check()
+            raise
 
     def close(self) -> None:
         """Remove the progress bar, and close VisualDL's file."""
@@ -123,26 +161,3 @@ class StepStart(paddle.callbacks.Callback):
             settings=training.schedule,
         )
         self.model.optimizer.set_lr(training.optimizer.learning_rate * factor * self._plateau.factor)
-
-
-class FiniteCheck(paddle.callbacks.Callback):
-    """Stops at a loss that is not finite, and names step and cases; the weights are still those before that step."""
-
-    def __init__(self, case_ids: pd.Series) -> None:
-        super().__init__()
-        self._case_ids = case_ids
-
-    def on_train_batch_end(self, step: int, logs: dict | None = None) -> None:
-        """Check the step's loss.
-
-        Raises:
-            TrainingError: It is not finite.
-        """
-        loss, index = self.model.last_loss, self.model.last_index
-        if not math.isfinite(loss):
-            index, _ = self.model.world.gather(index, np.zeros(len(index)))
-            cases = ", ".join(self._case_ids.iloc[index])
-            raise TrainingError(
-                f"loss is {loss} at epoch {self.model.epoch + 1}, step {self.model.batch}, on the cases {cases}; "
-                f"check these images; {diverged(self.model)}"
-            )

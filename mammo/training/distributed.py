@@ -45,16 +45,18 @@ class World:
             paddle.distributed.all_reduce(total)
         return [float(value) for value in total.numpy()]
 
-    def add_tensors(self, tensors: Sequence[paddle.Tensor]) -> None:
-        """Add up tensors of one type over all processes, in place, in one message."""
-        if self.size == 1 or not tensors:
-            return
-        with paddle.no_grad(), _reporting():
-            together = paddle.concat([tensor.flatten() for tensor in tensors])
-            paddle.distributed.all_reduce(together)
-            pieces = paddle.split(together, [int(np.prod(tensor.shape)) for tensor in tensors])
-            for tensor, piece in zip(tensors, pieces, strict=True):
-                paddle.assign(piece.reshape(tensor.shape), tensor)
+    @paddle.no_grad()
+    def add_tensors(self, tensors: Sequence[paddle.Tensor], *, factor: float) -> None:
+        """Add up tensors of one type over all processes, in place, in one message; then multiply them by a factor."""
+        if self.size > 1 and tensors:
+            with _reporting():
+                together = paddle.concat([tensor.flatten() for tensor in tensors])
+                paddle.distributed.all_reduce(together)
+                pieces = paddle.split(together, [int(np.prod(tensor.shape)) for tensor in tensors])
+                for tensor, piece in zip(tensors, pieces, strict=True):
+                    paddle.assign(piece.reshape(tensor.shape), tensor)
+        for tensor in tensors:
+            tensor.scale_(factor)
 
     def gather(self, keys: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Gather the keys and values of all processes.
@@ -95,9 +97,8 @@ def _reporting() -> Iterator[None]:
         yield
     except (RuntimeError, OSError, ValueError) as error:
         message = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-        raise TrainingError(
-            f"another process of this training has ended ({message[:120]}); see its log, then go on with --resume"
-        ) from error
+        what = f"another process of this training has ended ({message[:120]})"
+        raise TrainingError(f"{what}; see its log, then go on with --resume") from error
 
 
 def join_world() -> World:

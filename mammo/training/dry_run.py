@@ -19,19 +19,10 @@ from mammo.runtime import paddle, peak_memory_mb
 from mammo.settings.schema import Settings, TrainingSettings
 from mammo.training.assemble import Loaders, make_loaders, make_network, make_tuner
 from mammo.training.freezing import freeze_stages
-from mammo.training.schedule import scale_at
+from mammo.training.recipe import scale_at
 from mammo.training.trainer import FineTuner
 
 BATCH_NAMES = ("image", "present", "target", "weight", "index")
-
-
-@dataclass(frozen=True)
-class DryRun:
-    """`lines`: what was built, in words; `parts`: the split table; `excluded`: cases left out."""
-
-    parts: pd.DataFrame
-    excluded: pd.DataFrame
-    lines: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -43,8 +34,11 @@ class Stretch:
     shapes: tuple[list[int], ...]
 
 
-def dry_run(settings: Settings) -> DryRun:
+def dry_run(settings: Settings) -> tuple[pd.DataFrame, pd.DataFrame, tuple[str, ...]]:
     """Build all that a run needs, prepare the films of one batch in a temporary folder, and learn from that batch.
+
+    Returns:
+        The split table, the cases left out, and lines that say what was built.
 
     Raises:
         MammoError: As the run itself would.
@@ -80,7 +74,7 @@ def dry_run(settings: Settings) -> DryRun:
         f"preparing: about {prepare_s * len(split.samples.views) / 60:.1f} min, once",
         f"memory: {peak_memory_mb() / 1e3:.1f} GB at its highest so far",
     )
-    return DryRun(audit.parts, split.samples.excluded, lines)
+    return audit.parts, split.samples.excluded, lines
 
 
 def _to_download(settings: Settings) -> str:

@@ -8,15 +8,15 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from mammo.cases.audit import audit_split
-from mammo.cases.splits import Split, check_trainable
+from mammo.cases.splits import check_trainable
 from mammo.cases.table import exclusion_lines, warning_lines
-from mammo.errors import LoaderError, Stopped, plain_stops
+from mammo.errors import Stopped, plain_stops
 from mammo.files import write_text, written_beside
 from mammo.inference.score import score_part
 from mammo.judging.judged import Judged
@@ -29,15 +29,11 @@ from mammo.progress import print_table
 from mammo.runs import CONFIG_FILE, ENVIRONMENT_FILE, make_run_folder, point_latest_at, writing
 from mammo.runtime import describe
 from mammo.settings.load import dump_settings
-from mammo.settings.schema import Settings, TrainingSettings
-from mammo.training.assemble import Loaders, make_loaders, make_network, make_tuner
+from mammo.settings.schema import Settings
+from mammo.training.assemble import make_loaders, make_network, make_tuner
 from mammo.training.callbacks import RunCallbacks
-from mammo.training.checkpointing import Checkpointer
 from mammo.training.distributed import ALONE, World
-from mammo.training.resuming import open_run, refuse_other_data, repair_best
-from mammo.training.run_state import restore_run
-from mammo.training.signals import StopSignals
-from mammo.training.trainer import FineTuner
+from mammo.training.resuming import open_run, refuse_other_data
 
 logger = logging.getLogger(__name__)
 PACKAGES = (
@@ -68,7 +64,7 @@ def fit(
         name: Of the configuration; a new run's folder is `output/<name>/<time>`.
         resume: A run folder to go on with, from its `checkpoints/last`.
         into: Makes the folder of a new run instead, once all is ready to train.
-        world: The processes that train it together.
+        world: The processes that train together.
 
     Returns:
         The judged test part, in the first of the processes; None in the others.
@@ -79,11 +75,8 @@ def fit(
     with ExitStack() as stack:
         check_writable(settings.output, "output")
         check_places(settings)
-        about: dict[str, Any] = {
-            "config": settings.model_dump(mode="json"),
-            "versions": installed_versions(),
-            "machine": describe(),
-        }
+        about: dict[str, Any] = {"config": settings.model_dump(mode="json")}
+        about |= {"versions": installed_versions(), "machine": describe()}
         lock = stack.enter_context(writing(resume)) if resume and world.is_first else None
         checkpoint = _open_in_turn(resume, settings, about, world) if resume else None
         # Network and weights before films: what is wrong with them is known in seconds.
@@ -93,6 +86,7 @@ def fit(
             logger.info("weights: %s", report.summary() if report else "none, random start")
         tuner = make_tuner(settings, network, world)
         prepared = _prepare(settings)
+        hashes = {"split_sha256": prepared.split.sha256, "data_sha256": prepared.data_sha256}
         loaders = make_loaders(settings, prepared, network, world)
 
         folder = resume
@@ -103,15 +97,12 @@ def fit(
         stack.enter_context(naming_resume_command(folder))
         logger.info("run folder: %s", folder)
         if world.is_first:
-            _write_run_files(settings, folder, prepared, checkpoint=checkpoint)
+            _write_run_files(settings, folder, prepared, hashes, checkpoint=checkpoint)
             if not resume and not into:
                 point_latest_at(settings.output, folder)
-        about |= {"preprocess": prepared.store.settings.model_dump(mode="json")} | _hashes(prepared)
-        samples = prepared.split.samples
-        callbacks = RunCallbacks(
-            settings, loaders, samples.cases, folder, is_first=world.is_first, lock=lock, about=about
-        )
-        _run_epochs(settings.training, tuner, loaders, callbacks, checkpoint)
+        about |= {"preprocess": prepared.store.settings.model_dump(mode="json")} | hashes
+        callbacks = RunCallbacks(settings, tuner, loaders, folder, lock=lock, about=about)
+        callbacks.run_epochs(checkpoint)
         if not world.is_first:
             return None
 
@@ -121,7 +112,7 @@ def fit(
         judgement, scores = judge_logits(scores, settings, folder, decision=decision)
     monitor, stopping = settings.training.early_stopping.monitor, callbacks.stopping
     logger.info("best epoch %d: %s %.3f (used for selection)", stopping.best_epoch + 1, monitor, stopping.best or 0.0)
-    title = f"{folder.parent.name}, {folder.name}: test part"
+    title, samples = f"{folder.parent.name}, {folder.name}: test part", prepared.split.samples
     return Judged(folder, title, judgement, scores, folder, settings, prepared, samples.excluded, samples.warned)
 
 
@@ -139,15 +130,11 @@ def _prepare(settings: Settings) -> PreparedSplit:
     check_trainable(split, settings.training.batch_size)
     prepared = prepare_split(settings, split)
     check_trainable(prepared.split, settings.training.batch_size)
-    _show_parts(prepared.split)
-    return prepared
-
-
-def _show_parts(split: Split) -> None:
-    parts = audit_split(split).parts
+    parts, samples = audit_split(prepared.split).parts, prepared.split.samples
     print_table("parts", list(parts.columns), parts.to_numpy().tolist())
-    for line in (*exclusion_lines(split.samples.excluded), *warning_lines(split.samples.warned)):
+    for line in (*exclusion_lines(samples.excluded), *warning_lines(samples.warned)):
         logger.info(line)
+    return prepared
 
 
 @contextmanager
@@ -161,85 +148,22 @@ def naming_resume_command(folder: Path) -> Iterator[None]:
         raise Stopped(number, f"go on with: mammo train --resume {shlex.quote(str(folder))}") from None
 
 
-def _run_epochs(
-    training: TrainingSettings,
-    tuner: FineTuner,
-    loaders: Loaders,
-    callbacks: RunCallbacks,
-    checkpoint: Checkpoint | None,
-) -> None:
-    """Run the epochs that are left, from a checkpoint or from the start.
-
-    Raises:
-        Stopped: A signal asked for it; all that was learnt is saved.
-    """
-    world, stopping = tuner.world, callbacks.stopping
-    if checkpoint:
-        restore_run(tuner, callbacks.keepers, checkpoint)
-        tuner.stop_training = stopping.waited >= training.early_stopping.patience  # which may have changed
-        if world.is_first:
-            repair_best(checkpoint, tuner, stopping, training.early_stopping.monitor)
-        stopping.restore(world.from_first(stopping.state()))
-        logger.info("resuming at epoch %d, after step %d of it", tuner.epoch + 1, tuner.batch)
-    else:
-        callbacks.empty_logs()
-    left = training.epochs - tuner.epoch
-    if left <= 0 or tuner.stop_training:
-        return
-    with callbacks.signals, closing(callbacks), _saved_when_stopped(callbacks.saver, callbacks.signals):
-        tuner.fit(
-            loaders.train,
-            epochs=left,
-            accumulate_grad_batches=training.accumulate,
-            callbacks=list(callbacks.by_name.values()),
-            verbose=0,
-        )
-
-
-@contextmanager
-def _saved_when_stopped(saver: Checkpointer, signals: StopSignals) -> Iterator[None]:
-    """Save the run when a signal ends the block, or a loader does, whose workers the same signal may have ended."""
-    try:
-        with plain_stops():
-            yield
-    except Stopped:
-        if not signals.impatient:
-            saver.save()
-        raise
-    except LoaderError:
-        saver.save()
-        if signals.asked is not None:
-            raise Stopped(signals.asked) from None
-        raise
-
-
 def _write_run_files(
-    settings: Settings, folder: Path, prepared: PreparedSplit, *, checkpoint: Checkpoint | None
+    settings: Settings, folder: Path, prepared: PreparedSplit, hashes: dict[str, str], *, checkpoint: Checkpoint | None
 ) -> None:
-    """Write config, split and environment of a new run; check a resumed run's data against its own.
-
-    Raises:
-        TrainingError: The data have changed since the run began.
-    """
+    """Write config, split and environment of a new run; check a resumed run's data against its own."""
     resumed = (folder / ENVIRONMENT_FILE).is_file()
     if checkpoint or resumed:
         refuse_other_data(folder, prepared, checkpoint.state if checkpoint else None)
     write_text(folder / CONFIG_FILE, dump_settings(settings))
     if resumed:
         return
-    samples = prepared.split.samples
-    for name, frame in (
-        ("split.csv", prepared.split.frame()),
-        ("excluded.csv", samples.excluded),
-        ("warnings.csv", samples.warned),
-    ):
+    excluded, warned = prepared.split.samples.excluded, prepared.split.samples.warned
+    tables = {"split.csv": prepared.split.frame(), "excluded.csv": excluded, "warnings.csv": warned}
+    for name, frame in tables.items():
         with written_beside(folder / name) as beside:
             frame.to_csv(beside, index=False)
-    write_environment(folder, _hashes(prepared))
-
-
-def _hashes(prepared: PreparedSplit) -> dict[str, str]:
-    return {"split_sha256": prepared.split.sha256, "data_sha256": prepared.data_sha256}
+    write_environment(folder, hashes)
 
 
 def write_environment(folder: Path, hashes: dict[str, str]) -> None:

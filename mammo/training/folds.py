@@ -45,15 +45,13 @@ def train(settings: Settings, name: str, *, folds: int = 0, resume: Path | None 
     """
     has = read_folds(resume) if resume and is_cross_validation(resume) else 0
     if resume and folds and folds != has:
-        raise SettingsError(
-            f"{resume}: has {has or 'no'} folds, got --folds {folds}; resume it without --folds, or start a new run"
-        )
+        what = f"{resume}: has {has or 'no'} folds, got --folds {folds}"
+        raise SettingsError(f"{what}; resume it without --folds, or start a new run")
     world = join_world()
     if folds or has:
         if world.size > 1:
-            raise SettingsError(
-                f"--folds: one process trains the folds one by one, got {world.size}; start it without the launcher"
-            )
+            what = f"--folds: one process trains the folds one by one, got {world.size}"
+            raise SettingsError(f"{what}; start it without the launcher")
         return cross_validate(settings, name, folds=folds, resume=resume)
     return fit(settings, name, resume=resume, world=world)
 
@@ -66,9 +64,6 @@ def cross_validate(settings: Settings, name: str, *, folds: int = 0, resume: Pat
         name: Of the configuration.
         folds: How many, at least 2; ignored when resuming.
         resume: The folder of a stopped cross-validation.
-
-    Raises:
-        MammoError: Anything that a user can correct, in one line.
     """
     folds = read_folds(resume) if resume else folds
     first = of_fold(settings, folds, 0)
@@ -97,7 +92,11 @@ class _WholeFolder:
         self._settings, self._name, self._folds, self.folder, self._stack = settings, name, folds, folder, stack
 
     def make_fold(self, fold: int, prepared: PreparedSplit) -> Path:
-        """Make the folder of a prepared fold, after checking that its cases are those of the first fold."""
+        """Make the folder of a prepared fold.
+
+        Raises:
+            SplitError: The data set has changed since the first fold.
+        """
         if self.folder is None:
             self.folder = make_run_folder(self._settings.output, self._name)
             self._stack.enter_context(writing(self.folder))
@@ -106,35 +105,20 @@ class _WholeFolder:
             write_environment(self.folder, {})
             write_text(self.folder / CONFIG_FILE, dump_settings(self._settings))
             point_latest_at(self._settings.output, self.folder)
-        _check_same_cases(prepared, fold_folder(self.folder, 0))
+        first = fold_folder(self.folder, 0) / "split.csv"
+        if first.is_file():
+            before = read_table(first, "a fold's list of cases", error=DataMissingError)["case_id"]
+            now = prepared.split.samples.cases["case_id"]
+            if set(before) != set(now):
+                what = f"the data set has changed since its first fold ({len(before)} cases then, {len(now)} now)"
+                raise SplitError(f"{self.folder}: {what}; bring the old one back, or start a new cross-validation")
         part = fold_folder(self.folder, fold)
         part.mkdir(exist_ok=True)
         return part
 
 
-def _check_same_cases(prepared: PreparedSplit, first: Path) -> None:
-    """Check that a fold has the same cases as the first fold, if that has started.
-
-    Raises:
-        SplitError: The data set has changed in between.
-    """
-    if not (first / "split.csv").is_file():
-        return
-    before = read_table(first / "split.csv", "a fold's list of cases", error=DataMissingError)
-    now = prepared.split.samples.cases
-    if set(before["case_id"]) != set(now["case_id"]):
-        raise SplitError(
-            f"{first.parent}: the data set has changed since its first fold ({len(before)} cases then, {len(now)} now);"
-            " bring the old one back, or start a new cross-validation"
-        )
-
-
 def of_fold(settings: Settings, folds: int, fold: int) -> Settings:
-    """The settings of one fold.
-
-    Raises:
-        SettingsError: The data are not split by hold-out, of which folds are drawn.
-    """
+    """The settings of one fold; the data must be split by hold-out, of which folds are drawn."""
     values = settings.model_dump(mode="json")
     values["data"] |= {"folds": folds, "fold": fold}
     return check_settings(values, "--folds")

@@ -24,7 +24,7 @@ from mammo.progress import SECONDS_BETWEEN_LINES
 from mammo.runs import VISUALDL_FILE
 from mammo.runtime import paddle
 from mammo.training.epoch_metrics import RecallMetric
-from mammo.training.run_state import StatefulCallback
+from mammo.training.trainer import StatefulCallback
 
 logger = logging.getLogger(__name__)
 EVERY_STEPS = 10
@@ -41,8 +41,7 @@ class WaitClock(paddle.callbacks.Callback):
 
     def __init__(self) -> None:
         super().__init__()
-        self._begun = self._last_end = 0.0
-        self._waited = 0.0
+        self._begun = self._last_end = self._waited = 0.0
 
     @property
     def seconds(self) -> float:
@@ -129,10 +128,8 @@ class JsonLog(LogFile):
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            why = error.strerror or error
-            raise TrainingError(
-                f"{self._path}: the epoch cannot be logged ({why}); free space, then go on with --resume"
-            ) from error
+            what = f"{self._path}: the epoch cannot be logged ({error.strerror or error})"
+            raise TrainingError(f"{what}; free space, then go on with --resume") from error
 
 
 class VisualDLLog(LogFile):
@@ -141,9 +138,7 @@ class VisualDLLog(LogFile):
     Curves are logged as figures: the ROC and PR logging of VisualDL 2.5.3 fails on NumPy 2.
     """
 
-    def __init__(
-        self, folder: Path, metric: RecallMetric, dataset: MammogramDataset, *, histograms: bool = False
-    ) -> None:
+    def __init__(self, folder: Path, metric: RecallMetric, dataset: MammogramDataset, *, histograms: bool) -> None:
         super().__init__(folder / VISUALDL_FILE)
         self._metric, self._dataset, self._histograms = metric, dataset, histograms
         self._writer: Any = None
@@ -160,10 +155,12 @@ class VisualDLLog(LogFile):
             self._writer = LogWriter(logdir=str(self._path.parent), file_name=self._path.name)
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        """Log some augmented cases, once."""
+        """Log some augmented cases as the network sees them, once."""
         if self.model.epoch == self.model.batch == 0:
-            for number, picture in enumerate(augmented_pictures(self._dataset, SAMPLES)):
-                self._writer.add_image(f"augmented/{number}", picture, 0)
+            for number in range(min(SAMPLES, len(self._dataset))):
+                views = np.hstack(list(self._dataset[number].image[:, 0]))  # side by side
+                gray = (np.clip(views * DEVIATION + MEAN, 0, 1) * 255).astype(np.uint8)
+                self._writer.add_image(f"augmented/{number}", np.repeat(gray[:, :, None], 3, axis=2), 0)
 
     def on_train_batch_end(self, step: int, logs: dict | None = None) -> None:
         """Log the loss and the learning rate of every tenth step."""
@@ -226,11 +223,8 @@ class ProgressDisplay(paddle.callbacks.Callback):
         """Print the epoch's line."""
         self.close()
         values = logs or {}
-        shown = [
-            f"{part} {values[f'{part}/auc']:.3f}/{values[f'{part}/recall']:.2f}"
-            for part in ("train", "validation")
-            if f"{part}/auc" in values
-        ]
+        parts = [part for part in ("train", "validation") if f"{part}/auc" in values]
+        shown = [f"{part} {values[f'{part}/auc']:.3f}/{values[f'{part}/recall']:.2f}" for part in parts]
         head = f"{self._epoch}  loss {values['train/loss_augmented']:.3f}  AUC/recall {', '.join(shown)}"
         print(f"{head}  {time.monotonic() - self._start:.0f} s{self._clock.advice()}", flush=True)
 
@@ -239,13 +233,3 @@ class ProgressDisplay(paddle.callbacks.Callback):
         if self._bar:
             self._bar.stop()
             self._bar = None
-
-
-def augmented_pictures(dataset: MammogramDataset, count: int) -> list[np.ndarray]:
-    """The first cases as the network sees them: uint8 [height, width, 3] each, views side by side."""
-    pictures = []
-    for number in range(min(count, len(dataset))):
-        image = dataset[number].image[:, 0]
-        unit = np.concatenate(list(image), axis=1) * DEVIATION + MEAN
-        pictures.append(np.repeat((np.clip(unit, 0, 1) * 255).astype(np.uint8)[:, :, None], 3, axis=2))
-    return pictures

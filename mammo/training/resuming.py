@@ -17,8 +17,8 @@ from mammo.runs import CONFIG_FILE, read_hash
 from mammo.settings.load import check_settings, differences, load_settings
 from mammo.settings.schema import Settings
 from mammo.tables import read_table
+from mammo.training.checkpointing import scored_network
 from mammo.training.epoch_metrics import EarlyStopping
-from mammo.training.run_state import scored_network
 from mammo.training.trainer import FineTuner
 
 logger = logging.getLogger(__name__)
@@ -77,10 +77,8 @@ def _refuse_to_lose(folder: Path) -> None:
     log = folder / "log.jsonl"
     epochs = log.read_bytes().count(b"\n") if log.is_file() else 0
     if epochs > 1 or (folder / DECISION_FILE).exists():
-        raise WeightsError(
-            f"{folder / 'checkpoints' / 'last'}: is missing, so the run cannot go on after its {epochs} epochs; "
-            "bring it back, or start a new run"
-        )
+        what = f"{folder / 'checkpoints' / 'last'}: is missing, so the run cannot go on after its {epochs} epochs"
+        raise WeightsError(f"{what}; bring it back, or start a new run")
 
 
 def has_begun(folder: Path) -> bool:
@@ -94,22 +92,16 @@ def refuse_other_settings(
 ) -> None:
     """Refuse settings that would change what a run learns, or from what.
 
-    Args:
-        folder: The run.
-        before: Its settings, as plain values.
-        settings: The settings with which it is to go on.
-        fixed: Keys that may change in other runs, but not in this one.
+    `before` are the run's settings as plain values. The keys `fixed` may change in other runs, but not in this one.
 
     Raises:
-        SettingsError: All differences are named.
+        SettingsError: Naming all differences.
     """
     before = check_settings(before, str(folder)).model_dump(mode="json")  # an earlier version lacks newer keys
     may_change = [key for key in CHANGEABLE if key not in fixed]
     if changes := differences(before, settings.model_dump(mode="json"), but=may_change):
-        raise SettingsError(
-            in_one_line(f"{folder}: a resumed run keeps its settings", changes)
-            + f"; set them back, or start a new run (only {', '.join(may_change)} may change)"
-        )
+        what = in_one_line(f"{folder}: a resumed run keeps its settings", changes)
+        raise SettingsError(f"{what}; set them back, or start a new run (only {', '.join(may_change)} may change)")
 
 
 def refuse_other_data(folder: Path, prepared: PreparedSplit, state: dict[str, Any] | None) -> None:
@@ -119,22 +111,17 @@ def refuse_other_data(folder: Path, prepared: PreparedSplit, state: dict[str, An
         TrainingError: It names what has changed.
     """
     try:
-        of_split, of_data = (
-            state[name] if state else read_hash(folder, name) for name in ("split_sha256", "data_sha256")
-        )
+        names = "split_sha256", "data_sha256"
+        of_split, of_data = (state[name] if state else read_hash(folder, name) for name in names)
     except KeyError as error:
-        raise WeightsError(
-            f"{folder}: its checkpoint's state lacks {error}, as those of other versions may; start a new run"
-        ) from None
+        what = f"{folder}: its checkpoint's state lacks {error}"
+        raise WeightsError(f"{what}, as those of other versions may; start a new run") from None
     if of_split != prepared.split.sha256:
-        changes = _changed_cases(folder, prepared)
-        raise TrainingError(
-            f"{folder}: the data have changed since this run began: {changes}; bring them back, or start a new run"
-        )
+        what = f"{folder}: the data have changed since this run began: {_changed_cases(folder, prepared)}"
+        raise TrainingError(f"{what}; bring them back, or start a new run")
     if of_data != prepared.data_sha256:
-        raise TrainingError(
-            f"{folder}: films have other pixels than when this run began; bring the old ones back, or start a new run"
-        )
+        what = f"{folder}: films have other pixels than when this run began"
+        raise TrainingError(f"{what}; bring the old ones back, or start a new run")
 
 
 def _changed_cases(folder: Path, prepared: PreparedSplit) -> str:
@@ -157,22 +144,22 @@ def _changed_cases(folder: Path, prepared: PreparedSplit) -> str:
 
 
 def repair_best(checkpoint: Checkpoint, tuner: FineTuner, stopping: EarlyStopping, monitor: str) -> None:
-    """Make `checkpoints/best` the network of the best epoch that early stopping knows.
+    """Make `checkpoints/best` the network of the best epoch that early stopping knows, and change that if none is left.
 
     After a kill between the two writes of an epoch, `best` is newer than the run: the previous one is put back. A
     damaged one is written again if the run is just after that epoch. Otherwise the previous best counts, or else the
-    latest network. All but the first case are logged.
-
-    Args:
-        checkpoint: From which the run goes on.
-        tuner: Restored from it.
-        stopping: Restored from it; its best becomes the one that counts.
-        monitor: The metric that early stopping follows.
+    latest network. All but the first case are logged. `tuner` and `stopping` are restored from `checkpoint`.
     """
     best, wanted = checkpoint.folder.with_name("best"), stopping.best_epoch + 1
     if not wanted:
         return
-    found, errors = _undamaged(best)
+    found: dict[Path, dict[str, Any]] = {}
+    errors = []
+    for place in (best, previous_of(best)):
+        try:
+            found[place] = read_checkpoint(place, groups=("network",)).state
+        except WeightsError as error:
+            errors.append(str(error))
     for place, state in found.items():
         if state["epoch"] == wanted:
             _put_in_place(place, best)
@@ -196,17 +183,6 @@ def repair_best(checkpoint: Checkpoint, tuner: FineTuner, stopping: EarlyStoppin
     else:
         stopping.best, stopping.best_epoch = None, -1
         logger.warning("%s. No best network is left: that of epoch %d takes its place", why, tuner.epoch + 1)
-
-
-def _undamaged(best: Path) -> tuple[dict[Path, dict[str, Any]], list[str]]:
-    """The states of the undamaged ones of the best checkpoint and the one before it, and the errors of the others."""
-    found, errors = {}, []
-    for place in (best, previous_of(best)):
-        try:
-            found[place] = read_checkpoint(place, groups=("network",)).state
-        except WeightsError as error:
-            errors.append(str(error))
-    return found, errors
 
 
 def _put_in_place(place: Path, best: Path) -> None:

@@ -67,11 +67,7 @@ class StopSignals:
             self._holding = True
 
     def check(self) -> None:
-        """End the work if a signal has asked for it.
-
-        Raises:
-            Stopped: It has.
-        """
+        """Raise `Stopped` if a signal has asked for it."""
         if self.asked is not None:
             raise Stopped(self.asked)
 

@@ -15,8 +15,7 @@ from mammo.prepare.gather import PreparedSplit, gather_split, prepare_split
 from mammo.runtime import paddle
 from mammo.settings.schema import AugmentationStep, FreezeSettings, ModelSettings, OptimizerSettings, Settings
 from mammo.training.assemble import make_loaders, make_network, make_tuner
-from mammo.training.freezing import freeze_stages
-from mammo.training.kept_features import KeptFeatures
+from mammo.training.freezing import KeptFeatures, freeze_stages
 from tests.tiny import tiny_settings, write_films
 
 OURS = [*OWN, "vision:resnet18", "vision:mobilenet_v3_small", "vision:mobilenet_v3_large", "vision:densenet121"]

@@ -42,7 +42,7 @@ import os, signal, sys
 from pathlib import Path
 from mammo.commands.shared import run
 from mammo.settings.load import load_settings
-from mammo.training.ema import WeightAverage
+from mammo.training.trainer import WeightAverage
 from mammo.training.folds import train
 
 config, swap = Path(sys.argv[1]), int(sys.argv[2])

@@ -23,14 +23,12 @@ from mammo.settings.schema import (
     TrainingSettings,
 )
 from mammo.training.assemble import class_weights, make_network
-from mammo.training.epoch_metrics import EarlyStopping
+from mammo.training.epoch_metrics import EarlyStopping, Plateau
 from mammo.training.fit import fit
 from mammo.training.freezing import freeze_stages, set_train_mode, stage_of
 from mammo.training.logs import WaitClock
-from mammo.training.loss import CaseLoss
-from mammo.training.optimizer import build_optimizer, decaying_parameters
+from mammo.training.recipe import CaseLoss, build_optimizer, factor_at
 from mammo.training.resuming import refuse_other_settings
-from mammo.training.schedule import Plateau, factor_at
 from mammo.training.trainer import FineTuner
 from tests.processes import call, command, refused, settings_file
 from tests.tiny import tiny_settings, write_films
@@ -114,11 +112,8 @@ def test_balanced_class_weights_give_both_classes_the_same_sum() -> None:
 
 def test_decay_leaves_norms_and_biases_alone() -> None:
     network = network_of()
-    names = {
-        name
-        for name, parameter in network.named_parameters()
-        if any(parameter is one for one in decaying_parameters(network))
-    }
+    build_optimizer(network, OptimizerSettings(name="adam", weight_decay=0.1))
+    names = {name for name, parameter in network.named_parameters() if parameter.regularizer is not None}
     assert not any("batch_norm" in name or name.endswith("bias") for name in names)
     assert any("conv" in name for name in names)
     assert "head.weight" in names
