@@ -17,8 +17,7 @@ from mammo.model.frozen import silent
 from mammo.prepare.gather import PreparedSplit, gather_split, prepare_split
 from mammo.progress import track
 from mammo.runtime import available_cores, paddle
-from mammo.serving.engines import ONNX_FILE, Engine, installed_engines, open_engine
-from mammo.serving.export_description import read_description
+from mammo.serving.predictor import ONNX_FILE, Engine, installed_engines, open_engine, read_description
 
 BATCH = 8
 LEAST_S = 1.0  # each measurement takes at least so long
