@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mammo.errors import TrainingError
-from mammo.files import write_text, written_beside
+from mammo.files import write_json, written_beside
 from mammo.progress import print_table
 from mammo.runtime import available_cores
 
@@ -158,8 +158,7 @@ def keep(findings: Sequence[Finding], folder: Path) -> tuple[Path, Path]:
     """Write `bench.json` and `bench.png` to a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     path, picture = folder / "bench.json", folder / "bench.png"
-    content = {"machine": describe_machine(), "findings": [asdict(one) for one in findings]}
-    write_text(path, json.dumps(content, indent=1))
+    write_json(path, {"machine": describe_machine(), "findings": [asdict(one) for one in findings]})
     with written_beside(picture, durable=False) as beside:
         draw(findings).savefig(beside, format="png", dpi=110)
     return path, picture

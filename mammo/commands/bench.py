@@ -82,7 +82,7 @@ def _evaluation(settings: Settings, arguments: argparse.Namespace) -> None:
 
 def _soak(settings: Settings, arguments: argparse.Namespace) -> None:
     """a training killed at random and resumed, beside one left alone"""
-    from mammo.bench.soak import soak
+    from mammo.bench.runs import soak
     from mammo.progress import print_table
 
     result = soak(settings, TRAIN, kills=arguments.kills, minutes=arguments.minutes)
@@ -187,7 +187,7 @@ def _engines(arguments: argparse.Namespace) -> "Iterator[Finding]":
 
 
 def _recipes_reach(settings: Settings, arguments: argparse.Namespace, *, rounds: int) -> "Finding":
-    from mammo.bench.reach import bench_reach
+    from mammo.bench.runs import bench_reach
 
     return bench_reach(*_recipes(settings, arguments), arguments.auc, TRAIN, rounds)
 

@@ -35,7 +35,7 @@ from mammo.serving.predictor import (
 
 CLOSE_ENOUGH = 1e-4  # of logits; relative for logits above 1. Scores then differ by less than a third of it
 OPSET = 17
-# Batches of real cases, image float32 [N, V, C, H, W] and present bool [N, V]; the checkpoint's logits, float64 [cases].
+# Batches of real cases, image float32 [N, V, C, H, W] and present bool [N, V]; the checkpoint's logits, float64 [n].
 Proof = tuple[list[tuple[np.ndarray, np.ndarray]], np.ndarray]
 
 
