@@ -75,7 +75,7 @@ def _yardstick(settings: Settings, arguments: argparse.Namespace) -> None:
 
 def _evaluation(settings: Settings, arguments: argparse.Namespace) -> None:
     """how long intervals and judgement take"""
-    from mammo.bench.evaluation import bench_evaluation
+    from mammo.bench.growth import bench_evaluation
 
     _finish([bench_evaluation(settings.evaluation.resamples, arguments.cases or 100_000, arguments.rounds)], settings)
 
@@ -142,9 +142,8 @@ def _reach(settings: Settings, arguments: argparse.Namespace) -> None:
 
 def _all(settings: Settings, arguments: argparse.Namespace) -> None:
     """everything of the speed table, one after the other"""
-    from mammo.bench.evaluation import bench_evaluation
     from mammo.bench.finetune import bench_finetune
-    from mammo.bench.growth import bench_growth
+    from mammo.bench.growth import bench_evaluation, bench_growth
     from mammo.bench.limits import bench_limits
     from mammo.bench.loading import bench_loader
     from mammo.bench.prepare import bench_many, bench_prepare
