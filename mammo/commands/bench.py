@@ -109,7 +109,7 @@ def _prepare(settings: Settings, arguments: argparse.Namespace) -> None:
 
 def _loader(settings: Settings, arguments: argparse.Namespace) -> None:
     """augmented images from the store"""
-    from mammo.bench.loading import bench_loader
+    from mammo.bench.steps import bench_loader
 
     _finish([bench_loader(arguments.rounds)], settings)
 
@@ -130,7 +130,7 @@ def _start(settings: Settings, arguments: argparse.Namespace) -> None:
 
 def _finetune(settings: Settings, arguments: argparse.Namespace) -> None:
     """frozen stages, the head alone, and PyTorch beside full steps"""
-    from mammo.bench.finetune import bench_finetune
+    from mammo.bench.steps import bench_finetune
 
     _finish([bench_finetune(arguments.rounds)], settings)
 
@@ -142,12 +142,10 @@ def _reach(settings: Settings, arguments: argparse.Namespace) -> None:
 
 def _all(settings: Settings, arguments: argparse.Namespace) -> None:
     """everything of the speed table, one after the other"""
-    from mammo.bench.finetune import bench_finetune
     from mammo.bench.growth import bench_evaluation, bench_growth
     from mammo.bench.limits import bench_limits
-    from mammo.bench.loading import bench_loader
     from mammo.bench.prepare import bench_many, bench_prepare
-    from mammo.bench.steps import bench_start
+    from mammo.bench.steps import bench_finetune, bench_loader, bench_start
     from mammo.serving.predictor import read_description
 
     if arguments.run:
