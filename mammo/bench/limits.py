@@ -2,7 +2,6 @@
 
 import os
 import tempfile
-from collections.abc import Callable
 
 import numpy as np
 
@@ -17,22 +16,18 @@ BLOCK_BYTES = 8 << 20
 
 def bench_limits(rounds: int) -> Finding:
     """Measure each limit in each round."""
-    what: dict[str, tuple[Callable[[], float], str]] = {
-        "float32 matrix products": (_gemm_gflops, "GFLOP/s"),
-        "memory, one core": (_memory_gb_per_s, "GB/s"),
-    }
-    series = [Series(name, tuple(one() for _ in range(rounds)), unit) for name, (one, unit) in what.items()]
+    products = Series("float32 matrix products", tuple(_gemm_gflops() for _ in range(rounds)), "GFLOP/s")
+    memory = Series("memory, one core", tuple(_memory_gb_per_s() for _ in range(rounds)), "GB/s")
     written, read = zip(*(_disk_mb_per_s() for _ in range(rounds)), strict=True)
-    series += [Series("disk, written", written, "MB/s"), Series("disk, read", read, "MB/s")]
+    disk = Series("disk, written", written, "MB/s"), Series("disk, read", read, "MB/s")
     about = ", ".join(f"{name} {value}" for name, value in describe_machine().items())
-    return Finding("limits of this machine", tuple(series), notes=(about,))
+    return Finding("limits of this machine", (products, memory, *disk), notes=(about,))
 
 
 def _gemm_gflops() -> float:
     """Multiply float32 matrices with paddle, on the threads that it uses."""
     first, second = paddle.rand([GEMM_SIZE, GEMM_SIZE]), paddle.rand([GEMM_SIZE, GEMM_SIZE])
-    products = per_second(lambda: paddle.matmul(first, second), 1, GEMM_LEAST_S)
-    return products * 2 * GEMM_SIZE**3 / 1e9
+    return per_second(lambda: paddle.matmul(first, second), 1, GEMM_LEAST_S) * 2 * GEMM_SIZE**3 / 1e9
 
 
 def _memory_gb_per_s() -> float:

@@ -67,7 +67,7 @@ def _learn(settings: Settings, arguments: argparse.Namespace) -> None:
 
 def _yardstick(settings: Settings, arguments: argparse.Namespace) -> None:
     """frozen features and logistic regression on the test part"""
-    from mammo.bench.yardstick import measure_yardstick
+    from mammo.bench.inference import measure_yardstick
 
     metrics = ", ".join(f"{name} {metric}" for name, metric in measure_yardstick(settings).items())
     print(f"test part, frozen features: {metrics}")

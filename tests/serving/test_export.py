@@ -249,7 +249,7 @@ def test_export_is_not_written_over_another(exports: dict[str, Path], runs: dict
     [
         (("--export", "{image}"), "expected films, folders or --boxes CSV, got none"),
         (("{films}", "--export", "{lesion}"), "give --boxes CSV instead of paths"),
-        (("{films}", "--export", "{image}", "--box", "1,2,3,4"), "this model looks at whole films"),
+        (("{films}", "--export", "{image}", "--box", "1,2,3,4"), "this model scores whole films"),
         (
             ("{films}/00_CC.png", "--export", "{image}", "--engine", "magic"),
             f"engine magic: expected auto, {', '.join(ENGINES)}",
