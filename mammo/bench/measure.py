@@ -117,10 +117,7 @@ def per_second(work: Callable[[], object], images: int, least_s: float) -> float
 def in_process(function: Callable[..., Any], *arguments: object, environment: Mapping[str, str] | None = None) -> Any:
     """Call a function in a fresh Python process.
 
-    Args:
-        function: Found by name in its module; it returns what JSON can express.
-        arguments: Numbers and text.
-        environment: Replaces this process's own.
+    It is found by name in its module, takes numbers and text, and returns what JSON can express.
 
     Raises:
         TrainingError: It failed; the message has the last line of its error output.

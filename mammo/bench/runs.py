@@ -44,12 +44,8 @@ def bench_reach(
 ) -> Finding:
     """Train each recipe from the start in turns, with another seed each round, and stop it when it reaches the AUC.
 
-    Args:
-        plain: A name and settings; the cases are prepared before.
-        quick: Another, for the same cases in the same parts.
-        auc: Of the validation part, by the metric that each epoch is logged with.
-        train: The command that trains, without options.
-        rounds: Number of rounds.
+    A recipe is a name and settings; both have the same cases in the same parts, which are prepared before. The AUC is
+    that of the validation part, as logged for each epoch. `train` is the command that trains, without options.
 
     Raises:
         SplitError: The two have other cases, or other parts.
@@ -113,12 +109,7 @@ def soak(settings: Settings, train: Sequence[str], *, kills: int, minutes: float
     """Train once without a break, then kill the same training at random moments and resume it, as often as asked.
 
     A run that ends before all kills are spent is followed by another. A run that differs from the unbroken one is kept.
-
-    Args:
-        settings: Of the training; the output goes to a temporary folder.
-        train: The command that trains, without options.
-        kills: Number of SIGKILLs in all.
-        minutes: How long that should take: a kill comes after 0 to twice `minutes / kills`.
+    All runs are in a temporary folder; a SIGKILL comes after 0 to twice `minutes / kills`.
 
     Raises:
         TrainingError: A training ended with an error.

@@ -59,12 +59,9 @@ class Steps:
 
 
 def run_steps(settings: Settings, steps: int, *, cases: int = 0) -> Steps:
-    """Train for some steps on a run's own batches.
+    """Train for some steps, at least three, on a run's own batches, or (not 0) on its first `cases` training cases.
 
-    Args:
-        settings: As for training; stages are not frozen, and the learning rate follows the schedule of `steps` steps.
-        steps: At least three.
-        cases: Train on the first so many training cases only, over and over; 0 for all.
+    Stages are not frozen, and the learning rate follows the schedule of `steps` steps.
 
     Raises:
         MammoError: As training would.

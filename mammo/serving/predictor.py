@@ -58,11 +58,9 @@ class ExportDescription(Strict):
 
     Attributes:
         format: Version of this file; others are refused.
-        task: What a case is.
         classes: In the order of the logits.
         form: The input that the network expects.
         decision: How a logit becomes a score and a call, as in the run's `decision.json`.
-        origin: The run.
         results: Metrics of the run's test part with their intervals, by level; empty for a run that was not evaluated.
         parity: By engine, as measured during the export.
         versions: Of the packages that made the export.
@@ -86,7 +84,6 @@ class Prediction:
     """The result for a film, or for a lesion on it; or the `error` because of which there is none.
 
     Attributes:
-        path: The film.
         box: The lesion; None for the whole film.
         logit: Log-odds of malignancy before calibration.
         score: Probability of malignancy, 0-1.
@@ -148,12 +145,7 @@ class Predictor:
 
 
 def open_export(folder: Path, *, engine: str = AUTO, threads: int) -> Predictor:
-    """Open an export, a folder made by `mammo export`.
-
-    Args:
-        folder: The export.
-        engine: One of `ENGINES`, or `auto`: the first installed one that was compared with the checkpoint.
-        threads: Number of threads that the engine uses.
+    """Open a folder made by `mammo export`; the engine `auto` is the first installed one compared with the checkpoint.
 
     Raises:
         WeightsError: The folder is not a complete export.
@@ -267,12 +259,7 @@ def installed_engines() -> list[str]:
 
 
 def open_engine(folder: Path, name: str, *, threads: int) -> Engine:
-    """Open an exported network with an engine.
-
-    Args:
-        folder: The export.
-        name: One of `ENGINES`.
-        threads: Number of threads that the engine uses.
+    """Open the network of an export with one of `ENGINES`.
 
     Raises:
         SettingsError: The engine is unknown or not installed.
