@@ -99,11 +99,7 @@ def bench_int8(run: Path, export: Path, rounds: int) -> Finding:
 
 
 def _quantiser() -> Callable[[Path, Sequence[np.ndarray]], None]:
-    """Give a function that replaces an ONNX file of one input by one of 8-bit numbers, calibrated on images.
-
-    Raises:
-        SettingsError: A package that it needs is not installed.
-    """
+    """Give a function that replaces an ONNX file of one input by one of 8-bit numbers, calibrated on images."""
     try:
         import onnx
         from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static

@@ -143,7 +143,7 @@ def _reach(settings: Settings, arguments: argparse.Namespace) -> None:
 def _all(settings: Settings, arguments: argparse.Namespace) -> None:
     """everything of the speed table, one after the other"""
     from mammo.bench.growth import bench_evaluation, bench_growth
-    from mammo.bench.limits import bench_limits
+    from mammo.bench.measure import bench_limits
     from mammo.bench.prepare import bench_many, bench_prepare
     from mammo.bench.steps import bench_finetune, bench_loader, bench_start
     from mammo.serving.predictor import read_description
