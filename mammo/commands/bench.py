@@ -67,7 +67,7 @@ def _learn(settings: Settings, arguments: argparse.Namespace) -> None:
 
 def _yardstick(settings: Settings, arguments: argparse.Namespace) -> None:
     """frozen features and logistic regression on the test part"""
-    from mammo.bench.yardstick import measure_yardstick
+    from mammo.bench.inference import measure_yardstick
 
     metrics = ", ".join(f"{name} {metric}" for name, metric in measure_yardstick(settings).items())
     print(f"test part, frozen features: {metrics}")
@@ -75,14 +75,14 @@ def _yardstick(settings: Settings, arguments: argparse.Namespace) -> None:
 
 def _evaluation(settings: Settings, arguments: argparse.Namespace) -> None:
     """how long intervals and judgement take"""
-    from mammo.bench.evaluation import bench_evaluation
+    from mammo.bench.growth import bench_evaluation
 
     _finish([bench_evaluation(settings.evaluation.resamples, arguments.cases or 100_000, arguments.rounds)], settings)
 
 
 def _soak(settings: Settings, arguments: argparse.Namespace) -> None:
     """a training killed at random and resumed, beside one left alone"""
-    from mammo.bench.soak import soak
+    from mammo.bench.runs import soak
     from mammo.progress import print_table
 
     result = soak(settings, TRAIN, kills=arguments.kills, minutes=arguments.minutes)
@@ -109,7 +109,7 @@ def _prepare(settings: Settings, arguments: argparse.Namespace) -> None:
 
 def _loader(settings: Settings, arguments: argparse.Namespace) -> None:
     """augmented images from the store"""
-    from mammo.bench.loading import bench_loader
+    from mammo.bench.steps import bench_loader
 
     _finish([bench_loader(arguments.rounds)], settings)
 
@@ -130,7 +130,7 @@ def _start(settings: Settings, arguments: argparse.Namespace) -> None:
 
 def _finetune(settings: Settings, arguments: argparse.Namespace) -> None:
     """frozen stages, the head alone, and PyTorch beside full steps"""
-    from mammo.bench.finetune import bench_finetune
+    from mammo.bench.steps import bench_finetune
 
     _finish([bench_finetune(arguments.rounds)], settings)
 
@@ -142,14 +142,11 @@ def _reach(settings: Settings, arguments: argparse.Namespace) -> None:
 
 def _all(settings: Settings, arguments: argparse.Namespace) -> None:
     """everything of the speed table, one after the other"""
-    from mammo.bench.evaluation import bench_evaluation
-    from mammo.bench.finetune import bench_finetune
-    from mammo.bench.growth import bench_growth
-    from mammo.bench.limits import bench_limits
-    from mammo.bench.loading import bench_loader
+    from mammo.bench.growth import bench_evaluation, bench_growth
+    from mammo.bench.measure import bench_limits
     from mammo.bench.prepare import bench_many, bench_prepare
-    from mammo.bench.steps import bench_start
-    from mammo.serving.export_description import read_description
+    from mammo.bench.steps import bench_finetune, bench_loader, bench_start
+    from mammo.serving.predictor import read_description
 
     if arguments.run:
         read_description(arguments.run / "export")
@@ -187,7 +184,7 @@ def _engines(arguments: argparse.Namespace) -> "Iterator[Finding]":
 
 
 def _recipes_reach(settings: Settings, arguments: argparse.Namespace, *, rounds: int) -> "Finding":
-    from mammo.bench.reach import bench_reach
+    from mammo.bench.runs import bench_reach
 
     return bench_reach(*_recipes(settings, arguments), arguments.auc, TRAIN, rounds)
 

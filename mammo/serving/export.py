@@ -1,7 +1,6 @@
 """Exports a run's best network to a folder, once every installed engine gives the checkpoint's scores on real cases."""
 
 import tempfile
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,19 +22,21 @@ from mammo.prepare.gather import PreparedSplit, gather_split, prepare_split
 from mammo.progress import track
 from mammo.runs import network_sha256, read_hash
 from mammo.runtime import available_cores, paddle
-from mammo.serving.engines import NETWORK, ONNX_FILE, installed_engines, open_engine
-from mammo.serving.export_description import DESCRIPTION_FILE, ExportDescription, Origin, Parity
+from mammo.serving.predictor import (
+    DESCRIPTION_FILE,
+    NETWORK,
+    ONNX_FILE,
+    ExportDescription,
+    Origin,
+    Parity,
+    installed_engines,
+    open_engine,
+)
 
 CLOSE_ENOUGH = 1e-4  # of logits; relative for logits above 1. Scores then differ by less than a third of it
 OPSET = 17
-
-
-@dataclass(frozen=True)
-class Proof:
-    """Batches of real cases, and the logits that the checkpoint gives them."""
-
-    batches: tuple[tuple[np.ndarray, np.ndarray], ...]
-    logits: np.ndarray
+# Batches of real cases, image float32 [N, V, C, H, W] and present bool [N, V]; the checkpoint's logits, float64 [n].
+Proof = tuple[list[tuple[np.ndarray, np.ndarray]], np.ndarray]
 
 
 def export_run(folder: Path, out: Path, *, images: int = 100) -> ExportDescription:
@@ -88,13 +89,13 @@ def prove(run: LoadedRun, prepared: PreparedSplit, images: int) -> Proof:
     parts = [prepared.split.rows(part) for part in PARTS]
     places = np.concatenate([np.arange(len(rows)) for rows in parts])
     rows = np.concatenate(parts)[np.argsort(places, kind="stable")][:images]
-    batches, logits = [], []
     loader = part_loader(run.settings, prepared, rows)
+    batches, logits = [], []
     with paddle.no_grad():
         for image, present, *_ in track(loader, len(loader), "scoring by the checkpoint"):
             batches.append((image.numpy(), present.numpy()))
             logits.append(log_odds(run.network(image, present).astype("float32").numpy()))
-    return Proof(tuple(batches), np.concatenate(logits))
+    return batches, np.concatenate(logits)
 
 
 def _write_programs(run: LoadedRun, folder: Path, converter: Any) -> None:
@@ -126,10 +127,10 @@ def compare(folder: Path, name: str, proof: Proof) -> Parity:
     Raises:
         WeightsError: They differ.
     """
+    batches, wanted = proof
     engine = open_engine(folder, name, threads=available_cores())
-    batches = track(proof.batches, len(proof.batches), f"scoring by {name}")
-    logits = np.concatenate([engine(*batch) for batch in batches])
-    largest = float((np.abs(logits - proof.logits) / np.maximum(1, np.abs(proof.logits))).max())
+    logits = np.concatenate([engine(*batch) for batch in track(batches, len(batches), f"scoring by {name}")])
+    largest = float((np.abs(logits - wanted) / np.maximum(1, np.abs(wanted))).max())
     if not largest < CLOSE_ENOUGH:
         found = f"by up to {largest:.2g} on {len(logits)} images (expected below {CLOSE_ENOUGH:g})"
         raise WeightsError(f"{name} gives other logits than the checkpoint, {found}; nothing was exported")
@@ -147,12 +148,7 @@ def _describe(run: LoadedRun, folder: Path, parity: dict[str, Parity]) -> Export
         cases=len(learnt),
         split_sha256=read_hash(run.folder, "split_sha256"),
     )
-    versions = {
-        "mammo": __version__,
-        "paddlepaddle": paddle.__version__,
-        "paddle2onnx": version("paddle2onnx"),
-        "numpy": np.__version__,
-    }
+    versions = {"mammo": __version__, "paddlepaddle": paddle.__version__, "paddle2onnx": version("paddle2onnx")}
     return ExportDescription(
         task=run.settings.data.task,
         form=run.form,
@@ -160,7 +156,7 @@ def _describe(run: LoadedRun, folder: Path, parity: dict[str, Parity]) -> Export
         origin=origin,
         results=_results(run.folder),
         parity=parity,
-        versions=versions,
+        versions=versions | {"numpy": np.__version__},
         files={path.name: sha256_of(path) for path in sorted(folder.iterdir())},
     )
 

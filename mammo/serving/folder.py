@@ -13,8 +13,7 @@ from mammo.files import walk_files
 from mammo.images.contents import FILM, is_unread_picture, kind_of
 from mammo.images.geometry import Box
 from mammo.parallel.spread import spread, spread_on_cluster
-from mammo.serving.engines import AUTO
-from mammo.serving.predictor import Prediction, open_export
+from mammo.serving.predictor import AUTO, Prediction, open_export
 from mammo.tables import read_table, row_faults, to_numbers
 
 FEW = 4  # below this many films, starting workers takes longer than they save
@@ -26,7 +25,7 @@ class Job:
     """A film and the lesions on it; one box of None for a whole film."""
 
     path: Path
-    boxes: tuple[Box | None, ...] = (None,)
+    boxes: tuple[Box | None, ...]
 
 
 @dataclass(frozen=True)
@@ -137,7 +136,7 @@ def predict_films(
     Args:
         jobs: Films and their lesions.
         export: A folder made by `mammo export`.
-        engine: One of `engines.ENGINES`, or `auto`.
+        engine: One of `predictor.ENGINES`, or `auto`.
         workers: Number of processes, each with one thread; a few films are scored in this one, with as many threads.
         untrusted: Decode each film in a separate process, with limits.
         cluster: Address of a cluster whose workers score instead; they must find films and export under the same names.

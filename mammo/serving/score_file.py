@@ -179,11 +179,7 @@ def as_bytes(rows: Iterable[Sequence[str]]) -> bytes:
 
 
 def check_errors(outcome: Outcome) -> None:
-    """Check that every row has a score.
-
-    Raises:
-        ScoreError: At least one has none.
-    """
+    """Raise a ScoreError if a row has no score."""
     if outcome.bad:
         first = f"column error says why, first: {outcome.first_error}"
         raise ScoreError(f"{outcome.bad} of {outcome.rows} rows have no score; {first}")

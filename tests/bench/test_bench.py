@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mammo.bench.measure import Finding, Series, in_process, in_turns, keep, limit, ratio
-from mammo.bench.reach import bench_reach
+from mammo.bench.runs import bench_reach
 from mammo.errors import SplitError, TrainingError
 from tests.processes import ROOT
 from tests.tiny import tiny_settings

@@ -18,10 +18,8 @@ from mammo.model.network import build_network
 from mammo.prepare.gather import gather_split, prepare_split
 from mammo.runtime import paddle
 from mammo.serving import export as exporting
-from mammo.serving.engines import ENGINES, installed_engines, open_engine
 from mammo.serving.export import CLOSE_ENOUGH
-from mammo.serving.export_description import read_description
-from mammo.serving.predictor import open_export
+from mammo.serving.predictor import ENGINES, installed_engines, open_engine, open_export, read_description
 from tests.processes import call, command, ended, refused, start, trained_run, wait_until
 from tests.tiny import write_films
 
@@ -251,7 +249,7 @@ def test_export_is_not_written_over_another(exports: dict[str, Path], runs: dict
     [
         (("--export", "{image}"), "expected films, folders or --boxes CSV, got none"),
         (("{films}", "--export", "{lesion}"), "give --boxes CSV instead of paths"),
-        (("{films}", "--export", "{image}", "--box", "1,2,3,4"), "this model looks at whole films"),
+        (("{films}", "--export", "{image}", "--box", "1,2,3,4"), "this model scores whole films"),
         (
             ("{films}/00_CC.png", "--export", "{image}", "--engine", "magic"),
             f"engine magic: expected auto, {', '.join(ENGINES)}",
