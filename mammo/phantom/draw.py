@@ -41,7 +41,7 @@ def make_phantom(settings: Settings) -> Path:
 
 
 def write_phantom(folder: Path, settings: PhantomSettings, *, progress: bool = True) -> Path:
-    """Write the phantom, or keep it if it is complete and of the same settings and generator.
+    """Write the phantom, or keep it if it is complete and of the same settings and generator; return the folder.
 
     A damaged phantom, or one of other settings, is written again beside the folder and renamed into place. If
     several processes call this at once, one writes and the others wait.
@@ -50,9 +50,6 @@ def write_phantom(folder: Path, settings: PhantomSettings, *, progress: bool = T
         folder: Where to write; absent, empty or an older phantom.
         settings: Patients, film size and seed; the same settings give the same bytes.
         progress: Show a progress bar.
-
-    Returns:
-        `folder`.
 
     Raises:
         SettingsError: The film is too small, or the folder has other content.
