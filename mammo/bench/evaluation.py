@@ -7,12 +7,13 @@ import numpy as np
 import pandas as pd
 
 from mammo.bench.measure import Finding, in_process, in_turns, limit, seconds
-from mammo.evaluation.bootstrap import RESAMPLES, resample
 from mammo.evaluation.calibration import Calibrator
 from mammo.evaluation.cases import Cases, levels_of
-from mammo.evaluation.judge import How, judge
+from mammo.evaluation.intervals import resample
+from mammo.evaluation.judge import judge
 from mammo.evaluation.metrics import measure_ranking
 from mammo.evaluation.operating_point import Decision, Point
+from mammo.settings.schema import EvaluationSettings
 
 SIZES = ((1_000, 500), (10_000, 5_000), (100_000, 50_000))  # cases and patients
 LEVEL, NO_SLOPE, WHOLE = "one level", "no calibration slope", "whole judgement"
@@ -32,7 +33,8 @@ def bench_evaluation(resamples: int, largest: int, rounds: int) -> Finding:
         for kind in (LEVEL, NO_SLOPE, WHOLE)
     }
     measured = in_turns(what, rounds, "s")
-    bars = [limit(measured[name], bar) for name, bar in BARS_S.items() if name in measured and resamples == RESAMPLES]
+    usual = resamples == EvaluationSettings().resamples
+    bars = [limit(measured[name], bar) for name, bar in BARS_S.items() if name in measured and usual]
     title = f"intervals by {resamples:,} resamples of the patients, one core"
     return Finding(title, tuple(measured.values()), tuple(bars))
 
@@ -43,7 +45,7 @@ def seconds_of(kind: str, cases: int, patients: int, resamples: int) -> float:
     level = Cases.of(frame, np.full((2, cases), 0.5))
     measure_ranking(np.array([0, 1]), np.array([0.0, 1.0]))  # loads scikit-learn
     if kind == WHOLE:
-        return seconds(lambda: judge(frame, some_decision(), how=How(resamples=resamples)))
+        return seconds(lambda: judge(frame, some_decision(), how=EvaluationSettings(resamples=resamples)))
     return seconds(lambda: resample(level, resamples=resamples, calibration=kind != NO_SLOPE))
 
 

@@ -23,7 +23,7 @@ from mammo.cases.audit import audit_split, refuse_leaks
 from mammo.cases.splits import Split, split_lesions
 from mammo.data.dataset import MammogramDataset
 from mammo.data.sampler import EpochSampler
-from mammo.evaluation.judge import How, judge
+from mammo.evaluation.judge import judge
 from mammo.images.preprocess import PreprocessSettings
 from mammo.judging.judged import Judged
 from mammo.prepare.arrays import write_array
@@ -33,7 +33,7 @@ from mammo.prepare.readers import read_lesions
 from mammo.prepare.stamps import stamp_file
 from mammo.report.write import write_report
 from mammo.runtime import peak_memory_mb
-from mammo.settings.schema import DataSettings, Settings
+from mammo.settings.schema import DataSettings, EvaluationSettings, Settings
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 STEPS = ("read", "split and audit", "store look-up", "epoch start", "evaluation", "report")
@@ -91,7 +91,9 @@ def measure_size(size: int, place: str) -> dict[str, tuple[float, float]]:
     prepared = measured("store look-up", lambda: prepare_split(settings, split))
     measured("epoch start", lambda: _first_batch(settings, prepared))
     scores = draw_scores(size, size // 4)
-    judgement = measured("evaluation", lambda: judge(scores, some_decision(), how=How(resamples=RESAMPLES)))
+    judgement = measured(
+        "evaluation", lambda: judge(scores, some_decision(), how=EvaluationSettings(resamples=RESAMPLES))
+    )
     measured("report", lambda: write_report(Judged(folder / "judged", "growth", judgement, scores)))
     return found
 

@@ -8,36 +8,23 @@ import numpy as np
 import pandas as pd
 
 from mammo.errors import ScoreError
-from mammo.evaluation.bootstrap import RESAMPLES, resample, with_exact_bounds, with_intervals
 from mammo.evaluation.calibration import ReliabilityBin, measure_calibration, reliability, to_probability
 from mammo.evaluation.cases import Cases, gather_level, levels_of
-from mammo.evaluation.delong import auc_interval
-from mammo.evaluation.metrics import Confusion, Metric, count_confusion, measure_at, measure_ranking
+from mammo.evaluation.intervals import LEVEL, auc_interval, resample, with_exact_bounds, with_intervals
+from mammo.evaluation.metrics import Confusion, Metric, count_confusion, measure_at, measure_ranking, per_thousand
 from mammo.evaluation.operating_point import HALF, Decision
-from mammo.evaluation.screening import PREVALENCE, SCREENING, measure_screening
 from mammo.evaluation.subgroups import Subgroup, judge_subgroups
+from mammo.settings.metrics import ALL_ALIKE
 from mammo.settings.schema import EvaluationSettings
 
 Decisions = Decision | Mapping[int, Decision]
 SWEEP = "sweep"
 SWEEP_ROWS = 21
+SCREENING = ("recalled_per_1000", "found_per_1000", "missed_per_1000", "ppv_at_prevalence", "npv_at_prevalence")
 MANY = 20_000
+DEFAULTS = EvaluationSettings()
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class How:
-    """Of intervals, the number of `resamples` and their `seed`; and the `prevalence` of a screened population."""
-
-    resamples: int = RESAMPLES
-    seed: int = 0
-    prevalence: float = PREVALENCE
-
-    @staticmethod
-    def of(settings: EvaluationSettings) -> "How":
-        """From settings."""
-        return How(settings.resamples, settings.resamples_seed, settings.prevalence)
 
 
 @dataclass(frozen=True)
@@ -99,7 +86,7 @@ class Judgement:
     subgroups: tuple[Subgroup, ...]
     before: CalibrationSide | None
     after: CalibrationSide
-    how: How
+    how: EvaluationSettings
 
     @property
     def decision(self) -> Decision:
@@ -121,7 +108,7 @@ class Judgement:
             "task": self.task,
             "levels": {name: _plain_level(level) for name, level in self.levels.items()},
             "operating_point": operating_point,
-            "intervals": {"method": "percentiles of a bootstrap over patients", "level": 0.95} | asdict(self.how),
+            "intervals": {"method": "percentiles of a bootstrap over patients", "level": LEVEL} | plain_how(self.how),
             "sweep": [_plain_point(point) for point in self.sweep],
             "subgroups": [group.as_json() for group in self.subgroups],
             "calibration": {
@@ -131,18 +118,17 @@ class Judgement:
         }
 
 
-def judge(scores: pd.DataFrame, decisions: Decisions, *, how: How | None = None) -> Judgement:
+def judge(scores: pd.DataFrame, decisions: Decisions, *, how: EvaluationSettings = DEFAULTS) -> Judgement:
     """Judge a score table.
 
     Args:
         scores: A checked score table.
         decisions: Made on other cases; for scores of several folds, one for each number of the column `fold`.
-        how: Of intervals and prevalence.
+        how: Its `resamples`, `resamples_seed` and `prevalence` are used.
 
     Raises:
         ScoreError: No patient has a known label.
     """
-    how = how or How()
     decision = one_decision(decisions)
     task = decision.task
     if len(scores) > MANY:
@@ -161,11 +147,12 @@ def judge(scores: pd.DataFrame, decisions: Decisions, *, how: How | None = None)
         for row, people in zip(swept[task], swept["patient"], strict=True)
     )
     main = case_thresholds(scores, decisions, task)[0]
-    subgroups = judge_subgroups(scores, main, resamples=how.resamples, seed=how.seed)
+    subgroups = judge_subgroups(scores, main, resamples=how.resamples, seed=how.resamples_seed)
     before = None
     if "logit" in scores and decision.calibrator.method != "none":
         cases = Cases.of(scores.assign(score=to_probability(scores["logit"].to_numpy(float))))
-        before = _calibration_side(_rank(cases, resample(cases, resamples=how.resamples, seed=how.seed).ranking), cases)
+        drawn = resample(cases, resamples=how.resamples, seed=how.resamples_seed)
+        before = _calibration_side(_rank(cases, drawn.ranking), cases)
     after = _calibration_side(levels[task].ranking, Cases.of(frames[task]))
     return Judgement(levels, decisions, task, sweep, subgroups, before, after, how)
 
@@ -193,7 +180,7 @@ def case_thresholds(frame: pd.DataFrame, decisions: Decisions, level: str) -> np
 
 
 def _judge_level(
-    frame: pd.DataFrame, name: str, decisions: Decisions, how: How, swept: np.ndarray
+    frame: pd.DataFrame, name: str, decisions: Decisions, how: EvaluationSettings, swept: np.ndarray
 ) -> tuple[LevelResult, tuple[PointResult, ...]]:
     """The metrics of one level, and the points of the swept thresholds."""
     rules = [point.rule for point in one_decision(decisions).points]
@@ -205,19 +192,30 @@ def _judge_level(
         [case_thresholds(frame, decisions, name), np.repeat(fixed[:, None], len(frame), axis=1)]
     )
     cases = Cases.of(frame, thresholds)
-    drawn = resample(cases, resamples=how.resamples, seed=how.seed)
+    drawn = resample(cases, resamples=how.resamples, seed=how.resamples_seed)
     points = []
     for number, rule in enumerate(rules + [SWEEP] * len(swept)):
         confusion = count_confusion(cases.labels, cases.scores, thresholds[number])
         measured = measure_at(confusion)
         metrics = with_exact_bounds(with_intervals(measured, drawn.points[number]), cases, number)
         if name == "patient":
-            metrics |= measure_screening(measured, drawn.points[number], how.prevalence)
+            metrics |= _screen(measured, drawn.points[number], how.prevalence)
         points.append(PointResult(rule, cases.shared_threshold(number), metrics, confusion))
     ranking = _rank(cases, drawn.ranking)
     delong = auc_interval(cases.labels, cases.scores, cases.patient)
     known, positives = tuple(points[: len(rules)]), int(cases.labels.sum())
     return LevelResult(len(cases), positives, cases.patients, ranking, delong, known), tuple(points[len(rules) :])
+
+
+def _screen(measured: dict[str, Metric], resampled: dict[str, np.ndarray], prevalence: float) -> dict[str, Metric]:
+    """What a thousand screened people would see, with intervals."""
+    recall, specificity = measured["recall"], measured["specificity"]
+    if recall.value is None or specificity.value is None:
+        return dict.fromkeys(SCREENING, Metric(None, recall.undefined or specificity.undefined))
+    values = per_thousand(np.array(recall.value), np.array(specificity.value), prevalence)
+    undefined = Metric(None, ALL_ALIKE[0])
+    plain = {name: undefined if np.isnan(value) else Metric(float(value)) for name, value in values.items()}
+    return with_intervals(plain, per_thousand(resampled["recall"], resampled["specificity"], prevalence))
 
 
 def _rank(cases: Cases, resampled: dict[str, np.ndarray]) -> dict[str, Metric]:
@@ -236,6 +234,11 @@ def _calibration_side(metrics: dict[str, Metric], cases: Cases) -> CalibrationSi
     return CalibrationSide({name: metrics[name] for name in names}, reliability(cases.labels, cases.scores))
 
 
+def plain_how(how: EvaluationSettings) -> dict[str, object]:
+    """The settings of intervals and screening, as in `report/metrics.json`."""
+    return {"resamples": how.resamples, "seed": how.resamples_seed, "prevalence": how.prevalence}
+
+
 def _plain_level(level: LevelResult) -> dict[str, object]:
     main, half = level.main, level.half
     return {
@@ -245,15 +248,15 @@ def _plain_level(level: LevelResult) -> dict[str, object]:
         **_plain_metrics(level.ranking | main.metrics),
         "auc_delong": level.delong.as_json(),
         "threshold": main.threshold,
-        "confusion": asdict(main.confusion),
-        "at_half": _plain_metrics(half.metrics) | {"confusion": asdict(half.confusion)},
+        "confusion": main.confusion._asdict(),
+        "at_half": _plain_metrics(half.metrics) | {"confusion": half.confusion._asdict()},
         "points": [_plain_point(point) for point in level.points],
     }
 
 
 def _plain_point(point: PointResult) -> dict[str, object]:
     first = {"rule": point.rule, "threshold": point.threshold}
-    return first | _plain_metrics(point.metrics) | {"confusion": asdict(point.confusion)}
+    return first | _plain_metrics(point.metrics) | {"confusion": point.confusion._asdict()}
 
 
 def _plain_side(side: CalibrationSide) -> dict[str, object]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from mammo.errors import DataMissingError, ScoreError
-from mammo.evaluation.judge import How, Judgement, judge
+from mammo.evaluation.judge import Judgement, judge
 from mammo.evaluation.operating_point import Decision
 from mammo.evaluation.scores import read_scores, write_scores
 from mammo.inference.decision_file import DECISION_FILE, read_decision
@@ -41,7 +41,7 @@ def judge_folds(folder: Path) -> Judged:
         ScoreError: A case is in two folds, or the folds' rules differ.
     """
     settings = load_settings(folder / CONFIG_FILE)
-    how = How.of(settings.evaluation)
+    how = settings.evaluation
     parts = [fold_folder(folder, fold) for fold in range(read_folds(folder))]
     for part in parts:
         if not is_judged(part):

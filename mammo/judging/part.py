@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from mammo.cases.samples import make_samples
-from mammo.evaluation.judge import How, Judgement, judge
+from mammo.evaluation.judge import Judgement, judge
 from mammo.evaluation.operating_point import Decision, make_decision
 from mammo.evaluation.scores import write_scores
 from mammo.inference.decision_file import write_decision
@@ -69,6 +69,6 @@ def judge_logits(
     """Calibrate and judge logits, and write `scores_test.csv` and `report/metrics.json`."""
     scores = scores.assign(score=decision.calibrator.apply(scores["logit"].to_numpy(float)))
     write_scores(scores, folder / "scores_test.csv")
-    judgement = judge(scores, decision, how=How.of(settings.evaluation))
+    judgement = judge(scores, decision, how=settings.evaluation)
     write_judgement(judgement, folder)
     return judgement, scores

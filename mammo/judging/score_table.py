@@ -11,7 +11,7 @@ from mammo.cases.samples import SUBGROUPS, SampleTable, make_samples
 from mammo.cases.table import BOX, exclusions, no_exclusions
 from mammo.errors import ScoreError, in_one_line
 from mammo.evaluation.calibration import Calibrator
-from mammo.evaluation.judge import How, judge
+from mammo.evaluation.judge import judge
 from mammo.evaluation.operating_point import Decision, half_decision
 from mammo.evaluation.scores import REQUIRED, check_scores
 from mammo.inference.decision_file import read_decision
@@ -19,6 +19,7 @@ from mammo.judging.judged import Judged, write_judgement
 from mammo.judging.run_cases import find_known_patients
 from mammo.runs import CONFIG_FILE, check_out, find_run
 from mammo.settings.load import load_settings
+from mammo.settings.schema import EvaluationSettings
 from mammo.settings.types import Task
 from mammo.tables import read_table, row_faults, to_numbers
 
@@ -50,10 +51,10 @@ def judge_scores(
     """
     out = check_out(out or table.with_suffix(""))
     if run_folder is None:
-        folder, how, decision = None, How(), half_decision(task or "lesion")
+        folder, how, decision = None, EvaluationSettings(), half_decision(task or "lesion")
     else:
         folder = find_run(run_folder.parent, run_folder)
-        how = How.of(load_settings(folder / CONFIG_FILE).evaluation)
+        how = load_settings(folder / CONFIG_FILE).evaluation
         decision = _for_task(read_decision(folder), task)
     scores, excluded = _read(table, labels, decision.task)
     judgement = judge(scores, decision, how=how)

@@ -11,19 +11,19 @@ from hypothesis import strategies as st
 from statsmodels.stats.proportion import proportion_confint
 
 from mammo.errors import DataMissingError, ScoreError
-from mammo.evaluation.bootstrap import draw_patients
 from mammo.evaluation.cases import Cases, gather_level
-from mammo.evaluation.judge import How, judge
-from mammo.evaluation.metrics import count_confusion, cross_entropy, measure_at, measure_ranking
+from mammo.evaluation.intervals import draw_patients
+from mammo.evaluation.judge import judge
+from mammo.evaluation.metrics import count_confusion, cross_entropy, measure_at, measure_ranking, per_thousand
 from mammo.evaluation.operating_point import Decision, choose_threshold, in_words, make_decision
 from mammo.evaluation.scores import check_scores, read_scores
-from mammo.evaluation.screening import per_thousand
 from mammo.evaluation.weighted import Ranking
+from mammo.settings.schema import EvaluationSettings
 from tests.evaluation.tables import decision, drawn_table, table
 
 LABELS = np.array([0, 0, 1, 0, 1, 1, 0, 1])
 SCORES = np.array([0.1, 0.3, 0.35, 0.4, 0.6, 0.7, 0.8, 0.9])
-QUICK = How(resamples=200)
+QUICK = EvaluationSettings(resamples=200)
 both_classes = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 20)), min_size=4, max_size=60).filter(
     lambda rows: len({label for label, _ in rows}) == 2
 )
@@ -351,7 +351,7 @@ def test_any_number_is_a_score_or_an_error_and_never_a_crash(rows: list[tuple[in
             check_scores(frame, "scores.csv")
         assert all(f"line {number + 2}: score must be a probability" in str(caught.value) for number in wrong)
         return
-    plain = judge(check_scores(frame, "scores.csv"), decision(), how=How(resamples=100)).as_json()
+    plain = judge(check_scores(frame, "scores.csv"), decision(), how=EvaluationSettings(resamples=100)).as_json()
     json.dumps(plain, allow_nan=False)
 
 

@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 from markdown_it import MarkdownIt
 
-from mammo.evaluation.judge import How, judge
+from mammo.evaluation.judge import judge
 from mammo.evaluation.operating_point import half_decision, make_decision
 from mammo.evaluation.scores import check_scores
 from mammo.report.source import ReportSource, read_run_files
 from mammo.settings.load import check_settings, dump_settings
+from mammo.settings.schema import EvaluationSettings
 
 HEADINGS = [
     "Model Details", "Intended Use", "Factors", "Metrics", "Evaluation Data", "Training Data", "Quantitative Analyses",
@@ -32,7 +33,7 @@ TRIPOD_NUMBERS = (
     "1 2 3a 3b 3c 4 5a 5b 6a 6b 6c 7 8a 8b 8c 9a 9b 9c 10 11 12a 12b 12c 12d 12e 12f 12g 13 14 15 16 17 "
     "18a 18b 18c 18d 18e 18f 19 20a 20b 20c 21 22 23a 23b 24 25 26 27a 27b 27c"
 )
-HOW = How(resamples=100)
+HOW = EvaluationSettings(resamples=100)
 RULES = ["recall>=0.90", "youden"]
 LOG = [(1, 0.60, 0.70), (2, 0.70, 0.80), (3, 0.90, 0.805), (4, 0.95, 0.75)]  # epoch, training AUC, validation AUC
 

@@ -6,12 +6,13 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 
-from mammo.evaluation.judge import How, judge
+from mammo.evaluation.judge import judge
 from mammo.evaluation.operating_point import half_decision, make_decision
 from mammo.report.source import CasePicture, ReportSource
 from mammo.settings.load import check_settings
+from mammo.settings.schema import EvaluationSettings
 
-QUICK = How(resamples=100)
+QUICK = EvaluationSettings(resamples=100)
 RULES = ("recall>=0.90", "specificity>=0.90", "youden")
 LOG = pd.DataFrame(
     {
