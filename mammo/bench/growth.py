@@ -91,9 +91,8 @@ def measure_size(size: int, place: str) -> dict[str, tuple[float, float]]:
     prepared = measured("store look-up", lambda: prepare_split(settings, split))
     measured("epoch start", lambda: _first_batch(settings, prepared))
     scores = draw_scores(size, size // 4)
-    judgement = measured(
-        "evaluation", lambda: judge(scores, some_decision(), how=EvaluationSettings(resamples=RESAMPLES))
-    )
+    how = EvaluationSettings(resamples=RESAMPLES)
+    judgement = measured("evaluation", lambda: judge(scores, some_decision(), how=how))
     measured("report", lambda: write_report(Judged(folder / "judged", "growth", judgement, scores)))
     return found
 

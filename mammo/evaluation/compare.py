@@ -139,13 +139,9 @@ def _test_pair(first: Cases, second: Cases) -> dict[str, tuple[str, float | None
 def delong_test(
     labels: np.ndarray, first: np.ndarray, second: np.ndarray, patient: np.ndarray
 ) -> tuple[float | None, float | None]:
-    """Test that two AUCs of the same cases are equal (Obuchowski 1997).
+    """Test that the AUCs of two systems' scores, float64 [n], of the same cases are equal (Obuchowski 1997).
 
-    Args:
-        labels: 0 or 1, int [n].
-        first: Scores of the first system, float64 [n].
-        second: Scores of the second.
-        patient: The cluster of each case, int [n] from 0.
+    `labels` (0 or 1) and `patient` (from 0) are int [n].
 
     Returns:
         z of the second AUC minus the first, and two-sided p; None where there is no variance to test against: with one
@@ -160,15 +156,10 @@ def delong_test(
 
 
 def mcnemar_test(first: np.ndarray, second: np.ndarray, patient: np.ndarray) -> tuple[float | None, float | None]:
-    """Test that two systems are right equally often on the same cases, several of a patient.
+    """Test that two systems are right (bool [n] each) equally often on the same cases, several of a patient (int [n]).
 
     Obuchowski 1998 (Statistics in Medicine 17:1495), in the form of Yang et al. 2010: (K-1)/K (Σd)² / Σd² over K
     patients, where d is how many more of a patient's cases the second gets right.
-
-    Args:
-        first: Whether the first is right, bool [n].
-        second: Whether the second is, bool [n].
-        patient: The cluster of each case, int [n] from 0.
 
     Returns:
         Chi-square with one degree of freedom, and p; None where the two never differ, or there is only one patient.

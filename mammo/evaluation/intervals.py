@@ -69,8 +69,7 @@ def _columns(cases: Cases) -> np.ndarray:
 def draw_patients(patients: int, resamples: int, *, seed: int, at_once: int = 64) -> Iterator[np.ndarray]:
     """Draw patients with replacement, `at_once` resamples at a time; the draws depend on the seed alone.
 
-    Returns:
-        How often each patient was drawn, float64 [patients, up to `at_once`] each time.
+    Each time, yields how often each patient was drawn, float64 [patients, up to `at_once`].
     """
     generator = np.random.default_rng(seed)
     for start in range(0, resamples, at_once):

@@ -18,7 +18,6 @@ from mammo.settings.metrics import ALL_ALIKE
 from mammo.settings.schema import EvaluationSettings
 
 Decisions = Decision | Mapping[int, Decision]
-SWEEP = "sweep"
 SWEEP_ROWS = 21
 SCREENING = ("recalled_per_1000", "found_per_1000", "missed_per_1000", "ppv_at_prevalence", "npv_at_prevalence")
 MANY = 20_000
@@ -41,8 +40,8 @@ class PointResult:
 class LevelResult:
     """The metrics of one level: `ranking` without a threshold, `points` at each (the main one first, 0.5 among them).
 
-    Only the level patient has screening figures. `delong` is the AUC with DeLong's interval, in Obuchowski's form where
-    a patient has several cases.
+    `delong` is the AUC with DeLong's interval, in Obuchowski's form where a patient has several cases. Only the levels
+    task and patient have `swept` thresholds, and only the level patient screening figures.
     """
 
     n: int
@@ -51,6 +50,7 @@ class LevelResult:
     ranking: dict[str, Metric]
     delong: Metric
     points: tuple[PointResult, ...]
+    swept: tuple[PointResult, ...]
 
     @property
     def main(self) -> PointResult:
@@ -104,6 +104,7 @@ class Judgement:
             operating_point = self.decisions.as_json()
         else:
             operating_point = {"folds": {str(fold): one.as_json() for fold, one in self.decisions.items()}}
+        before = _plain_side(self.before) if self.before else None
         return {
             "task": self.task,
             "levels": {name: _plain_level(level) for name, level in self.levels.items()},
@@ -111,10 +112,7 @@ class Judgement:
             "intervals": {"method": "percentiles of a bootstrap over patients", "level": LEVEL} | plain_how(self.how),
             "sweep": [_plain_point(point) for point in self.sweep],
             "subgroups": [group.as_json() for group in self.subgroups],
-            "calibration": {
-                "before": _plain_side(self.before) if self.before else None,
-                "after": _plain_side(self.after),
-            },
+            "calibration": {"before": before, "after": _plain_side(self.after)},
         }
 
 
@@ -138,13 +136,12 @@ def judge(scores: pd.DataFrame, decisions: Decisions, *, how: EvaluationSettings
         raise ScoreError("no patient has a known label: each has benign cases and what is malignant or unknown")
     thresholds = dict.fromkeys((task, "patient"), _sweep_thresholds(frames[task]["score"].to_numpy()))
     levels: dict[str, LevelResult] = {}
-    swept: dict[str, tuple[PointResult, ...]] = {}
     for name, frame in frames.items():
         if len(frame):  # a level of which no label is known has no row
-            levels[name], swept[name] = _judge_level(frame, name, decisions, how, thresholds.get(name, np.empty(0)))
+            levels[name] = _judge_level(frame, name, decisions, how, thresholds.get(name, np.empty(0)))
     sweep = tuple(
         replace(row, metrics=row.metrics | {name: people.metrics[name] for name in SCREENING})
-        for row, people in zip(swept[task], swept["patient"], strict=True)
+        for row, people in zip(levels[task].swept, levels["patient"].swept, strict=True)
     )
     main = case_thresholds(scores, decisions, task)[0]
     subgroups = judge_subgroups(scores, main, resamples=how.resamples, seed=how.resamples_seed)
@@ -172,29 +169,26 @@ def case_thresholds(frame: pd.DataFrame, decisions: Decisions, level: str) -> np
         return np.array([np.full(len(frame), point.thresholds[level]) for point in decisions.points])
     unknown = sorted(set(frame["fold"].astype(int)) - set(decisions)) if "fold" in frame else ["none"]
     if unknown:
-        raise ScoreError(
-            f"column fold: expected one of {', '.join(map(str, decisions))}, got {', '.join(map(str, unknown))}"
-        )
+        expected, got = ", ".join(map(str, decisions)), ", ".join(map(str, unknown))
+        raise ScoreError(f"column fold: expected one of {expected}, got {got}")
     of_fold = {fold: [point.thresholds[level] for point in decision.points] for fold, decision in decisions.items()}
     return np.array([of_fold[fold] for fold in frame["fold"].astype(int)]).T
 
 
 def _judge_level(
     frame: pd.DataFrame, name: str, decisions: Decisions, how: EvaluationSettings, swept: np.ndarray
-) -> tuple[LevelResult, tuple[PointResult, ...]]:
-    """The metrics of one level, and the points of the swept thresholds."""
+) -> LevelResult:
     rules = [point.rule for point in one_decision(decisions).points]
     fixed = swept
     if HALF not in rules:
         rules.append(HALF)
         fixed = np.append(0.5, swept)
-    thresholds = np.concatenate(
-        [case_thresholds(frame, decisions, name), np.repeat(fixed[:, None], len(frame), axis=1)]
-    )
+    chosen = case_thresholds(frame, decisions, name)
+    thresholds = np.concatenate([chosen, np.repeat(fixed[:, None], len(frame), axis=1)])
     cases = Cases.of(frame, thresholds)
     drawn = resample(cases, resamples=how.resamples, seed=how.resamples_seed)
     points = []
-    for number, rule in enumerate(rules + [SWEEP] * len(swept)):
+    for number, rule in enumerate(rules + ["sweep"] * len(swept)):
         confusion = count_confusion(cases.labels, cases.scores, thresholds[number])
         measured = measure_at(confusion)
         metrics = with_exact_bounds(with_intervals(measured, drawn.points[number]), cases, number)
@@ -203,8 +197,8 @@ def _judge_level(
         points.append(PointResult(rule, cases.shared_threshold(number), metrics, confusion))
     ranking = _rank(cases, drawn.ranking)
     delong = auc_interval(cases.labels, cases.scores, cases.patient)
-    known, positives = tuple(points[: len(rules)]), int(cases.labels.sum())
-    return LevelResult(len(cases), positives, cases.patients, ranking, delong, known), tuple(points[len(rules) :])
+    known, more, positives = tuple(points[: len(rules)]), tuple(points[len(rules) :]), int(cases.labels.sum())
+    return LevelResult(len(cases), positives, cases.patients, ranking, delong, known, more)
 
 
 def _screen(measured: dict[str, Metric], resampled: dict[str, np.ndarray], prevalence: float) -> dict[str, Metric]:

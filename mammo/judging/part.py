@@ -48,16 +48,8 @@ def decide_on(
     network: str = "",
 ) -> Decision:
     """Make a decision from the logits of a part that judges nothing, and write it and the part's calibrated scores."""
-    evaluation = settings.evaluation
-    decision, scores = make_decision(
-        scores,
-        rules=(evaluation.operating_point, *evaluation.also_report),
-        task=settings.data.task,
-        level_score=evaluation.level_score,
-        calibration=evaluation.calibration,
-        part=part,
-        split_sha256=split_sha256,
-    )
+    task = settings.data.task
+    decision, scores = make_decision(scores, settings.evaluation, task=task, part=part, split_sha256=split_sha256)
     write_scores(scores, folder / f"scores_{part.replace('-', '_')}.csv")
     write_decision(decision, folder, network=network)
     return decision

@@ -29,6 +29,10 @@ both_classes = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 20)), min_si
 )
 
 
+def with_rules(main: str, *others: str) -> EvaluationSettings:
+    return EvaluationSettings(operating_point=main, also_report=others)
+
+
 @settings(max_examples=60, deadline=None)
 @given(both_classes)
 def test_metrics_equal_scikit_learns(rows: list[tuple[int, int]]) -> None:
@@ -194,7 +198,7 @@ def test_a_million_cases_are_measured_as_scikit_learn_does() -> None:
 @pytest.mark.parametrize(("rules", "halves"), [(("0.5", "youden"), 1), (("youden", "0.5"), 1), (("youden",), 1)])
 def test_calls_at_half_are_at_half_whatever_the_rules(rules: tuple[str, ...], halves: int) -> None:
     frame = drawn_table(80, 40)
-    made, _ = make_decision(drawn_table(80, 40, seed=1), rules=rules, task="lesion")
+    made, _ = make_decision(drawn_table(80, 40, seed=1), with_rules(*rules), task="lesion")
     own = judge(frame, made, how=QUICK).own
     assert [point.rule for point in own.points].count("0.5") == halves
     assert own.half.threshold == 0.5
@@ -219,16 +223,15 @@ def test_scores_of_exactly_0_or_1_have_no_slope() -> None:
 
 def test_a_level_where_validation_has_one_class_borrows_the_threshold() -> None:
     validation = drawn_table(40, 4, seed=3).assign(label=[1, 0] * 20)
-    made, _ = make_decision(validation, rules=("youden",), task="lesion")
+    made, _ = make_decision(validation, with_rules("youden"), task="lesion")
     assert made.points[0].borrowed == ("image", "breast", "patient")
     assert len(set(made.points[0].thresholds.values())) == 1
 
 
 def test_thresholds_are_chosen_on_validation_for_each_level() -> None:
     validation = drawn_table(300, 60, seed=1)
-    made, scored = make_decision(
-        validation, rules=("recall>=0.90", "specificity>=0.80", "youden", "0.4"), task="lesion"
-    )
+    rules = with_rules("recall>=0.90", "specificity>=0.80", "youden", "0.4")
+    made, scored = make_decision(validation, rules, task="lesion")
     assert [point.rule for point in made.points] == ["recall>=0.90", "specificity>=0.80", "youden", "0.4"]
     for level, threshold in made.points[0].thresholds.items():
         frame = gather_level(scored, level, task="lesion", how="max")
@@ -242,7 +245,7 @@ def test_thresholds_are_chosen_on_validation_for_each_level() -> None:
 
 def test_validation_with_one_class_is_refused() -> None:
     with pytest.raises(ScoreError, match="expected logits of both classes"):
-        make_decision(drawn_table(20, 10).assign(label=0), rules=("youden",), task="lesion")
+        make_decision(drawn_table(20, 10).assign(label=0), with_rules("youden"), task="lesion")
 
 
 def test_folds_are_called_at_their_own_thresholds() -> None:

@@ -35,6 +35,7 @@ TRIPOD_NUMBERS = (
 )
 HOW = EvaluationSettings(resamples=100)
 RULES = ["recall>=0.90", "youden"]
+CHOSEN = EvaluationSettings(operating_point=RULES[0], also_report=RULES[1:])
 LOG = [(1, 0.60, 0.70), (2, 0.70, 0.80), (3, 0.90, 0.805), (4, 0.95, 0.75)]  # epoch, training AUC, validation AUC
 
 
@@ -81,7 +82,7 @@ def run_source(
         for epoch, train, validation in LOG
     ]
     (folder / "log.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
-    decision, _ = make_decision(scores(40, seed=1), rules=RULES, task="lesion", split_sha256="abc123")
+    decision, _ = make_decision(scores(40, seed=1), CHOSEN, task="lesion", split_sha256="abc123")
     table = scores() if table is None else table
     table = table.assign(score=decision.calibrator.apply(table["logit"].to_numpy()))
     parts = pd.DataFrame(
@@ -103,7 +104,7 @@ def outside_source(**columns: object) -> ReportSource:
 
 def folds_source(folder: Path) -> ReportSource:
     table = scores().assign(fold=np.repeat([0, 1], 60))
-    decisions = {fold: make_decision(scores(40, seed=fold + 1), rules=RULES, task="lesion")[0] for fold in (0, 1)}
+    decisions = {fold: make_decision(scores(40, seed=fold + 1), CHOSEN, task="lesion")[0] for fold in (0, 1)}
     single = tuple(judge(table[table["fold"] == fold], decisions[fold], how=HOW) for fold in (0, 1))
     pooled = judge(table, decisions, how=HOW)
     return run_source(
