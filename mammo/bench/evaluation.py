@@ -8,11 +8,11 @@ import pandas as pd
 
 from mammo.bench.measure import Finding, in_process, in_turns, limit, seconds
 from mammo.evaluation.calibration import Calibrator
-from mammo.evaluation.cases import Cases, levels_of
 from mammo.evaluation.intervals import resample
 from mammo.evaluation.judge import judge
 from mammo.evaluation.metrics import measure_ranking
 from mammo.evaluation.operating_point import Decision, Point
+from mammo.evaluation.scores import Cases, levels_of
 from mammo.settings.schema import EvaluationSettings
 
 SIZES = ((1_000, 500), (10_000, 5_000), (100_000, 50_000))  # cases and patients

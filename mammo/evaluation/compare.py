@@ -8,11 +8,10 @@ import pandas as pd
 from scipy.special import chdtrc, ndtr
 
 from mammo.evaluation.calibration import measure_calibration
-from mammo.evaluation.cases import Cases, gather_level
 from mammo.evaluation.intervals import SMALLEST_VARIANCE, auc_covariance, resample, with_interval
 from mammo.evaluation.judge import DEFAULTS, Decisions, case_thresholds, one_decision, plain_how
 from mammo.evaluation.metrics import Metric, count_confusion, measure_at, measure_ranking
-from mammo.evaluation.scores import check_same_cases
+from mammo.evaluation.scores import Cases, check_same_cases, gather_level
 from mammo.settings.schema import EvaluationSettings
 
 

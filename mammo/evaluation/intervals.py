@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import ndtri
 
-from mammo.evaluation.cases import Cases
 from mammo.evaluation.metrics import ECE_BINS, Metric, ece_bin, ratios
+from mammo.evaluation.scores import Cases
 from mammo.evaluation.weighted import Calibration, Ranking, sum_by_patient
 from mammo.progress import track
 from mammo.settings.metrics import ONE_CLASS
@@ -105,14 +105,9 @@ def with_exact_bounds(metrics: dict[str, Metric], cases: Cases, point: int) -> d
     Clopper & Pearson 1934 (Biometrika 26:404): for n trials with the same outcome, the bound is 0.025^(1/n). A patient
     counts once, however many cases she has; this makes the interval wider rather than too narrow.
     """
-    called = cases.called(point)
-    rows = {
-        "recall": cases.malignant,
-        "specificity": ~cases.malignant,
-        "precision": called,
-        "npv": ~called,
-        "accuracy": called | True,
-    }
+    called, malignant = cases.called(point), cases.malignant
+    rows = {"recall": malignant, "specificity": ~malignant, "precision": called, "npv": ~called}
+    rows["accuracy"] = np.ones(len(cases), bool)
     bounded = dict(metrics)
     for name, of in rows.items():
         metric = metrics[name]

@@ -9,10 +9,10 @@ import pandas as pd
 
 from mammo.errors import ScoreError
 from mammo.evaluation.calibration import ReliabilityBin, measure_calibration, reliability, to_probability
-from mammo.evaluation.cases import Cases, gather_level, levels_of
 from mammo.evaluation.intervals import LEVEL, auc_interval, resample, with_exact_bounds, with_intervals
 from mammo.evaluation.metrics import Confusion, Metric, count_confusion, measure_at, measure_ranking, per_thousand
 from mammo.evaluation.operating_point import HALF, Decision
+from mammo.evaluation.scores import Cases, gather_level, levels_of
 from mammo.evaluation.subgroups import Subgroup, judge_subgroups
 from mammo.settings.metrics import ALL_ALIKE
 from mammo.settings.schema import EvaluationSettings

@@ -8,8 +8,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from mammo.errors import ScoreError
 from mammo.evaluation.calibration import Calibrator, fit_calibrator
-from mammo.evaluation.cases import Cases, gather_level, levels_of
 from mammo.evaluation.metrics import count_confusion, measure_at
+from mammo.evaluation.scores import Cases, gather_level, levels_of
 from mammo.settings.schema import EvaluationSettings
 from mammo.settings.types import LevelScore, Task
 
@@ -143,13 +143,10 @@ def _choose_point(rule: str, levels: dict[str, Cases], task: str) -> Point:
 
 
 def choose_threshold(labels: np.ndarray, scores: np.ndarray, rule: str) -> float:
-    """Choose a threshold.
+    """Choose a threshold for scores 0-1, float [n], of labels 0 or 1, [n].
 
-    Args:
-        labels: 0 or 1, [n].
-        scores: 0-1, float [n].
-        rule: `recall>=R` (the highest threshold that reaches R), `specificity>=S` (the lowest that reaches S), `youden`
-            (the highest recall + specificity - 1; the lower threshold of equals), or a fixed number.
+    The rule is `recall>=R` (the highest threshold that reaches R), `specificity>=S` (the lowest that reaches S),
+    `youden` (the highest recall + specificity - 1; the lower threshold of equals), or a fixed number.
 
     Raises:
         ScoreError: The rule needs both classes and one is missing.
@@ -178,7 +175,5 @@ def in_words(score: float, decision: Decision) -> str:
     threshold = decision.threshold
     digits = 3 if f"{score:.3f}" != f"{threshold:.3f}" or score == threshold else 6
     call, side = ("called", "at or above") if score >= threshold else ("not called", "below")
-    return (
-        f"{call} malignant: {score:.{digits}f} is {side} the threshold {threshold:.{digits}f} "
-        f"(chosen for {decision.rule} on {decision.cases} {decision.part} cases)"
-    )
+    chosen = f"chosen for {decision.rule} on {decision.cases} {decision.part} cases"
+    return f"{call} malignant: {score:.{digits}f} is {side} the threshold {threshold:.{digits}f} ({chosen})"

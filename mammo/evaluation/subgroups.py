@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from mammo.evaluation.cases import Cases
 from mammo.evaluation.intervals import resample, with_exact_bounds, with_intervals
 from mammo.evaluation.metrics import Metric, count_confusion, measure_at, measure_ranking
+from mammo.evaluation.scores import Cases
 from mammo.settings.metrics import shown_in
 
 COLUMNS = ("lesion_type", "density", "view", "laterality", "subtlety", "assessment", "source")

@@ -6,7 +6,7 @@ repeating them. Counts are whole numbers in float64, so sums of them are exact. 
 
 import numpy as np
 
-from mammo.evaluation.cases import Cases
+from mammo.evaluation.scores import Cases
 
 NEWTON_STEPS = 40
 NEWTON_SMALLEST = 1e-3

@@ -11,12 +11,11 @@ from hypothesis import strategies as st
 from statsmodels.stats.proportion import proportion_confint
 
 from mammo.errors import DataMissingError, ScoreError
-from mammo.evaluation.cases import Cases, gather_level
 from mammo.evaluation.intervals import draw_patients
 from mammo.evaluation.judge import judge
 from mammo.evaluation.metrics import count_confusion, cross_entropy, measure_at, measure_ranking, per_thousand
 from mammo.evaluation.operating_point import Decision, choose_threshold, in_words, make_decision
-from mammo.evaluation.scores import check_scores, read_scores
+from mammo.evaluation.scores import Cases, check_scores, gather_level, read_scores
 from mammo.evaluation.weighted import Ranking
 from mammo.settings.schema import EvaluationSettings
 from tests.evaluation.tables import decision, drawn_table, table
