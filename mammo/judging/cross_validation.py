@@ -12,8 +12,7 @@ from mammo.evaluation.judge import Judgement, judge
 from mammo.evaluation.operating_point import Decision
 from mammo.evaluation.scores import read_scores, write_scores
 from mammo.inference.decision_file import DECISION_FILE, read_decision
-from mammo.judging.judged import Judged, metrics_file, write_judgement
-from mammo.judging.run_cases import check_scored, read_exclusions, read_split
+from mammo.judging.judged import Judged, check_scored, metrics_file, read_exclusions, read_split, write_judgement
 from mammo.runs import CONFIG_FILE, fold_folder, read_folds
 from mammo.settings.load import load_settings
 from mammo.settings.schema import Settings

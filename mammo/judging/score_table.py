@@ -15,8 +15,7 @@ from mammo.evaluation.judge import judge
 from mammo.evaluation.operating_point import Decision, half_decision
 from mammo.evaluation.scores import REQUIRED, check_scores
 from mammo.inference.decision_file import read_decision
-from mammo.judging.judged import Judged, write_judgement
-from mammo.judging.run_cases import find_known_patients
+from mammo.judging.judged import Judged, find_known_patients, write_judgement
 from mammo.runs import CONFIG_FILE, check_out, find_run
 from mammo.settings.load import load_settings
 from mammo.settings.schema import EvaluationSettings
