@@ -98,15 +98,12 @@ def _check_folds(folder: Path, parts: list[Path], tables: list[pd.DataFrame], de
         check_scored(part, table, split=split)
     total = sum(len(table) for table in tables)
     if total != len(cases):
-        raise ScoreError(
-            f"{folder}: expected each of {len(cases)} cases in one fold, got {total} scores; train the folds again"
-        )
+        expected = f"expected each of {len(cases)} cases in one fold"
+        raise ScoreError(f"{folder}: {expected}, got {total} scores; train the folds again")
     rules = {tuple(point.rule for point in decision.points) for decision in decisions.values()}
     if len(rules) > 1:
-        raise ScoreError(
-            f"{folder}: the folds have different operating points: {rules}; "
-            f"judge them again with mammo eval --run {folder}"
-        )
+        problem = f"the folds have different operating points: {rules}"
+        raise ScoreError(f"{folder}: {problem}; judge them again with mammo eval --run {folder}")
 
 
 def _differing_settings(first: Settings, second: Settings) -> str:

@@ -81,9 +81,8 @@ def read_split(folder: Path) -> pd.DataFrame:
     """
     split = read_table(folder / "split.csv", "the run's own list of cases", error=DataMissingError)
     if not set(SPLIT_COLUMNS) <= set(split) or split_sha256(split) != read_hash(folder, "split_sha256"):
-        raise DataMissingError(
-            f"{folder / 'split.csv'}: is not as this run wrote it (its hash is in {ENVIRONMENT_FILE}); use another run"
-        )
+        changed = f"is not as this run wrote it (its hash is in {ENVIRONMENT_FILE})"
+        raise DataMissingError(f"{folder / 'split.csv'}: {changed}; use another run")
     return split
 
 
@@ -101,18 +100,12 @@ def read_exclusions(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def check_scored(folder: Path, scores: pd.DataFrame, *, split: pd.DataFrame | None = None) -> None:
-    """Check that a run's score table has exactly the cases of its test part; `split` is its list of cases.
-
-    Raises:
-        ScoreError: The table has other cases.
-    """
+    """Check that a run's score table has exactly the cases of its test part; `split` is its list of cases."""
     split = read_split(folder) if split is None else split
     expected = set(split.loc[split["part"] == "test", "case_id"])
     if set(scores["case_id"]) != expected:
-        raise ScoreError(
-            f"{folder / 'scores_test.csv'}: has {len(scores)} cases that are not the {len(expected)} of the run's "
-            f"test part; judge it again: mammo eval --run {folder}"
-        )
+        problem = f"has {len(scores)} cases that are not the {len(expected)} of the run's test part"
+        raise ScoreError(f"{folder / 'scores_test.csv'}: {problem}; judge it again: mammo eval --run {folder}")
 
 
 def find_known_patients(folders: list[Path], cases: pd.DataFrame) -> tuple[tuple[str, ...], pd.DataFrame]:

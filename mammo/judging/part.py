@@ -33,23 +33,19 @@ def decide(
     The decision is written with the hash of the network of `run`, or of `folder`.
     """
     scores = score_part(settings, prepared, network, part="validation", model_id=folder.name)
-    return decide_on(
-        scores, settings, folder, split_sha256=prepared.split.sha256, network=network_sha256(run or folder)
-    )
+    network_hash = network_sha256(run or folder)
+    return decide_on(scores, settings, folder, split=prepared.split.sha256, network=network_hash)
 
 
 def decide_on(
-    scores: pd.DataFrame,
-    settings: Settings,
-    folder: Path,
-    *,
-    split_sha256: str,
-    part: str = "validation",
-    network: str = "",
+    scores: pd.DataFrame, settings: Settings, folder: Path, *, split: str, part: str = "validation", network: str = ""
 ) -> Decision:
-    """Make a decision from the logits of a part that judges nothing, and write it and the part's calibrated scores."""
+    """Make a decision from the logits of a part that judges nothing, and write it and the part's calibrated scores.
+
+    `split` and `network` are SHA-256 hashes.
+    """
     task = settings.data.task
-    decision, scores = make_decision(scores, settings.evaluation, task=task, part=part, split_sha256=split_sha256)
+    decision, scores = make_decision(scores, settings.evaluation, task=task, part=part, split_sha256=split)
     write_scores(scores, folder / f"scores_{part.replace('-', '_')}.csv")
     write_decision(decision, folder, network=network)
     return decision

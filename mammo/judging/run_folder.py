@@ -59,9 +59,8 @@ def judge_run_folder(
         return _judge_single_run(folder, manifest, out, overrides)
     if manifest:
         if overrides:
-            raise SettingsError(
-                "-o: an ensemble takes its members' settings; judge the folds with -o and --out first, then that folder"
-            )
+            advice = "judge the folds with -o and --out first, then that folder"
+            raise SettingsError(f"-o: an ensemble takes its members' settings; {advice}")
         return judge_ensemble([folder], output=output, manifest=manifest, out=out)
     if out is not None:
         check_out(out).mkdir(parents=True, exist_ok=True)
@@ -103,9 +102,8 @@ def _judge(folder: Path, target: Path, manifest: Path | None, overrides: Sequenc
         about = f"{manifest}, all of it, by {folder.parent.name}, {folder.name}"
     scores = score_part(settings, prepared, loaded.network, part="test", model_id=folder.name)
     judgement, scores = judge_logits(scores, settings, target, decision=decision)
-    samples = prepared.split.samples
-    known, resembling = find_known_patients([folder] if manifest else [], samples.cases)
-    samples = samples.warn(resembling)
+    known, resembling = find_known_patients([folder] if manifest else [], prepared.split.samples.cases)
+    samples = prepared.split.samples.warn(resembling)
     if target != folder:
         with written_beside(target / "warnings.csv") as beside:
             samples.warned.to_csv(beside, index=False)
@@ -118,9 +116,8 @@ def _note_data(target: Path, manifest: Path) -> None:
     known = note if note.is_file() else target / "manifest.json"  # the name in earlier versions
     data = json.dumps({"manifest": str(manifest.resolve())})
     if known.is_file() and known.read_text(encoding="utf-8") != data:
-        raise SettingsError(
-            f"{target}: holds the judgement of another manifest of that name; name another folder with --out"
-        )
+        what = "holds the judgement of another manifest of that name"
+        raise SettingsError(f"{target}: {what}; name another folder with --out")
     write_text(note, data)
 
 
@@ -135,9 +132,8 @@ def _check_overrides(overrides: Sequence[str], out: Path | None) -> None:
 def _check_same_data(folder: Path, prepared: PreparedSplit) -> None:
     advice = "bring the old ones back, or judge with --data"
     if read_hash(folder, "split_sha256") != prepared.split.sha256:
-        raise SplitError(
-            f"{folder}: the cases or their parts have changed since this run (its own are in split.csv); {advice}"
-        )
+        changed = "the cases or their parts have changed since this run (its own are in split.csv)"
+        raise SplitError(f"{folder}: {changed}; {advice}")
     if read_hash(folder, "data_sha256") != prepared.data_sha256:
         raise SplitError(f"{folder}: films have other pixels than when this run was trained; {advice}")
 
@@ -164,22 +160,20 @@ def judge_ensemble(runs: list[Path], *, output: Path, manifest: Path | None = No
         check_out(out)
     settings = load_settings(members[0] / CONFIG_FILE)
     chosen_on = judge_folds(runs[0].resolve()).scores if crossed else _mean(members, "scores_validation.csv")
-    known: tuple[str, ...] = ()
-    prepared: PreparedSplit | None = None
     if manifest:
         scores, prepared = _score_manifest(members, manifest)
         samples = prepared.split.samples
         known, resembling = find_known_patients(members, samples.cases)
         excluded, warned = samples.excluded, samples.warn(resembling).warned
     else:
-        scores = _mean(members, "scores_test.csv")
+        scores, prepared, known = _mean(members, "scores_test.csv"), None, ()
         excluded, warned = read_exclusions(members[0])
     target = out or make_run_folder(output, "ensemble")
     copy_run_files(members[0], target, settings, names=(ENVIRONMENT_FILE, "excluded.csv", "warnings.csv"))
     write_json(target / "ensemble.json", {"members": [str(member) for member in members]})
     hashes = ", ".join(sorted({read_hash(member, "split_sha256") for member in members}))
     part = "out-of-fold" if crossed else "validation"
-    decision = decide_on(chosen_on, settings, target, split_sha256=hashes, part=part)
+    decision = decide_on(chosen_on, settings, target, split=hashes, part=part)
     judgement, scores = judge_logits(scores.assign(model_id=target.name), settings, target, decision=decision)
     about = f"{manifest or 'test part'}, ensemble of {len(members)}"
     return Judged(target, about, judgement, scores, target, settings, prepared, excluded, warned, known)
@@ -194,33 +188,29 @@ def _members(runs: list[Path]) -> tuple[list[Path], bool]:
 
 
 def _check_members(members: list[Path], *, crossed: bool, manifest: Path | None) -> None:
+    first = members[0]
     if len(members) < 2:
-        raise SplitError(
-            f"{members[0]}: an ensemble needs at least two runs, or a cross-validation; name them after --ensemble"
-        )
+        needed = "an ensemble needs at least two runs, or a cross-validation"
+        raise SplitError(f"{first}: {needed}; name them after --ensemble")
     tasks = {load_settings(member / CONFIG_FILE).data.task for member in members}
     if len(tasks) > 1:
-        raise SplitError(
-            f"{members[0]} and the others have different tasks ({', '.join(sorted(tasks))}); name runs of one task"
-        )
+        different = f"different tasks ({', '.join(sorted(tasks))})"
+        raise SplitError(f"{first} and the others have {different}; name runs of one task")
     if crossed and not manifest:
-        raise SplitError(
-            f"{members[0].parent}: its folds have no common test part; "
-            "judge their ensemble on another data set with --data"
-        )
+        advice = "judge their ensemble on another data set with --data"
+        raise SplitError(f"{first.parent}: its folds have no common test part; {advice}")
     if not crossed and len({read_hash(member, "split_sha256") for member in members}) > 1:
-        raise SplitError(
-            f"{members[0]} and the others have no common validation and test part (their splits differ); "
-            "name runs of one split, or one cross-validation with --data"
-        )
+        advice = "name runs of one split, or one cross-validation with --data"
+        raise SplitError(f"{first} and the others have no common test part (their splits differ); {advice}")
 
 
 def _mean(members: list[Path], file: str) -> pd.DataFrame:
-    tables = [read_scores(member / file) for member in members]
+    files = [member / file for member in members]
+    tables = [read_scores(path) for path in files]
     if file == "scores_test.csv":
         for member, table in zip(members, tables, strict=True):
             check_scored(member, table)
-    return mean_logits(tables, [str(member / file) for member in members])
+    return mean_logits(tables, [str(path) for path in files])
 
 
 def _score_manifest(members: list[Path], manifest: Path) -> tuple[pd.DataFrame, PreparedSplit]:

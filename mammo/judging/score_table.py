@@ -67,9 +67,8 @@ def _for_task(decision: Decision, task: Task | None) -> Decision:
     task = task or decision.task
     known = list(decision.points[0].thresholds)
     if task not in known:
-        raise ScoreError(
-            f"--task {task}: the run has no threshold for it, only for {', '.join(known)}; judge without --run"
-        )
+        problem = f"the run has no threshold for it, only for {', '.join(known)}"
+        raise ScoreError(f"--task {task}: {problem}; judge without --run")
     return replace(decision, task=task, calibrator=Calibrator())
 
 
@@ -86,10 +85,8 @@ def _read(table: Path, labels: Path | None, task: Task) -> tuple[pd.DataFrame, p
 def _join_labels(table: pd.DataFrame, path: Path, labels: Path | None, task: Task) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Join predictions with the cases of a manifest; relative paths of films start at the working folder."""
     if labels is None:
-        raise ScoreError(
-            f"{path}: is a table of mammo predict, which has no patients and no labels; "
-            "give the manifest that has them: --labels manifest.csv"
-        )
+        advice = "give the manifest that has them: --labels manifest.csv"
+        raise ScoreError(f"{path}: is a table of mammo predict, without patients and labels; {advice}")
     if task == "breast":
         raise ScoreError(f"{path}: a prediction is of one film or lesion, not of a breast; give --task image or lesion")
     samples = make_samples(read_manifest(labels), task)
@@ -104,10 +101,8 @@ def _join_labels(table: pd.DataFrame, path: Path, labels: Path | None, task: Tas
     row, case = _match_cases(scored, samples, task)
     if not len(case):
         compared = "the film's path and the box" if task == "lesion" else "the film's path"
-        raise ScoreError(
-            f"{path}: none of its {len(table)} rows with a score matches one of the {len(samples)} cases of {labels}, "
-            f"by {compared}; is it the manifest that was predicted?"
-        )
+        problem = f"none of its {len(table)} rows with a score matches one of the {len(samples)} cases of {labels}"
+        raise ScoreError(f"{path}: {problem}, by {compared}; is it the manifest that was predicted?")
     first = np.unique(case, return_index=True)[1]  # a film or lesion may have been predicted twice
     frame = samples.cases.iloc[case[first]].reset_index(drop=True)[[*IDS, "unsettled", *SUBGROUPS]]
     numbers = scored.iloc[row[first]]
