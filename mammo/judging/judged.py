@@ -1,4 +1,4 @@
-"""Holds what was judged and what a reader must know of it, and reads a run's own lists of cases. No paddle needed."""
+"""Describes what was judged, writes it, and reads and copies a run's own lists of cases. No paddle needed."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +30,7 @@ class Judged:
         judgement: The judgement; of a cross-validation, that of the pooled scores.
         scores: The score table.
         run: The run folder of the network; None for scores from outside.
-        settings: The run's settings.
+        settings: The run's settings; None as well.
         prepared: The films; None where there are none.
         excluded: Cases that were left out (case, patient_id, reason).
         warned: Cases that were judged with a warning (case, patient_id, reason).
@@ -100,7 +100,7 @@ def read_exclusions(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def check_scored(folder: Path, scores: pd.DataFrame, *, split: pd.DataFrame | None = None) -> None:
-    """Check that a run's score table has exactly the cases of its test part; `split` is its list of cases."""
+    """Raise ScoreError if a run's score table has other cases than its test part; `split` is its list of cases."""
     split = read_split(folder) if split is None else split
     expected = set(split.loc[split["part"] == "test", "case_id"])
     if set(scores["case_id"]) != expected:
@@ -109,11 +109,7 @@ def check_scored(folder: Path, scores: pd.DataFrame, *, split: pd.DataFrame | No
 
 
 def find_known_patients(folders: list[Path], cases: pd.DataFrame) -> tuple[tuple[str, ...], pd.DataFrame]:
-    """Find the patients of other data that runs trained or chose on.
-
-    Args:
-        folders: The runs.
-        cases: `case_id` and `patient_id` of the other data.
+    """Find the patients of other data (`case_id`, `patient_id`) that runs trained or chose on.
 
     Returns:
         Their ids, sorted, and warnings (case, patient_id, reason) about cases whose patient id is another spelling of
