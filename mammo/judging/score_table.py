@@ -13,7 +13,7 @@ from mammo.errors import ScoreError, in_one_line
 from mammo.evaluation.calibration import Calibrator
 from mammo.evaluation.judge import judge
 from mammo.evaluation.operating_point import Decision, half_decision
-from mammo.evaluation.scores import REQUIRED, check_scores
+from mammo.evaluation.scores import IDS, REQUIRED, check_scores
 from mammo.inference.decision_file import read_decision
 from mammo.judging.judged import Judged, find_known_patients, write_judgement
 from mammo.runs import CONFIG_FILE, check_out, find_run
@@ -23,7 +23,6 @@ from mammo.settings.types import Task
 from mammo.tables import read_table, row_faults, to_numbers
 
 PREDICTION_COLUMNS = ("file", *BOX, "logit", "score", "called", "error")
-IDS = ["case_id", "patient_id", "breast_id", "image_id", "label"]
 NEAR_PX = 0.01  # boxes are written with all their digits, but a manifest may have more
 
 
@@ -39,7 +38,7 @@ def judge_scores(
 
     Args:
         table: The CSV.
-        run_folder: The run whose threshold is used.
+        run_folder: The run whose threshold is used; by default it is 0.5.
         task: What a case is; by default the run's task, or lesion.
         out: Where the report goes; by default a folder beside the table, with its name.
         labels: A manifest, which a table of `mammo predict` needs: it has no patients and no labels of its own.
@@ -104,7 +103,7 @@ def _join_labels(table: pd.DataFrame, path: Path, labels: Path | None, task: Tas
         problem = f"none of its {len(table)} rows with a score matches one of the {len(samples)} cases of {labels}"
         raise ScoreError(f"{path}: {problem}, by {compared}; is it the manifest that was predicted?")
     first = np.unique(case, return_index=True)[1]  # a film or lesion may have been predicted twice
-    frame = samples.cases.iloc[case[first]].reset_index(drop=True)[[*IDS, "unsettled", *SUBGROUPS]]
+    frame = samples.cases.iloc[case[first]].reset_index(drop=True)[[*IDS, "label", "unsettled", *SUBGROUPS]]
     numbers = scored.iloc[row[first]]
     frame = frame.assign(score=numbers["score"].to_numpy(), logit=numbers["logit"].to_numpy())
     without_score = samples.cases.drop(index=samples.cases.index[case])
