@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from mammo.errors import ScoreError
-from mammo.evaluation.metrics import ECE_BINS, Metric, cross_entropy, ece_bin
+from mammo.evaluation.metrics import ECE_BINS, NO_CASES, Metric, cross_entropy, ece_bin, metric_or
 from mammo.evaluation.scores import Cases
 from mammo.evaluation.weighted import Calibration as CalibrationFit
+from mammo.settings.metrics import ONE_CLASS
 from mammo.settings.types import CalibrationMethod
 
 logger = logging.getLogger(__name__)
@@ -108,19 +109,15 @@ def measure_calibration(cases: Cases) -> dict[str, Metric]:
     """Calibration slope, and intercept at slope 1 (0 is right; above it, scores are too low), of one set of cases."""
     certain = int(((cases.scores == 0) | (cases.scores == 1)).sum())
     if not len(cases):
-        reason = "no cases"
+        reason = NO_CASES
     elif len(np.unique(cases.labels)) < 2:
-        reason = "one class only"
+        reason = ONE_CLASS[0]
     elif certain:
         reason = f"{certain} scores are exactly 0 or 1, which have no log-odds"
     else:
         fitted = CalibrationFit(cases)
         return {
-            "calibration_slope": _metric_or(fitted.slope[1], "complete separation, or all scores are equal"),
-            "calibration_intercept": _metric_or(fitted.intercept[0], "the fit did not converge"),
+            "calibration_slope": metric_or(fitted.slope[1], "complete separation, or all scores are equal"),
+            "calibration_intercept": metric_or(fitted.intercept[0], "the fit did not converge"),
         }
     return dict.fromkeys(("calibration_slope", "calibration_intercept"), Metric(None, reason))
-
-
-def _metric_or(value: float, reason: str) -> Metric:
-    return Metric(None, reason) if np.isnan(value) else Metric(float(value))

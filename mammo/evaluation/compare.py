@@ -110,27 +110,18 @@ def _compare_pair(first: _Side, second: _Side, level: str, how: EvaluationSettin
             resamples = second.resamples[name] - first.resamples[name]
             difference = with_interval(Metric(other.value - metric.value), resamples)
         differences.append(Difference(name, metric, other, difference, *tests.get(name, ())))
-    cases = first.cases
-    return Comparison(
-        first=first.name,
-        second=second.name,
-        rules=(first.rule, second.rule),
-        thresholds=(cases.shared_threshold(0), second.cases.shared_threshold(0)),
-        how=how,
-        level=level,
-        n=len(cases),
-        n_positive=int(cases.malignant.sum()),
-        n_patients=cases.patients,
-        differences=tuple(differences),
-    )
+    cases, rules = first.cases, (first.rule, second.rule)
+    thresholds = (cases.shared_threshold(0), second.cases.shared_threshold(0))
+    counts = (len(cases), int(cases.malignant.sum()), cases.patients)
+    return Comparison(first.name, second.name, rules, thresholds, how, level, *counts, tuple(differences))
 
 
 def _test_pair(first: Cases, second: Cases) -> dict[str, tuple[str, float | None, float | None]]:
     """Name, statistic and p of the test of each metric that has one."""
     found = {"auc": ("DeLong, clustered", *delong_test(first.labels, first.scores, second.scores, first.patient))}
     right, other_right = (cases.called(0) == cases.malignant for cases in (first, second))
-    everyone = np.ones(len(first), bool)
-    for name, rows in (("recall", first.malignant), ("specificity", ~first.malignant), ("accuracy", everyone)):
+    groups = {"recall": first.malignant, "specificity": ~first.malignant, "accuracy": np.ones(len(first), bool)}
+    for name, rows in groups.items():
         found[name] = ("McNemar, clustered", *mcnemar_test(right[rows], other_right[rows], first.patient[rows]))
     return found
 

@@ -10,7 +10,15 @@ import pandas as pd
 from mammo.errors import ScoreError
 from mammo.evaluation.calibration import ReliabilityBin, measure_calibration, reliability, to_probability
 from mammo.evaluation.intervals import LEVEL, auc_interval, resample, with_exact_bounds, with_intervals
-from mammo.evaluation.metrics import Confusion, Metric, count_confusion, measure_at, measure_ranking, per_thousand
+from mammo.evaluation.metrics import (
+    Confusion,
+    Metric,
+    count_confusion,
+    measure_at,
+    measure_ranking,
+    metric_or,
+    per_thousand,
+)
 from mammo.evaluation.operating_point import HALF, Decision
 from mammo.evaluation.scores import Cases, gather_level, levels_of
 from mammo.evaluation.subgroups import Subgroup, judge_subgroups
@@ -207,8 +215,7 @@ def _screen(measured: dict[str, Metric], resampled: dict[str, np.ndarray], preva
     if recall.value is None or specificity.value is None:
         return dict.fromkeys(SCREENING, Metric(None, recall.undefined or specificity.undefined))
     values = per_thousand(np.array(recall.value), np.array(specificity.value), prevalence)
-    undefined = Metric(None, ALL_ALIKE[0])
-    plain = {name: undefined if np.isnan(value) else Metric(float(value)) for name, value in values.items()}
+    plain = {name: metric_or(value, ALL_ALIKE[0]) for name, value in values.items()}
     return with_intervals(plain, per_thousand(resampled["recall"], resampled["specificity"], prevalence))
 
 
@@ -235,10 +242,8 @@ def plain_how(how: EvaluationSettings) -> dict[str, object]:
 
 def _plain_level(level: LevelResult) -> dict[str, object]:
     main, half = level.main, level.half
-    return {
-        "n": level.n,
-        "n_positive": level.n_positive,
-        "n_patients": level.n_patients,
+    counts = {"n": level.n, "n_positive": level.n_positive, "n_patients": level.n_patients}
+    return counts | {
         **_plain_metrics(level.ranking | main.metrics),
         "auc_delong": level.delong.as_json(),
         "threshold": main.threshold,

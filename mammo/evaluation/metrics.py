@@ -50,6 +50,11 @@ class Confusion(NamedTuple):
     false_negative: int
 
 
+def metric_or(value: float | np.ndarray, reason: str) -> Metric:
+    """A metric with one value, or with the reason where it is NaN."""
+    return Metric(None, reason) if np.isnan(value) else Metric(float(value))
+
+
 def count_confusion(labels: np.ndarray, scores: np.ndarray, threshold: float | np.ndarray) -> Confusion:
     """Count calls of scores 0-1, float [n], with labels 0 or 1, int [n].
 
@@ -69,27 +74,20 @@ def measure_ranking(labels: np.ndarray, scores: np.ndarray) -> dict[str, Metric]
     """Measure AUC, average precision, Brier score and ECE of scores 0-1, float [n], with labels 0 or 1, int [n]."""
     if not len(labels):
         return dict.fromkeys(("auc", "average_precision", "brier", "ece"), Metric(None, NO_CASES))
-    calibrated = {
-        "brier": Metric(float(np.mean((scores - labels) ** 2))),
-        "ece": Metric(expected_calibration_error(labels, scores)),
-    }
+    brier, ece = float(np.mean((scores - labels) ** 2)), expected_calibration_error(labels, scores)
+    calibrated = {"brier": Metric(brier), "ece": Metric(ece)}
     if len(np.unique(labels)) < 2:
         return dict.fromkeys(("auc", "average_precision"), Metric(None, ONE_CLASS[0])) | calibrated
     from sklearn.metrics import average_precision_score, roc_auc_score
 
-    return {
-        "auc": Metric(float(roc_auc_score(labels, scores))),
-        "average_precision": Metric(float(average_precision_score(labels, scores))),
-    } | calibrated
+    auc, precision = roc_auc_score(labels, scores), average_precision_score(labels, scores)
+    return {"auc": Metric(float(auc)), "average_precision": Metric(float(precision))} | calibrated
 
 
 def measure_at(confusion: Confusion) -> dict[str, Metric]:
     """Measure what `ratios` computes, of one confusion matrix."""
     found = ratios(*np.array(confusion, float))
-    measured = {
-        name: Metric(None, UNDEFINED[name]) if np.isnan(value) else Metric(float(value))
-        for name, value in found.items()
-    }
+    measured = {name: metric_or(value, UNDEFINED[name]) for name, value in found.items()}
     reason = measured["recall"].undefined or measured["specificity"].undefined
     return measured | ({"balanced_accuracy": Metric(None, reason)} if reason else {})
 

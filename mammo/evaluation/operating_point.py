@@ -106,8 +106,7 @@ def make_decision(
         validation: A score table with `logit`; its scores are made here.
         evaluation: The main rule and those that are reported beside it, and how to calibrate and to gather levels.
         task: What a case is.
-        part: On what the decision is made, for its readers.
-        split_sha256: The split's hash.
+        part: On what the decision is made, for its readers, as is the split's hash.
 
     Returns:
         The decision, and the table with calibrated scores.

@@ -97,10 +97,8 @@ def check_same_cases(tables: Sequence[pd.DataFrame], names: Sequence[str]) -> li
     for name, other in zip(names[1:], by_case[1:], strict=True):
         fewer, more = first.index.difference(other.index), other.index.difference(first.index)
         if len(fewer) or len(more):
-            errors.append(
-                f"{name}: judged on other cases: {len(fewer)} of the first are missing, {len(more)} are more, "
-                f"such as {[*fewer, *more][0]}"
-            )
+            counts = f"{len(fewer)} of the first are missing, {len(more)} are more"
+            errors.append(f"{name}: judged on other cases: {counts}, such as {[*fewer, *more][0]}")
             continue
         for column in ("label", "patient_id"):
             differs = (other[column].loc[first.index] != first[column]).to_numpy()
@@ -141,9 +139,8 @@ def gather_level(scores: pd.DataFrame, level: str, *, task: str, how: str) -> pd
     """Gather cases to a level.
 
     Args:
-        scores: A checked score table.
+        scores: A checked score table, whose cases are of a `task`.
         level: Of `levels_of(task)`.
-        task: What a case is.
         how: How a level's score comes from those of its cases: `max`, `mean` or `noisy_or` (1 - Π(1 - score)).
 
     Returns:
