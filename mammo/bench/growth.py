@@ -22,12 +22,12 @@ from mammo.cases.audit import audit_split, refuse_leaks
 from mammo.cases.splits import Split, split_lesions
 from mammo.data.dataset import MammogramDataset
 from mammo.data.sampler import EpochSampler
-from mammo.evaluation.bootstrap import RESAMPLES, resample
 from mammo.evaluation.calibration import Calibrator
-from mammo.evaluation.cases import Cases, levels_of
-from mammo.evaluation.judge import How, judge
+from mammo.evaluation.intervals import resample
+from mammo.evaluation.judge import judge
 from mammo.evaluation.metrics import measure_ranking
 from mammo.evaluation.operating_point import Decision, Point
+from mammo.evaluation.scores import Cases, levels_of
 from mammo.images.preprocess import PreprocessSettings
 from mammo.judging.judged import Judged
 from mammo.prepare.arrays import write_array
@@ -37,7 +37,7 @@ from mammo.prepare.readers import read_lesions
 from mammo.prepare.stamps import stamp_file
 from mammo.report.write import write_report
 from mammo.runtime import peak_memory_mb
-from mammo.settings.schema import DataSettings, Settings
+from mammo.settings.schema import DataSettings, EvaluationSettings, Settings
 
 Result = TypeVar("Result")
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
@@ -96,7 +96,8 @@ def measure_size(size: int, place: str) -> dict[str, tuple[float, float]]:
     prepared = measured("store look-up", lambda: prepare_split(settings, split))
     measured("epoch start", lambda: _first_batch(settings, prepared))
     scores = _draw_scores(size, size // 4)
-    judgement = measured("evaluation", lambda: judge(scores, _some_decision(), how=How(resamples=100)))
+    how = EvaluationSettings(resamples=100)
+    judgement = measured("evaluation", lambda: judge(scores, _some_decision(), how=how))
     measured("report", lambda: write_report(Judged(folder / "judged", "growth", judgement, scores)))
     return found
 
@@ -177,7 +178,8 @@ def bench_evaluation(resamples: int, largest: int, rounds: int) -> Finding:
         for kind in (LEVEL, NO_SLOPE, WHOLE)
     }
     measured = in_turns(what, rounds, "s")
-    bars = [limit(measured[name], bar) for name, bar in BARS_S.items() if name in measured and resamples == RESAMPLES]
+    usual = resamples == EvaluationSettings().resamples
+    bars = [limit(measured[name], bar) for name, bar in BARS_S.items() if name in measured and usual]
     title = f"intervals by {resamples:,} resamples of the patients, one core"
     return Finding(title, tuple(measured.values()), tuple(bars))
 
@@ -188,7 +190,7 @@ def seconds_of(kind: str, cases: int, resamples: int) -> float:
     level = Cases.of(frame, np.full((2, cases), 0.5))
     measure_ranking(np.array([0, 1]), np.array([0.0, 1.0]))  # loads scikit-learn
     if kind == WHOLE:
-        return seconds(lambda: judge(frame, _some_decision(), how=How(resamples=resamples)))
+        return seconds(lambda: judge(frame, _some_decision(), how=EvaluationSettings(resamples=resamples)))
     return seconds(lambda: resample(level, resamples=resamples, calibration=kind != NO_SLOPE))
 
 

@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from mammo.bench.measure import Finding, Series, in_turns, per_second, ratio
 from mammo.data.loader import Loader
 from mammo.errors import SettingsError, first_line
-from mammo.evaluation.delong import auc_covariance
+from mammo.evaluation.intervals import auc_covariance
 from mammo.evaluation.metrics import Metric, count_confusion, measure_at, measure_ranking
 from mammo.inference.load import load_run
 from mammo.inference.score import part_loader
@@ -135,11 +135,11 @@ def _batches(settings: Settings, prepared: PreparedSplit, rows: np.ndarray, what
 def _cost(prepared: PreparedSplit, rows: np.ndarray, logits: dict[str, np.ndarray]) -> str:
     cases = prepared.split.samples.cases.iloc[rows]
     _, patient = np.unique(cases["patient_id"].to_numpy(str), return_inverse=True)
-    found = auc_covariance(cases["label"].to_numpy(int), np.stack([logits[FLOAT], logits[WHOLE]]), patient)
-    deviation = float(np.sqrt(found.covariance[0, 0] + found.covariance[1, 1] - 2 * found.covariance[0, 1]))
-    lost, apart = found.auc[1] - found.auc[0], np.abs(logits[WHOLE] - logits[FLOAT])
+    auc, covariance = auc_covariance(cases["label"].to_numpy(int), np.stack([logits[FLOAT], logits[WHOLE]]), patient)
+    deviation = float(np.sqrt(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]))
+    lost, apart = auc[1] - auc[0], np.abs(logits[WHOLE] - logits[FLOAT])
     low, high = lost - 1.96 * deviation, lost + 1.96 * deviation
-    aucs = f"test AUC {found.auc[0]:.4f} in {FLOAT}, {found.auc[1]:.4f} in {WHOLE}: {lost:+.4f}"
+    aucs = f"test AUC {auc[0]:.4f} in {FLOAT}, {auc[1]:.4f} in {WHOLE}: {lost:+.4f}"
     interval = f"({low:+.4f} to {high:+.4f}, DeLong for clusters)"
     return f"{aucs} {interval}; logits differ by {apart.mean():.3f}, at most {apart.max():.3f}"
 

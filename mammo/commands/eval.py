@@ -47,8 +47,7 @@ def main(arguments: argparse.Namespace) -> None:
     else:
         arguments.run = arguments.ensemble[0] if arguments.ensemble else arguments.run
         folder, _ = use_device_of_run(arguments)
-        from mammo.judging.ensemble import judge_ensemble
-        from mammo.judging.run_folder import judge_run_folder
+        from mammo.judging.run_folder import judge_ensemble, judge_run_folder
 
         where = {"output": arguments.output, "manifest": arguments.data, "out": arguments.out}
         if arguments.ensemble:

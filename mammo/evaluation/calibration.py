@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from mammo.errors import ScoreError
-from mammo.evaluation.cases import Cases
-from mammo.evaluation.metrics import ECE_BINS, Metric, cross_entropy, ece_bin
+from mammo.evaluation.metrics import ECE_BINS, NO_CASES, Metric, cross_entropy, ece_bin, metric_or
+from mammo.evaluation.scores import Cases
 from mammo.evaluation.weighted import Calibration as CalibrationFit
+from mammo.settings.metrics import ONE_CLASS
 from mammo.settings.types import CalibrationMethod
 
 logger = logging.getLogger(__name__)
@@ -48,12 +49,9 @@ def to_probability(logit: np.ndarray) -> np.ndarray:
 
 
 def fit_calibrator(labels: np.ndarray, logits: np.ndarray, method: CalibrationMethod) -> Calibrator:
-    """Fit on validation.
+    """Fit on validation: labels 0 or 1, [n], and log-odds of malignancy, finite, float [n].
 
-    Args:
-        labels: 0 or 1, [n].
-        logits: Log-odds of malignancy, finite, float [n].
-        method: `temperature` (Guo et al. 2017: the one that minimises cross-entropy, 0.05 to 20), `isotonic` or `none`.
+    The temperature (Guo et al. 2017) is the one that minimises cross-entropy, 0.05 to 20.
 
     Raises:
         ScoreError: One class is missing.
@@ -68,18 +66,16 @@ def fit_calibrator(labels: np.ndarray, logits: np.ndarray, method: CalibrationMe
         from scipy.optimize import minimize_scalar
 
         low, high = np.log(TEMPERATURES)
-        found = minimize_scalar(
-            lambda log_t: cross_entropy(labels, logits / np.exp(log_t)),
-            bounds=(low, high),
-            method="bounded",
-            options={"xatol": 1e-9},
-        )
+
+        def loss(log_temperature: float) -> float:
+            return cross_entropy(labels, logits / np.exp(log_temperature))
+
+        found = minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-9})
+        temperature = float(np.exp(found.x))
         if min(abs(found.x - low), abs(found.x - high)) < 1e-3:
-            logger.warning(
-                "the temperature is at its bound, %.2f: complete separation on validation, or a reversed ranking",
-                np.exp(found.x),
-            )
-        return Calibrator("temperature", float(np.exp(found.x)))
+            why = "complete separation on validation, or a reversed ranking"
+            logger.warning("the temperature is at its bound, %.2f: %s", temperature, why)
+        return Calibrator("temperature", temperature)
     from sklearn.isotonic import IsotonicRegression
 
     fitted = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(logits, labels)
@@ -100,9 +96,7 @@ class ReliabilityBin:
 def reliability(labels: np.ndarray, scores: np.ndarray) -> tuple[ReliabilityBin, ...]:
     """Sort scores 0-1, float [n], of labels 0 or 1, [n], into bins; empty ones are left out."""
     bins = ece_bin(scores)
-    counts = np.bincount(bins, minlength=ECE_BINS)
-    malignant = np.bincount(bins, weights=labels, minlength=ECE_BINS)
-    total = np.bincount(bins, weights=scores, minlength=ECE_BINS)
+    counts, malignant, total = (np.bincount(bins, weights, ECE_BINS) for weights in (None, labels, scores))
     found = []
     for number in np.flatnonzero(counts):
         low, high = number / ECE_BINS, (number + 1) / ECE_BINS
@@ -115,19 +109,15 @@ def measure_calibration(cases: Cases) -> dict[str, Metric]:
     """Calibration slope, and intercept at slope 1 (0 is right; above it, scores are too low), of one set of cases."""
     certain = int(((cases.scores == 0) | (cases.scores == 1)).sum())
     if not len(cases):
-        reason = "no cases"
+        reason = NO_CASES
     elif len(np.unique(cases.labels)) < 2:
-        reason = "one class only"
+        reason = ONE_CLASS[0]
     elif certain:
         reason = f"{certain} scores are exactly 0 or 1, which have no log-odds"
     else:
         fitted = CalibrationFit(cases)
         return {
-            "calibration_slope": _metric_or(fitted.slope[1], "complete separation, or all scores are equal"),
-            "calibration_intercept": _metric_or(fitted.intercept[0], "the fit did not converge"),
+            "calibration_slope": metric_or(fitted.slope[1], "complete separation, or all scores are equal"),
+            "calibration_intercept": metric_or(fitted.intercept[0], "the fit did not converge"),
         }
     return dict.fromkeys(("calibration_slope", "calibration_intercept"), Metric(None, reason))
-
-
-def _metric_or(value: float, reason: str) -> Metric:
-    return Metric(None, reason) if np.isnan(value) else Metric(float(value))

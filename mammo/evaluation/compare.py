@@ -1,19 +1,18 @@
 """Compares systems on the same cases: every metric's difference, with interval and test."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from scipy.special import chdtrc, ndtr
 
-from mammo.evaluation.bootstrap import resample, with_interval
 from mammo.evaluation.calibration import measure_calibration
-from mammo.evaluation.cases import Cases, gather_level
-from mammo.evaluation.delong import SMALLEST_VARIANCE, auc_covariance
-from mammo.evaluation.judge import Decisions, How, case_thresholds, one_decision
+from mammo.evaluation.intervals import SMALLEST_VARIANCE, auc_covariance, resample, with_interval
+from mammo.evaluation.judge import DEFAULTS, Decisions, case_thresholds, one_decision, plain_how
 from mammo.evaluation.metrics import Metric, count_confusion, measure_at, measure_ranking
-from mammo.evaluation.scores import check_same_cases
+from mammo.evaluation.scores import Cases, check_same_cases, gather_level
+from mammo.settings.schema import EvaluationSettings
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class Comparison:
     second: str
     rules: tuple[str, str]
     thresholds: tuple[float | None, float | None]
-    how: How
+    how: EvaluationSettings
     level: str
     n: int
     n_positive: int
@@ -63,10 +62,12 @@ class Comparison:
             vars(one) | {name: getattr(one, name).as_json() for name in ("first", "second", "difference")}
             for one in self.differences
         ]
-        return vars(self) | {"how": asdict(self.how), "differences": differences}
+        return vars(self) | {"how": plain_how(self.how), "differences": differences}
 
 
-def compare(systems: Sequence[System], *, level: str = "", how: How | None = None) -> tuple[Comparison, ...]:
+def compare(
+    systems: Sequence[System], *, level: str = "", how: EvaluationSettings = DEFAULTS
+) -> tuple[Comparison, ...]:
     """Compare the others with the first.
 
     Args:
@@ -79,7 +80,6 @@ def compare(systems: Sequence[System], *, level: str = "", how: How | None = Non
     """
     tables = check_same_cases([system.scores for system in systems], [system.name for system in systems])
     level = level or one_decision(systems[0].decisions).task
-    how = how or How()
     sides = [_Side(replace(system, scores=table), level, how) for system, table in zip(systems, tables, strict=True)]
     return _with_holm([_compare_pair(sides[0], side, level, how) for side in sides[1:]])
 
@@ -87,7 +87,7 @@ def compare(systems: Sequence[System], *, level: str = "", how: How | None = Non
 class _Side:
     """A system measured at a level, and its resamples."""
 
-    def __init__(self, system: System, level: str, how: How) -> None:
+    def __init__(self, system: System, level: str, how: EvaluationSettings) -> None:
         decision = one_decision(system.decisions)
         frame = gather_level(system.scores, level, task=decision.task, how=decision.level_score)
         self.name, self.rule = system.name, decision.rule
@@ -95,11 +95,11 @@ class _Side:
         confusion = count_confusion(cases.labels, cases.scores, cases.thresholds[0])
         ranking = measure_ranking(cases.labels, cases.scores) | measure_calibration(cases)
         self.metrics = ranking | measure_at(confusion)
-        drawn = resample(cases, resamples=how.resamples, seed=how.seed)
+        drawn = resample(cases, resamples=how.resamples, seed=how.resamples_seed)
         self.resamples = drawn.ranking | drawn.points[0]
 
 
-def _compare_pair(first: _Side, second: _Side, level: str, how: How) -> Comparison:
+def _compare_pair(first: _Side, second: _Side, level: str, how: EvaluationSettings) -> Comparison:
     tests = _test_pair(first.cases, second.cases)
     differences = []
     for name, metric in first.metrics.items():
@@ -110,27 +110,18 @@ def _compare_pair(first: _Side, second: _Side, level: str, how: How) -> Comparis
             resamples = second.resamples[name] - first.resamples[name]
             difference = with_interval(Metric(other.value - metric.value), resamples)
         differences.append(Difference(name, metric, other, difference, *tests.get(name, ())))
-    cases = first.cases
-    return Comparison(
-        first=first.name,
-        second=second.name,
-        rules=(first.rule, second.rule),
-        thresholds=(cases.shared_threshold(0), second.cases.shared_threshold(0)),
-        how=how,
-        level=level,
-        n=len(cases),
-        n_positive=int(cases.malignant.sum()),
-        n_patients=cases.patients,
-        differences=tuple(differences),
-    )
+    cases, rules = first.cases, (first.rule, second.rule)
+    thresholds = (cases.shared_threshold(0), second.cases.shared_threshold(0))
+    counts = (len(cases), int(cases.malignant.sum()), cases.patients)
+    return Comparison(first.name, second.name, rules, thresholds, how, level, *counts, tuple(differences))
 
 
 def _test_pair(first: Cases, second: Cases) -> dict[str, tuple[str, float | None, float | None]]:
     """Name, statistic and p of the test of each metric that has one."""
     found = {"auc": ("DeLong, clustered", *delong_test(first.labels, first.scores, second.scores, first.patient))}
     right, other_right = (cases.called(0) == cases.malignant for cases in (first, second))
-    everyone = np.ones(len(first), bool)
-    for name, rows in (("recall", first.malignant), ("specificity", ~first.malignant), ("accuracy", everyone)):
+    groups = {"recall": first.malignant, "specificity": ~first.malignant, "accuracy": np.ones(len(first), bool)}
+    for name, rows in groups.items():
         found[name] = ("McNemar, clustered", *mcnemar_test(right[rows], other_right[rows], first.patient[rows]))
     return found
 
@@ -138,36 +129,27 @@ def _test_pair(first: Cases, second: Cases) -> dict[str, tuple[str, float | None
 def delong_test(
     labels: np.ndarray, first: np.ndarray, second: np.ndarray, patient: np.ndarray
 ) -> tuple[float | None, float | None]:
-    """Test that two AUCs of the same cases are equal (Obuchowski 1997).
+    """Test that the AUCs of two systems' scores, float64 [n], of the same cases are equal (Obuchowski 1997).
 
-    Args:
-        labels: 0 or 1, int [n].
-        first: Scores of the first system, float64 [n].
-        second: Scores of the second.
-        patient: The cluster of each case, int [n] from 0.
+    `labels` (0 or 1) and `patient` (from 0) are int [n].
 
     Returns:
         z of the second AUC minus the first, and two-sided p; None where there is no variance to test against: with one
         class, or two systems that rank alike.
     """
-    found = auc_covariance(labels, np.stack([first, second]), patient)
-    variance = found.covariance[0, 0] + found.covariance[1, 1] - 2 * found.covariance[0, 1]
+    auc, covariance = auc_covariance(labels, np.stack([first, second]), patient)
+    variance = covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]
     if not variance > SMALLEST_VARIANCE:
         return None, None
-    z = float((found.auc[1] - found.auc[0]) / np.sqrt(variance))
+    z = float((auc[1] - auc[0]) / np.sqrt(variance))
     return z, float(2 * ndtr(-abs(z)))
 
 
 def mcnemar_test(first: np.ndarray, second: np.ndarray, patient: np.ndarray) -> tuple[float | None, float | None]:
-    """Test that two systems are right equally often on the same cases, several of a patient.
+    """Test that two systems are right (bool [n] each) equally often on the same cases, several of a patient (int [n]).
 
     Obuchowski 1998 (Statistics in Medicine 17:1495), in the form of Yang et al. 2010: (K-1)/K (Σd)² / Σd² over K
     patients, where d is how many more of a patient's cases the second gets right.
-
-    Args:
-        first: Whether the first is right, bool [n].
-        second: Whether the second is, bool [n].
-        patient: The cluster of each case, int [n] from 0.
 
     Returns:
         Chi-square with one degree of freedom, and p; None where the two never differ, or there is only one patient.

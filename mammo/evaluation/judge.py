@@ -8,36 +8,30 @@ import numpy as np
 import pandas as pd
 
 from mammo.errors import ScoreError
-from mammo.evaluation.bootstrap import RESAMPLES, resample, with_exact_bounds, with_intervals
 from mammo.evaluation.calibration import ReliabilityBin, measure_calibration, reliability, to_probability
-from mammo.evaluation.cases import Cases, gather_level, levels_of
-from mammo.evaluation.delong import auc_interval
-from mammo.evaluation.metrics import Confusion, Metric, count_confusion, measure_at, measure_ranking
+from mammo.evaluation.intervals import LEVEL, auc_interval, resample, with_exact_bounds, with_intervals
+from mammo.evaluation.metrics import (
+    Confusion,
+    Metric,
+    count_confusion,
+    measure_at,
+    measure_ranking,
+    metric_or,
+    per_thousand,
+)
 from mammo.evaluation.operating_point import HALF, Decision
-from mammo.evaluation.screening import PREVALENCE, SCREENING, measure_screening
+from mammo.evaluation.scores import Cases, gather_level, levels_of
 from mammo.evaluation.subgroups import Subgroup, judge_subgroups
+from mammo.settings.metrics import ALL_ALIKE
 from mammo.settings.schema import EvaluationSettings
 
 Decisions = Decision | Mapping[int, Decision]
-SWEEP = "sweep"
 SWEEP_ROWS = 21
+SCREENING = ("recalled_per_1000", "found_per_1000", "missed_per_1000", "ppv_at_prevalence", "npv_at_prevalence")
 MANY = 20_000
+DEFAULTS = EvaluationSettings()
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class How:
-    """Of intervals, the number of `resamples` and their `seed`; and the `prevalence` of a screened population."""
-
-    resamples: int = RESAMPLES
-    seed: int = 0
-    prevalence: float = PREVALENCE
-
-    @staticmethod
-    def of(settings: EvaluationSettings) -> "How":
-        """From settings."""
-        return How(settings.resamples, settings.resamples_seed, settings.prevalence)
 
 
 @dataclass(frozen=True)
@@ -54,8 +48,8 @@ class PointResult:
 class LevelResult:
     """The metrics of one level: `ranking` without a threshold, `points` at each (the main one first, 0.5 among them).
 
-    Only the level patient has screening figures. `delong` is the AUC with DeLong's interval, in Obuchowski's form where
-    a patient has several cases.
+    `delong` is the AUC with DeLong's interval, in Obuchowski's form where a patient has several cases. Only the levels
+    task and patient have `swept` thresholds, and only the level patient screening figures.
     """
 
     n: int
@@ -64,6 +58,7 @@ class LevelResult:
     ranking: dict[str, Metric]
     delong: Metric
     points: tuple[PointResult, ...]
+    swept: tuple[PointResult, ...]
 
     @property
     def main(self) -> PointResult:
@@ -99,7 +94,7 @@ class Judgement:
     subgroups: tuple[Subgroup, ...]
     before: CalibrationSide | None
     after: CalibrationSide
-    how: How
+    how: EvaluationSettings
 
     @property
     def decision(self) -> Decision:
@@ -117,32 +112,29 @@ class Judgement:
             operating_point = self.decisions.as_json()
         else:
             operating_point = {"folds": {str(fold): one.as_json() for fold, one in self.decisions.items()}}
+        before = _plain_side(self.before) if self.before else None
         return {
             "task": self.task,
             "levels": {name: _plain_level(level) for name, level in self.levels.items()},
             "operating_point": operating_point,
-            "intervals": {"method": "percentiles of a bootstrap over patients", "level": 0.95} | asdict(self.how),
+            "intervals": {"method": "percentiles of a bootstrap over patients", "level": LEVEL} | plain_how(self.how),
             "sweep": [_plain_point(point) for point in self.sweep],
             "subgroups": [group.as_json() for group in self.subgroups],
-            "calibration": {
-                "before": _plain_side(self.before) if self.before else None,
-                "after": _plain_side(self.after),
-            },
+            "calibration": {"before": before, "after": _plain_side(self.after)},
         }
 
 
-def judge(scores: pd.DataFrame, decisions: Decisions, *, how: How | None = None) -> Judgement:
+def judge(scores: pd.DataFrame, decisions: Decisions, *, how: EvaluationSettings = DEFAULTS) -> Judgement:
     """Judge a score table.
 
     Args:
         scores: A checked score table.
         decisions: Made on other cases; for scores of several folds, one for each number of the column `fold`.
-        how: Of intervals and prevalence.
+        how: Its `resamples`, `resamples_seed` and `prevalence` are used.
 
     Raises:
         ScoreError: No patient has a known label.
     """
-    how = how or How()
     decision = one_decision(decisions)
     task = decision.task
     if len(scores) > MANY:
@@ -152,20 +144,20 @@ def judge(scores: pd.DataFrame, decisions: Decisions, *, how: How | None = None)
         raise ScoreError("no patient has a known label: each has benign cases and what is malignant or unknown")
     thresholds = dict.fromkeys((task, "patient"), _sweep_thresholds(frames[task]["score"].to_numpy()))
     levels: dict[str, LevelResult] = {}
-    swept: dict[str, tuple[PointResult, ...]] = {}
     for name, frame in frames.items():
         if len(frame):  # a level of which no label is known has no row
-            levels[name], swept[name] = _judge_level(frame, name, decisions, how, thresholds.get(name, np.empty(0)))
+            levels[name] = _judge_level(frame, name, decisions, how, thresholds.get(name, np.empty(0)))
     sweep = tuple(
         replace(row, metrics=row.metrics | {name: people.metrics[name] for name in SCREENING})
-        for row, people in zip(swept[task], swept["patient"], strict=True)
+        for row, people in zip(levels[task].swept, levels["patient"].swept, strict=True)
     )
     main = case_thresholds(scores, decisions, task)[0]
-    subgroups = judge_subgroups(scores, main, resamples=how.resamples, seed=how.seed)
+    subgroups = judge_subgroups(scores, main, resamples=how.resamples, seed=how.resamples_seed)
     before = None
     if "logit" in scores and decision.calibrator.method != "none":
         cases = Cases.of(scores.assign(score=to_probability(scores["logit"].to_numpy(float))))
-        before = _calibration_side(_rank(cases, resample(cases, resamples=how.resamples, seed=how.seed).ranking), cases)
+        drawn = resample(cases, resamples=how.resamples, seed=how.resamples_seed)
+        before = _calibration_side(_rank(cases, drawn.ranking), cases)
     after = _calibration_side(levels[task].ranking, Cases.of(frames[task]))
     return Judgement(levels, decisions, task, sweep, subgroups, before, after, how)
 
@@ -185,39 +177,46 @@ def case_thresholds(frame: pd.DataFrame, decisions: Decisions, level: str) -> np
         return np.array([np.full(len(frame), point.thresholds[level]) for point in decisions.points])
     unknown = sorted(set(frame["fold"].astype(int)) - set(decisions)) if "fold" in frame else ["none"]
     if unknown:
-        raise ScoreError(
-            f"column fold: expected one of {', '.join(map(str, decisions))}, got {', '.join(map(str, unknown))}"
-        )
+        expected, got = ", ".join(map(str, decisions)), ", ".join(map(str, unknown))
+        raise ScoreError(f"column fold: expected one of {expected}, got {got}")
     of_fold = {fold: [point.thresholds[level] for point in decision.points] for fold, decision in decisions.items()}
     return np.array([of_fold[fold] for fold in frame["fold"].astype(int)]).T
 
 
 def _judge_level(
-    frame: pd.DataFrame, name: str, decisions: Decisions, how: How, swept: np.ndarray
-) -> tuple[LevelResult, tuple[PointResult, ...]]:
-    """The metrics of one level, and the points of the swept thresholds."""
+    frame: pd.DataFrame, name: str, decisions: Decisions, how: EvaluationSettings, swept: np.ndarray
+) -> LevelResult:
     rules = [point.rule for point in one_decision(decisions).points]
     fixed = swept
     if HALF not in rules:
         rules.append(HALF)
         fixed = np.append(0.5, swept)
-    thresholds = np.concatenate(
-        [case_thresholds(frame, decisions, name), np.repeat(fixed[:, None], len(frame), axis=1)]
-    )
+    chosen = case_thresholds(frame, decisions, name)
+    thresholds = np.concatenate([chosen, np.repeat(fixed[:, None], len(frame), axis=1)])
     cases = Cases.of(frame, thresholds)
-    drawn = resample(cases, resamples=how.resamples, seed=how.seed)
+    drawn = resample(cases, resamples=how.resamples, seed=how.resamples_seed)
     points = []
-    for number, rule in enumerate(rules + [SWEEP] * len(swept)):
+    for number, rule in enumerate(rules + ["sweep"] * len(swept)):
         confusion = count_confusion(cases.labels, cases.scores, thresholds[number])
         measured = measure_at(confusion)
         metrics = with_exact_bounds(with_intervals(measured, drawn.points[number]), cases, number)
         if name == "patient":
-            metrics |= measure_screening(measured, drawn.points[number], how.prevalence)
+            metrics |= _screen(measured, drawn.points[number], how.prevalence)
         points.append(PointResult(rule, cases.shared_threshold(number), metrics, confusion))
     ranking = _rank(cases, drawn.ranking)
     delong = auc_interval(cases.labels, cases.scores, cases.patient)
-    known, positives = tuple(points[: len(rules)]), int(cases.labels.sum())
-    return LevelResult(len(cases), positives, cases.patients, ranking, delong, known), tuple(points[len(rules) :])
+    known, more, positives = tuple(points[: len(rules)]), tuple(points[len(rules) :]), int(cases.labels.sum())
+    return LevelResult(len(cases), positives, cases.patients, ranking, delong, known, more)
+
+
+def _screen(measured: dict[str, Metric], resampled: dict[str, np.ndarray], prevalence: float) -> dict[str, Metric]:
+    """What a thousand screened people would see, with intervals."""
+    recall, specificity = measured["recall"], measured["specificity"]
+    if recall.value is None or specificity.value is None:
+        return dict.fromkeys(SCREENING, Metric(None, recall.undefined or specificity.undefined))
+    values = per_thousand(np.array(recall.value), np.array(specificity.value), prevalence)
+    plain = {name: metric_or(value, ALL_ALIKE[0]) for name, value in values.items()}
+    return with_intervals(plain, per_thousand(resampled["recall"], resampled["specificity"], prevalence))
 
 
 def _rank(cases: Cases, resampled: dict[str, np.ndarray]) -> dict[str, Metric]:
@@ -236,24 +235,27 @@ def _calibration_side(metrics: dict[str, Metric], cases: Cases) -> CalibrationSi
     return CalibrationSide({name: metrics[name] for name in names}, reliability(cases.labels, cases.scores))
 
 
+def plain_how(how: EvaluationSettings) -> dict[str, object]:
+    """The settings of intervals and screening, as in `report/metrics.json`."""
+    return {"resamples": how.resamples, "seed": how.resamples_seed, "prevalence": how.prevalence}
+
+
 def _plain_level(level: LevelResult) -> dict[str, object]:
     main, half = level.main, level.half
-    return {
-        "n": level.n,
-        "n_positive": level.n_positive,
-        "n_patients": level.n_patients,
+    counts = {"n": level.n, "n_positive": level.n_positive, "n_patients": level.n_patients}
+    return counts | {
         **_plain_metrics(level.ranking | main.metrics),
         "auc_delong": level.delong.as_json(),
         "threshold": main.threshold,
-        "confusion": asdict(main.confusion),
-        "at_half": _plain_metrics(half.metrics) | {"confusion": asdict(half.confusion)},
+        "confusion": main.confusion._asdict(),
+        "at_half": _plain_metrics(half.metrics) | {"confusion": half.confusion._asdict()},
         "points": [_plain_point(point) for point in level.points],
     }
 
 
 def _plain_point(point: PointResult) -> dict[str, object]:
     first = {"rule": point.rule, "threshold": point.threshold}
-    return first | _plain_metrics(point.metrics) | {"confusion": asdict(point.confusion)}
+    return first | _plain_metrics(point.metrics) | {"confusion": point.confusion._asdict()}
 
 
 def _plain_side(side: CalibrationSide) -> dict[str, object]:

@@ -1,6 +1,5 @@
 """Chooses thresholds on validation scores, and makes the decision: how a logit becomes a score, and a score a call."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -9,9 +8,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from mammo.errors import ScoreError
 from mammo.evaluation.calibration import Calibrator, fit_calibrator
-from mammo.evaluation.cases import Cases, gather_level, levels_of
 from mammo.evaluation.metrics import count_confusion, measure_at
-from mammo.settings.types import CalibrationMethod, LevelScore, Task
+from mammo.evaluation.scores import Cases, gather_level, levels_of
+from mammo.settings.schema import EvaluationSettings
+from mammo.settings.types import LevelScore, Task
 
 HALF = "0.5"
 
@@ -94,11 +94,9 @@ def half_decision(task: Task) -> Decision:
 
 def make_decision(
     validation: pd.DataFrame,
+    evaluation: EvaluationSettings,
     *,
-    rules: Sequence[str],
     task: Task,
-    level_score: LevelScore = "max",
-    calibration: CalibrationMethod = "temperature",
     part: str = "validation",
     split_sha256: str = "",
 ) -> tuple[Decision, pd.DataFrame]:
@@ -106,12 +104,9 @@ def make_decision(
 
     Args:
         validation: A score table with `logit`; its scores are made here.
-        rules: The main rule, then those that are reported beside it.
+        evaluation: The main rule and those that are reported beside it, and how to calibrate and to gather levels.
         task: What a case is.
-        level_score: How the scores of coarser levels are gathered.
-        calibration: `temperature`, `isotonic` or `none`.
-        part: On what the decision is made, for its readers.
-        split_sha256: The split's hash.
+        part: On what the decision is made, for its readers, as is the split's hash.
 
     Returns:
         The decision, and the table with calibrated scores.
@@ -120,11 +115,13 @@ def make_decision(
         ScoreError: The part has one class only.
     """
     labels, logits = validation["label"].to_numpy(int), validation["logit"].to_numpy(float)
-    calibrator = fit_calibrator(labels, logits, calibration)
+    calibrator = fit_calibrator(labels, logits, evaluation.calibration)
     scored = validation.assign(score=calibrator.apply(logits))
-    levels = {level: Cases.of(gather_level(scored, level, task=task, how=level_score)) for level in levels_of(task)}
-    points = tuple(_choose_point(rule, levels, task) for rule in dict.fromkeys(rules))
-    return Decision(points, calibrator, task, level_score, part, len(scored), int(labels.sum()), split_sha256), scored
+    how, positives = evaluation.level_score, int(labels.sum())
+    levels = {level: Cases.of(gather_level(scored, level, task=task, how=how)) for level in levels_of(task)}
+    rules = dict.fromkeys((evaluation.operating_point, *evaluation.also_report))
+    points = tuple(_choose_point(rule, levels, task) for rule in rules)
+    return Decision(points, calibrator, task, how, part, len(scored), positives, split_sha256), scored
 
 
 def _choose_point(rule: str, levels: dict[str, Cases], task: str) -> Point:
@@ -145,13 +142,10 @@ def _choose_point(rule: str, levels: dict[str, Cases], task: str) -> Point:
 
 
 def choose_threshold(labels: np.ndarray, scores: np.ndarray, rule: str) -> float:
-    """Choose a threshold.
+    """Choose a threshold for scores 0-1, float [n], of labels 0 or 1, [n].
 
-    Args:
-        labels: 0 or 1, [n].
-        scores: 0-1, float [n].
-        rule: `recall>=R` (the highest threshold that reaches R), `specificity>=S` (the lowest that reaches S), `youden`
-            (the highest recall + specificity - 1; the lower threshold of equals), or a fixed number.
+    The rule is `recall>=R` (the highest threshold that reaches R), `specificity>=S` (the lowest that reaches S),
+    `youden` (the highest recall + specificity - 1; the lower threshold of equals), or a fixed number.
 
     Raises:
         ScoreError: The rule needs both classes and one is missing.
@@ -160,9 +154,8 @@ def choose_threshold(labels: np.ndarray, scores: np.ndarray, rule: str) -> float
     if name not in ("recall", "specificity", "youden"):
         return float(rule)
     if len(np.unique(labels)) < 2:
-        raise ScoreError(
-            f"operating point {rule}: expected scores of both classes, got {len(labels)} cases of one class"
-        )
+        got = f"got {len(labels)} cases of one class"
+        raise ScoreError(f"operating point {rule}: expected scores of both classes, {got}")
     # Every threshold that changes a call, ascending; at the last nothing is called malignant.
     values = np.unique(scores)
     thresholds = np.append(values, np.nextafter(values[-1], np.inf))
@@ -181,7 +174,5 @@ def in_words(score: float, decision: Decision) -> str:
     threshold = decision.threshold
     digits = 3 if f"{score:.3f}" != f"{threshold:.3f}" or score == threshold else 6
     call, side = ("called", "at or above") if score >= threshold else ("not called", "below")
-    return (
-        f"{call} malignant: {score:.{digits}f} is {side} the threshold {threshold:.{digits}f} "
-        f"(chosen for {decision.rule} on {decision.cases} {decision.part} cases)"
-    )
+    chosen = f"chosen for {decision.rule} on {decision.cases} {decision.part} cases"
+    return f"{call} malignant: {score:.{digits}f} is {side} the threshold {threshold:.{digits}f} ({chosen})"

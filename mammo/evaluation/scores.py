@@ -1,8 +1,11 @@
-"""Reads, checks and writes score tables, the only input of the judgement."""
+"""Reads, checks and writes score tables, and gathers them to levels: lesions, films, breasts or patients."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from mammo.errors import ScoreError, in_one_line
@@ -13,6 +16,10 @@ IDS = ("case_id", "patient_id", "breast_id", "image_id")
 REQUIRED = (*IDS, "label", "score")
 OWNERS = (("image_id", "patient_id"), ("breast_id", "patient_id"), ("image_id", "breast_id"))
 HIGHEST_FOLD = 9_999
+# From the finest level to the coarsest, with the column that gathers its cases.
+LEVELS = {"lesion": "case_id", "image": "image_id", "breast": "breast_id", "patient": "patient_id"}
+# Log-odds of a score of 0 or 1 are taken at this distance from it, so that calibration has a finite covariate.
+SMALLEST_SCORE = 1e-12
 
 
 def read_scores(path: Path) -> pd.DataFrame:
@@ -90,10 +97,8 @@ def check_same_cases(tables: Sequence[pd.DataFrame], names: Sequence[str]) -> li
     for name, other in zip(names[1:], by_case[1:], strict=True):
         fewer, more = first.index.difference(other.index), other.index.difference(first.index)
         if len(fewer) or len(more):
-            errors.append(
-                f"{name}: judged on other cases: {len(fewer)} of the first are missing, {len(more)} are more, "
-                f"such as {[*fewer, *more][0]}"
-            )
+            counts = f"{len(fewer)} of the first are missing, {len(more)} are more"
+            errors.append(f"{name}: judged on other cases: {counts}, such as {[*fewer, *more][0]}")
             continue
         for column in ("label", "patient_id"):
             differs = (other[column].loc[first.index] != first[column]).to_numpy()
@@ -123,3 +128,89 @@ def write_scores(frame: pd.DataFrame, path: Path) -> None:
     """Write a score table beside its path and rename it into place."""
     with written_beside(path) as beside:
         frame.to_csv(beside, index=False)
+
+
+def levels_of(task: str) -> list[str]:
+    """The levels that a task's scores can be judged at, its own first."""
+    return list(LEVELS)[list(LEVELS).index(task) :]
+
+
+def gather_level(scores: pd.DataFrame, level: str, *, task: str, how: str) -> pd.DataFrame:
+    """Gather cases to a level.
+
+    Args:
+        scores: A checked score table, whose cases are of a `task`.
+        level: Of `levels_of(task)`.
+        how: How a level's score comes from those of its cases: `max`, `mean` or `noisy_or` (1 - Π(1 - score)).
+
+    Returns:
+        Rows with `label` (the maximum), `score`, `patient_id` and `fold`, sorted by the level's id, which is the index.
+        A film, breast or patient of benign cases that also has what is malignant or unknown (column `unsettled`,
+        optional) is left out.
+    """
+    column = "case_id" if level == task else LEVELS[level]
+    score = np.log1p(-scores["score"].clip(upper=1 - 1e-12)) if how == "noisy_or" else scores["score"]
+    frame = pd.DataFrame({"id": scores[column], "label": scores["label"], "score": score})
+    frame["patient_id"], frame["fold"] = scores["patient_id"], scores.get("fold", 0)
+    if level == task:
+        gathered = frame.sort_values("id", kind="stable").set_index("id")
+    else:
+        rules = {"label": "max", "score": "sum" if how == "noisy_or" else how, "patient_id": "first", "fold": "first"}
+        gathered = frame.groupby("id", sort=True).agg(rules)
+        if "unsettled" in scores:
+            finer = levels_of("image")[: levels_of("image").index(level) + 1]
+            doubtful = scores["unsettled"].isin(finer).groupby(scores[column]).any()
+            gathered = gathered[~(doubtful.reindex(gathered.index) & (gathered["label"] == 0))]
+    return gathered.assign(score=-np.expm1(gathered["score"])) if how == "noisy_or" else gathered
+
+
+@dataclass(frozen=True)
+class Cases:
+    """Cases of one level, n of them.
+
+    Attributes:
+        labels: int [n], 0 or 1.
+        scores: float64 [n], 0-1.
+        patient: The cluster of each case, int [n], from 0 to `patients` - 1.
+        thresholds: float64 [points, n], a row per operating point; at or above it, a case is called malignant.
+    """
+
+    labels: np.ndarray
+    scores: np.ndarray
+    patient: np.ndarray
+    thresholds: np.ndarray
+
+    @staticmethod
+    def of(frame: pd.DataFrame, thresholds: np.ndarray | None = None) -> "Cases":
+        """Take `label, score, patient_id` of a frame; patients are numbered in the order of their names."""
+        patient = pd.factorize(frame["patient_id"], sort=True)[0]
+        points = np.empty((0, len(frame))) if thresholds is None else thresholds
+        return Cases(frame["label"].to_numpy(int), frame["score"].to_numpy(float), patient, points)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @cached_property
+    def patients(self) -> int:
+        """How many patients there are."""
+        return int(self.patient.max()) + 1 if len(self) else 0
+
+    @cached_property
+    def malignant(self) -> np.ndarray:
+        """Bool [n]."""
+        return self.labels == 1
+
+    @cached_property
+    def log_odds(self) -> np.ndarray:
+        """The scores' log-odds, float64 [n]."""
+        inside = np.clip(self.scores, SMALLEST_SCORE, 1 - SMALLEST_SCORE)
+        return np.log(inside) - np.log1p(-inside)
+
+    def called(self, point: int) -> np.ndarray:
+        """Which cases an operating point calls malignant, bool [n]."""
+        return self.scores >= self.thresholds[point]
+
+    def shared_threshold(self, point: int) -> float | None:
+        """The threshold of an operating point; None where each fold has its own."""
+        thresholds = self.thresholds[point]
+        return float(thresholds[0]) if np.ptp(thresholds) == 0 else None

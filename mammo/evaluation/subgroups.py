@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from mammo.evaluation.bootstrap import resample, with_exact_bounds, with_intervals
-from mammo.evaluation.cases import Cases
+from mammo.evaluation.intervals import resample, with_exact_bounds, with_intervals
 from mammo.evaluation.metrics import Metric, count_confusion, measure_at, measure_ranking
+from mammo.evaluation.scores import Cases
 from mammo.settings.metrics import shown_in
 
 COLUMNS = ("lesion_type", "density", "view", "laterality", "subtlety", "assessment", "source")
@@ -41,8 +41,7 @@ def judge_subgroups(scores: pd.DataFrame, thresholds: np.ndarray, *, resamples: 
     Args:
         scores: A checked score table; a column that is absent, or has one value only, makes no group.
         thresholds: The main operating point's for each row, float64 [n].
-        resamples: How many, of the group's own patients.
-        seed: Draws them.
+        resamples: How many, of the group's own patients, drawn from `seed`.
     """
     found = []
     for column, value, rows in _groups(scores):

@@ -1,4 +1,4 @@
-"""Measures many resamples at once, from how often each patient was drawn: counts [patients, b] give metrics [b].
+"""Measures many resamples at once, from how often each patient was drawn: counts, float64 [patients, b].
 
 A patient drawn twice counts twice with all of her cases, so a resample's metric is that of the repeated rows, without
 repeating them. Counts are whole numbers in float64, so sums of them are exact. A metric is NaN where it is undefined.
@@ -6,7 +6,7 @@ repeating them. Counts are whole numbers in float64, so sums of them are exact. 
 
 import numpy as np
 
-from mammo.evaluation.cases import Cases
+from mammo.evaluation.scores import Cases
 
 NEWTON_STEPS = 40
 NEWTON_SMALLEST = 1e-3
@@ -27,11 +27,7 @@ class Ranking:
         self._first_equal = np.searchsorted(scores, scores, side="left")
 
     def measure(self, counts: np.ndarray) -> dict[str, np.ndarray]:
-        """AUC (ties count half) and average precision (the step sum of scikit-learn), float64 [b] each.
-
-        Args:
-            counts: How often each patient was drawn, float64 [patients, b].
-        """
+        """AUC (ties count half) and average precision (the step sum of scikit-learn), float64 [b] each."""
         positive = counts[self._positive_patient]
         hits, alarms = _running_sum(positive), _running_sum(counts[self._negative_patient])
         malignant, benign = hits[-1], alarms[-1]
@@ -71,11 +67,7 @@ class Calibration:
         self.slope, self.intercept = self._fit_whole(2), self._fit_whole(1)
 
     def measure(self, counts: np.ndarray) -> dict[str, np.ndarray]:
-        """Slope, and intercept at slope 1, float64 [b] each; NaN with complete separation or one class only.
-
-        Args:
-            counts: How often each patient was drawn, float64 [patients, b].
-        """
+        """Slope, and intercept at slope 1, float64 [b] each; NaN with complete separation or one class only."""
         return {
             "calibration_slope": self._fit(counts, self.slope)[1],
             "calibration_intercept": self._fit(counts, self.intercept)[0],

@@ -17,11 +17,7 @@ def write_decision(decision: Decision, folder: Path, *, network: str = "") -> No
 
 
 def read_decision(folder: Path) -> Decision:
-    """Read a run's decision.
-
-    Raises:
-        DataMissingError: The run has none yet, it is damaged, or the folder is a cross-validation.
-    """
+    """Read a run's decision; raises what `read_decision_and_network` raises."""
     return read_decision_and_network(folder)[0]
 
 
@@ -29,7 +25,7 @@ def read_decision_and_network(folder: Path) -> tuple[Decision, str | None]:
     """Read a run's decision and the SHA-256 of the network whose scores it was made on; None where the file has none.
 
     Raises:
-        DataMissingError: As `read_decision`.
+        DataMissingError: The run has none yet, it is damaged, or the folder is a cross-validation.
     """
     path = folder / DECISION_FILE
     if is_cross_validation(folder):
@@ -38,12 +34,10 @@ def read_decision_and_network(folder: Path) -> tuple[Decision, str | None]:
         values = read_json(path)
         return Decision.of_json(values), values.get(NETWORK)
     except FileNotFoundError:
+        advice = "the run ended before its first epoch did: start a new one, or name another with --run"
         if (folder / "checkpoints" / "last").exists():
             advice = f"the run has not ended yet: go on with mammo train --resume {folder}"
-        else:
-            advice = "the run ended before its first epoch did: start a new one, or name another with --run"
         raise DataMissingError(f"{path}: is missing; {advice}") from None
     except (OSError, ValueError) as error:
-        raise DataMissingError(
-            f"{path}: is no decision file ({error}); mammo train --resume {folder} makes it again"
-        ) from error
+        advice = f"mammo train --resume {folder} makes it again"
+        raise DataMissingError(f"{path}: is no decision file ({error}); {advice}") from error

@@ -32,11 +32,7 @@ class LoadedRun:
 
 
 def load_run(folder: Path, *, settings: Settings | None = None) -> LoadedRun:
-    """Load a run's best network.
-
-    Args:
-        folder: The run.
-        settings: The run's settings, where they are already read; overrides of `evaluation` may be in them.
+    """Load a run's best network, with `settings` where they are already read, perhaps with other ones of `evaluation`.
 
     Raises:
         WeightsError: The run has no whole checkpoint, or one that does not fit its settings.
@@ -56,10 +52,8 @@ def load_run(folder: Path, *, settings: Settings | None = None) -> LoadedRun:
     checkpoint = read_checkpoint(folder / "checkpoints" / "best", groups=("network",))
     _check_settings(folder, settings, form.preprocess, checkpoint.state)
     if scored_network != network_sha256(folder):
-        raise DataMissingError(
-            f"{folder / DECISION_FILE}: was made with another network than checkpoints/best, which has changed since; "
-            f"go on with mammo train --resume {folder}"
-        )
+        problem = "was made with another network than checkpoints/best, which has changed since"
+        raise DataMissingError(f"{folder / DECISION_FILE}: {problem}; go on with mammo train --resume {folder}")
     network, _ = build_network(settings.model, task=settings.data.task)
     set_network(network, checkpoint)
     network.eval()
@@ -92,12 +86,9 @@ def _check_settings(folder: Path, settings: Settings, preprocess: PreprocessSett
 
 
 def predict_with_remarks(run: LoadedRun, path: Path, *, box: Box | None = None) -> tuple[float, tuple[str, ...]]:
-    """Score one image file as training and evaluation do.
+    """Score one image file (DICOM, PNG, JPEG or PGM) as training and evaluation do.
 
-    Args:
-        run: A loaded run.
-        path: DICOM, PNG, JPEG or PGM.
-        box: The lesion's place in the file's pixels (x, y, width, height); needed by, and only for, a lesion model.
+    `box` is the lesion's place in the file's pixels (x, y, width, height); needed by, and only for, a lesion model.
 
     Returns:
         The probability of malignancy, 0-1, and the warning keys of the film, which are keys of `film.REMARKS`.

@@ -1,17 +1,16 @@
 """Scores prepared cases with a network and returns a score table."""
 
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from mammo.cases.samples import SUBGROUPS
-from mammo.cases.splits import Split
 from mammo.data.dataset import MammogramDataset
 from mammo.data.loader import Loader
 from mammo.errors import SplitError, WeightsError
 from mammo.evaluation.calibration import Calibrator, log_odds
+from mammo.evaluation.scores import IDS
 from mammo.images.network_input import PLAIN, Variant, variants
 from mammo.model.network import MammogramNet, input_channels
 from mammo.prepare.gather import PreparedSplit
@@ -23,12 +22,9 @@ from mammo.settings.schema import Settings
 def score_part(
     settings: Settings, prepared: PreparedSplit, network: MammogramNet, *, part: str, model_id: str = ""
 ) -> pd.DataFrame:
-    """Score the cases of a part once each, in eval mode.
+    """Score the cases of a part once each, in eval mode; returns a score table.
 
     A logit is the mean over the variants of `evaluation.test_time`. Scores are not calibrated.
-
-    Returns:
-        A score table.
 
     Raises:
         SplitError: The part has no case.
@@ -46,28 +42,24 @@ def score_part(
         total += logits
     bad = ~np.isfinite(total)
     if bad.any():
-        raise WeightsError(
-            f"the network gives no number for {bad.sum()} of {len(bad)} cases; "
-            "its weights are damaged, or training diverged"
-        )
-    about = {"fold": settings.data.fold, "model_id": model_id}
-    return _score_table(prepared.split, scored, total / len(chosen), about)
+        cause = "its weights are damaged, or training diverged"
+        raise WeightsError(f"the network gives no number for {bad.sum()} of {len(bad)} cases; {cause}")
+    mean, split = total / len(chosen), prepared.split
+    cases = split.samples.cases.iloc[scored].reset_index(drop=True)
+    numbers = {"logit": mean, "score": Calibrator().apply(mean), "split": split.part[scored]}
+    table = cases[[*IDS, "label"]].assign(**numbers, fold=settings.data.fold, model_id=model_id)
+    return pd.concat([table, cases[[*SUBGROUPS, "complete", "unsettled"]]], axis=1)
 
 
 def part_loader(settings: Settings, prepared: PreparedSplit, rows: np.ndarray, *, variant: Variant = PLAIN) -> Loader:
     """Make the loader that scores some cases: no augmentation, in order."""
-    dataset = MammogramDataset(
-        prepared, rows, settings=settings, channels=input_channels(settings.model), variant=variant
-    )
+    channels = input_channels(settings.model)
+    dataset = MammogramDataset(prepared, rows, settings=settings, channels=channels, variant=variant)
     return Loader(dataset, workers=settings.training.workers, batch_size=settings.evaluation.batch_size)
 
 
 def score_logits(network: MammogramNet, batches: Iterable[list[paddle.Tensor]]) -> tuple[np.ndarray, np.ndarray]:
-    """Score the cases of a loader's batches.
-
-    Args:
-        network: Is in eval mode during scoring only.
-        batches: Of `part_loader`.
+    """Score the cases of a loader's batches; the network is in eval mode during scoring only.
 
     Returns:
         Row numbers int64 [n] and logits float64 [n]: the log-odds of malignancy, not finite for a damaged network.
@@ -82,12 +74,3 @@ def score_logits(network: MammogramNet, batches: Iterable[list[paddle.Tensor]]) 
     if was_training:
         network.train()
     return np.concatenate(rows), np.concatenate(logits)
-
-
-def _score_table(split: Split, rows: np.ndarray, logits: np.ndarray, about: dict[str, Any]) -> pd.DataFrame:
-    """Put logits and uncalibrated scores beside their cases."""
-    cases = split.samples.cases.iloc[rows].reset_index(drop=True)
-    scored = cases[["case_id", "patient_id", "breast_id", "image_id", "label"]].assign(
-        logit=logits, score=Calibrator().apply(logits), split=split.part[rows], **about
-    )
-    return pd.concat([scored, cases[[*SUBGROUPS, "complete", "unsettled"]]], axis=1)

@@ -9,7 +9,7 @@ from mammo.evaluation.operating_point import half_decision
 from mammo.evaluation.scores import read_scores
 from mammo.inference.decision_file import read_decision
 from mammo.judging.cross_validation import OUT_OF_FOLD_FILE
-from mammo.judging.run_cases import check_scored
+from mammo.judging.judged import check_scored
 from mammo.runs import CONFIG_FILE, fold_folder, is_cross_validation, read_folds, refuse_doubles
 from mammo.settings.types import Task
 

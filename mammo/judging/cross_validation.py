@@ -8,12 +8,11 @@ from pathlib import Path
 import pandas as pd
 
 from mammo.errors import DataMissingError, ScoreError
-from mammo.evaluation.judge import How, Judgement, judge
+from mammo.evaluation.judge import Judgement, judge
 from mammo.evaluation.operating_point import Decision
 from mammo.evaluation.scores import read_scores, write_scores
 from mammo.inference.decision_file import DECISION_FILE, read_decision
-from mammo.judging.judged import Judged, metrics_file, write_judgement
-from mammo.judging.run_cases import check_scored, read_exclusions, read_split
+from mammo.judging.judged import Judged, check_scored, metrics_file, read_exclusions, read_split, write_judgement
 from mammo.runs import CONFIG_FILE, fold_folder, read_folds
 from mammo.settings.load import load_settings
 from mammo.settings.schema import Settings
@@ -41,7 +40,7 @@ def judge_folds(folder: Path) -> Judged:
         ScoreError: A case is in two folds, or the folds' rules differ.
     """
     settings = load_settings(folder / CONFIG_FILE)
-    how = How.of(settings.evaluation)
+    how = settings.evaluation
     parts = [fold_folder(folder, fold) for fold in range(read_folds(folder))]
     for part in parts:
         if not is_judged(part):
@@ -99,15 +98,12 @@ def _check_folds(folder: Path, parts: list[Path], tables: list[pd.DataFrame], de
         check_scored(part, table, split=split)
     total = sum(len(table) for table in tables)
     if total != len(cases):
-        raise ScoreError(
-            f"{folder}: expected each of {len(cases)} cases in one fold, got {total} scores; train the folds again"
-        )
+        expected = f"expected each of {len(cases)} cases in one fold"
+        raise ScoreError(f"{folder}: {expected}, got {total} scores; train the folds again")
     rules = {tuple(point.rule for point in decision.points) for decision in decisions.values()}
     if len(rules) > 1:
-        raise ScoreError(
-            f"{folder}: the folds have different operating points: {rules}; "
-            f"judge them again with mammo eval --run {folder}"
-        )
+        problem = f"the folds have different operating points: {rules}"
+        raise ScoreError(f"{folder}: {problem}; judge them again with mammo eval --run {folder}")
 
 
 def _differing_settings(first: Settings, second: Settings) -> str:

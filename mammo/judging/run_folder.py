@@ -1,30 +1,49 @@
-"""Judges any run folder: a single run, a cross-validation, or the ensemble of its folds on another data set."""
+"""Makes a run's decision, and judges any run folder: a single run, a cross-validation, or the mean of several runs."""
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
+
+from mammo.cases.samples import make_samples
 from mammo.errors import SettingsError, SplitError
-from mammo.files import write_text, written_beside
+from mammo.evaluation.judge import Judgement, judge
+from mammo.evaluation.operating_point import Decision, make_decision
+from mammo.evaluation.scores import mean_logits, read_scores, write_scores
+from mammo.files import write_json, write_text, written_beside
+from mammo.inference.decision_file import write_decision
 from mammo.inference.load import load_run
 from mammo.inference.score import score_part
 from mammo.judging.cross_validation import judge_folds
-from mammo.judging.ensemble import judge_ensemble
-from mammo.judging.judged import Judged
-from mammo.judging.part import decide, judge_logits, prepare_manifest
-from mammo.judging.run_cases import copy_run_files, find_known_patients
-from mammo.prepare.gather import PreparedSplit, gather_split, prepare_split
+from mammo.judging.judged import (
+    Judged,
+    check_scored,
+    copy_run_files,
+    find_known_patients,
+    read_exclusions,
+    write_judgement,
+)
+from mammo.model.network import MammogramNet
+from mammo.prepare.gather import PreparedSplit, gather_split, prepare_samples, prepare_split
+from mammo.prepare.readers import read_lesions
 from mammo.runs import (
     CONFIG_FILE,
+    ENVIRONMENT_FILE,
     check_out,
+    find_run,
     fold_folder,
     is_cross_validation,
+    make_run_folder,
     mark_cross_validation,
+    network_sha256,
     read_folds,
     read_hash,
+    refuse_doubles,
     writing,
 )
 from mammo.settings.load import load_settings
+from mammo.settings.schema import Settings
 
 
 def judge_run_folder(
@@ -48,9 +67,8 @@ def judge_run_folder(
         return _judge_single_run(folder, manifest, out, overrides)
     if manifest:
         if overrides:
-            raise SettingsError(
-                "-o: an ensemble takes its members' settings; judge the folds with -o and --out first, then that folder"
-            )
+            advice = "judge the folds with -o and --out first, then that folder"
+            raise SettingsError(f"-o: an ensemble takes its members' settings; {advice}")
         return judge_ensemble([folder], output=output, manifest=manifest, out=out)
     if out is not None:
         check_out(out).mkdir(parents=True, exist_ok=True)
@@ -92,9 +110,8 @@ def _judge(folder: Path, target: Path, manifest: Path | None, overrides: Sequenc
         about = f"{manifest}, all of it, by {folder.parent.name}, {folder.name}"
     scores = score_part(settings, prepared, loaded.network, part="test", model_id=folder.name)
     judgement, scores = judge_logits(scores, settings, target, decision=decision)
-    samples = prepared.split.samples
-    known, resembling = find_known_patients([folder] if manifest else [], samples.cases)
-    samples = samples.warn(resembling)
+    known, resembling = find_known_patients([folder] if manifest else [], prepared.split.samples.cases)
+    samples = prepared.split.samples.warn(resembling)
     if target != folder:
         with written_beside(target / "warnings.csv") as beside:
             samples.warned.to_csv(beside, index=False)
@@ -107,9 +124,8 @@ def _note_data(target: Path, manifest: Path) -> None:
     known = note if note.is_file() else target / "manifest.json"  # the name in earlier versions
     data = json.dumps({"manifest": str(manifest.resolve())})
     if known.is_file() and known.read_text(encoding="utf-8") != data:
-        raise SettingsError(
-            f"{target}: holds the judgement of another manifest of that name; name another folder with --out"
-        )
+        what = "holds the judgement of another manifest of that name"
+        raise SettingsError(f"{target}: {what}; name another folder with --out")
     write_text(note, data)
 
 
@@ -124,8 +140,137 @@ def _check_overrides(overrides: Sequence[str], out: Path | None) -> None:
 def _check_same_data(folder: Path, prepared: PreparedSplit) -> None:
     advice = "bring the old ones back, or judge with --data"
     if read_hash(folder, "split_sha256") != prepared.split.sha256:
-        raise SplitError(
-            f"{folder}: the cases or their parts have changed since this run (its own are in split.csv); {advice}"
-        )
+        changed = "the cases or their parts have changed since this run (its own are in split.csv)"
+        raise SplitError(f"{folder}: {changed}; {advice}")
     if read_hash(folder, "data_sha256") != prepared.data_sha256:
         raise SplitError(f"{folder}: films have other pixels than when this run was trained; {advice}")
+
+
+def judge_ensemble(runs: list[Path], *, output: Path, manifest: Path | None = None, out: Path | None = None) -> Judged:
+    """Judge the mean of several networks' logits.
+
+    The folds of a cross-validation have no common validation part: their ensemble takes calibration and thresholds from
+    the pooled out-of-fold scores, which are single networks'. A mean is less spread, so these fit it only roughly.
+
+    Args:
+        runs: At least two runs of one split, or one cross-validation, whose folds are the members.
+        output: The folder of all runs; the ensemble is written there as a run, `ensemble/<time>`.
+        manifest: Another data set; None for the members' common test part.
+        out: Where the ensemble is written instead.
+
+    Raises:
+        SplitError: The runs have different tasks or splits, or they are folds and no other data set is given.
+    """
+    refuse_doubles(runs)
+    members, crossed = _members(runs)
+    _check_members(members, crossed=crossed, manifest=manifest)
+    if out is not None:
+        check_out(out)
+    settings = load_settings(members[0] / CONFIG_FILE)
+    chosen_on = judge_folds(runs[0].resolve()).scores if crossed else _mean(members, "scores_validation.csv")
+    if manifest:
+        scores, prepared = _score_manifest(members, manifest)
+        samples = prepared.split.samples
+        known, resembling = find_known_patients(members, samples.cases)
+        excluded, warned = samples.excluded, samples.warn(resembling).warned
+    else:
+        scores, prepared, known = _mean(members, "scores_test.csv"), None, ()
+        excluded, warned = read_exclusions(members[0])
+    target = out or make_run_folder(output, "ensemble")
+    copy_run_files(members[0], target, settings, names=(ENVIRONMENT_FILE, "excluded.csv", "warnings.csv"))
+    write_json(target / "ensemble.json", {"members": [str(member) for member in members]})
+    hashes = ", ".join(sorted({read_hash(member, "split_sha256") for member in members}))
+    part = "out-of-fold" if crossed else "validation"
+    decision = decide_on(chosen_on, settings, target, split=hashes, part=part)
+    judgement, scores = judge_logits(scores.assign(model_id=target.name), settings, target, decision=decision)
+    about = f"{manifest or 'test part'}, ensemble of {len(members)}"
+    return Judged(target, about, judgement, scores, target, settings, prepared, excluded, warned, known)
+
+
+def _members(runs: list[Path]) -> tuple[list[Path], bool]:
+    """The runs, or the folds of a single cross-validation, and whether they are folds."""
+    folders = [find_run(run.parent, run) for run in runs]
+    if len(folders) == 1 and is_cross_validation(folders[0]):
+        return [fold_folder(folders[0], fold) for fold in range(read_folds(folders[0]))], True
+    return folders, False
+
+
+def _check_members(members: list[Path], *, crossed: bool, manifest: Path | None) -> None:
+    first = members[0]
+    if len(members) < 2:
+        needed = "an ensemble needs at least two runs, or a cross-validation"
+        raise SplitError(f"{first}: {needed}; name them after --ensemble")
+    tasks = {load_settings(member / CONFIG_FILE).data.task for member in members}
+    if len(tasks) > 1:
+        different = f"different tasks ({', '.join(sorted(tasks))})"
+        raise SplitError(f"{first} and the others have {different}; name runs of one task")
+    if crossed and not manifest:
+        advice = "judge their ensemble on another data set with --data"
+        raise SplitError(f"{first.parent}: its folds have no common test part; {advice}")
+    if not crossed and len({read_hash(member, "split_sha256") for member in members}) > 1:
+        advice = "name runs of one split, or one cross-validation with --data"
+        raise SplitError(f"{first} and the others have no common test part (their splits differ); {advice}")
+
+
+def _mean(members: list[Path], file: str) -> pd.DataFrame:
+    files = [member / file for member in members]
+    tables = [read_scores(path) for path in files]
+    if file == "scores_test.csv":
+        for member, table in zip(members, tables, strict=True):
+            check_scored(member, table)
+    return mean_logits(tables, [str(path) for path in files])
+
+
+def _score_manifest(members: list[Path], manifest: Path) -> tuple[pd.DataFrame, PreparedSplit]:
+    """Score films prepared as in each member's training; also returns the first member's films."""
+    tables, films = [], []
+    for member in members:
+        loaded = load_run(member)
+        settings, prepared = prepare_manifest(loaded.settings, manifest)
+        films.append(prepared)
+        tables.append(score_part(settings, prepared, loaded.network, part="test"))
+    return mean_logits(tables, [str(member) for member in members]), films[0]
+
+
+def prepare_manifest(settings: Settings, manifest: Path) -> tuple[Settings, PreparedSplit]:
+    """Prepare all of another data set as a run's settings prepare films."""
+    data = settings.data.model_copy(update={"kind": "manifest", "manifest": manifest})
+    settings = settings.model_copy(update={"data": data})
+    return settings, prepare_samples(settings, make_samples(read_lesions(settings), settings.data.task))
+
+
+def decide(
+    settings: Settings, prepared: PreparedSplit, network: MammogramNet, folder: Path, *, run: Path | None = None
+) -> Decision:
+    """Score the validation part, calibrate and choose thresholds on it, and write scores and decision.
+
+    The decision is written with the hash of the network of `run`, or of `folder`.
+    """
+    scores = score_part(settings, prepared, network, part="validation", model_id=folder.name)
+    network_hash = network_sha256(run or folder)
+    return decide_on(scores, settings, folder, split=prepared.split.sha256, network=network_hash)
+
+
+def decide_on(
+    scores: pd.DataFrame, settings: Settings, folder: Path, *, split: str, part: str = "validation", network: str = ""
+) -> Decision:
+    """Make a decision from the logits of a part that judges nothing, and write it and the part's calibrated scores.
+
+    `split` and `network` are SHA-256 hashes.
+    """
+    task = settings.data.task
+    decision, scores = make_decision(scores, settings.evaluation, task=task, part=part, split_sha256=split)
+    write_scores(scores, folder / f"scores_{part.replace('-', '_')}.csv")
+    write_decision(decision, folder, network=network)
+    return decision
+
+
+def judge_logits(
+    scores: pd.DataFrame, settings: Settings, folder: Path, *, decision: Decision
+) -> tuple[Judgement, pd.DataFrame]:
+    """Calibrate and judge logits, and write `scores_test.csv` and `report/metrics.json`."""
+    scores = scores.assign(score=decision.calibrator.apply(scores["logit"].to_numpy(float)))
+    write_scores(scores, folder / "scores_test.csv")
+    judgement = judge(scores, decision, how=settings.evaluation)
+    write_judgement(judgement, folder)
+    return judgement, scores

@@ -11,19 +11,18 @@ from mammo.cases.samples import SUBGROUPS, SampleTable, make_samples
 from mammo.cases.table import BOX, exclusions, no_exclusions
 from mammo.errors import ScoreError, in_one_line
 from mammo.evaluation.calibration import Calibrator
-from mammo.evaluation.judge import How, judge
+from mammo.evaluation.judge import judge
 from mammo.evaluation.operating_point import Decision, half_decision
-from mammo.evaluation.scores import REQUIRED, check_scores
+from mammo.evaluation.scores import IDS, REQUIRED, check_scores
 from mammo.inference.decision_file import read_decision
-from mammo.judging.judged import Judged, write_judgement
-from mammo.judging.run_cases import find_known_patients
+from mammo.judging.judged import Judged, find_known_patients, write_judgement
 from mammo.runs import CONFIG_FILE, check_out, find_run
 from mammo.settings.load import load_settings
+from mammo.settings.schema import EvaluationSettings
 from mammo.settings.types import Task
 from mammo.tables import read_table, row_faults, to_numbers
 
 PREDICTION_COLUMNS = ("file", *BOX, "logit", "score", "called", "error")
-IDS = ["case_id", "patient_id", "breast_id", "image_id", "label"]
 NEAR_PX = 0.01  # boxes are written with all their digits, but a manifest may have more
 
 
@@ -39,7 +38,7 @@ def judge_scores(
 
     Args:
         table: The CSV.
-        run_folder: The run whose threshold is used.
+        run_folder: The run whose threshold is used; by default it is 0.5.
         task: What a case is; by default the run's task, or lesion.
         out: Where the report goes; by default a folder beside the table, with its name.
         labels: A manifest, which a table of `mammo predict` needs: it has no patients and no labels of its own.
@@ -50,10 +49,10 @@ def judge_scores(
     """
     out = check_out(out or table.with_suffix(""))
     if run_folder is None:
-        folder, how, decision = None, How(), half_decision(task or "lesion")
+        folder, how, decision = None, EvaluationSettings(), half_decision(task or "lesion")
     else:
         folder = find_run(run_folder.parent, run_folder)
-        how = How.of(load_settings(folder / CONFIG_FILE).evaluation)
+        how = load_settings(folder / CONFIG_FILE).evaluation
         decision = _for_task(read_decision(folder), task)
     scores, excluded = _read(table, labels, decision.task)
     judgement = judge(scores, decision, how=how)
@@ -67,9 +66,8 @@ def _for_task(decision: Decision, task: Task | None) -> Decision:
     task = task or decision.task
     known = list(decision.points[0].thresholds)
     if task not in known:
-        raise ScoreError(
-            f"--task {task}: the run has no threshold for it, only for {', '.join(known)}; judge without --run"
-        )
+        problem = f"the run has no threshold for it, only for {', '.join(known)}"
+        raise ScoreError(f"--task {task}: {problem}; judge without --run")
     return replace(decision, task=task, calibrator=Calibrator())
 
 
@@ -86,10 +84,8 @@ def _read(table: Path, labels: Path | None, task: Task) -> tuple[pd.DataFrame, p
 def _join_labels(table: pd.DataFrame, path: Path, labels: Path | None, task: Task) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Join predictions with the cases of a manifest; relative paths of films start at the working folder."""
     if labels is None:
-        raise ScoreError(
-            f"{path}: is a table of mammo predict, which has no patients and no labels; "
-            "give the manifest that has them: --labels manifest.csv"
-        )
+        advice = "give the manifest that has them: --labels manifest.csv"
+        raise ScoreError(f"{path}: is a table of mammo predict, without patients and labels; {advice}")
     if task == "breast":
         raise ScoreError(f"{path}: a prediction is of one film or lesion, not of a breast; give --task image or lesion")
     samples = make_samples(read_manifest(labels), task)
@@ -104,12 +100,10 @@ def _join_labels(table: pd.DataFrame, path: Path, labels: Path | None, task: Tas
     row, case = _match_cases(scored, samples, task)
     if not len(case):
         compared = "the film's path and the box" if task == "lesion" else "the film's path"
-        raise ScoreError(
-            f"{path}: none of its {len(table)} rows with a score matches one of the {len(samples)} cases of {labels}, "
-            f"by {compared}; is it the manifest that was predicted?"
-        )
+        problem = f"none of its {len(table)} rows with a score matches one of the {len(samples)} cases of {labels}"
+        raise ScoreError(f"{path}: {problem}, by {compared}; is it the manifest that was predicted?")
     first = np.unique(case, return_index=True)[1]  # a film or lesion may have been predicted twice
-    frame = samples.cases.iloc[case[first]].reset_index(drop=True)[[*IDS, "unsettled", *SUBGROUPS]]
+    frame = samples.cases.iloc[case[first]].reset_index(drop=True)[[*IDS, "label", "unsettled", *SUBGROUPS]]
     numbers = scored.iloc[row[first]]
     frame = frame.assign(score=numbers["score"].to_numpy(), logit=numbers["logit"].to_numpy())
     without_score = samples.cases.drop(index=samples.cases.index[case])

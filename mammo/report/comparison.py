@@ -6,10 +6,10 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from mammo.evaluation.calibration import reliability
-from mammo.evaluation.cases import gather_level
 from mammo.evaluation.compare import Comparison, System
 from mammo.evaluation.judge import one_decision
 from mammo.evaluation.metrics import measure_ranking
+from mammo.evaluation.scores import gather_level
 from mammo.files import write_json
 from mammo.plots.curves import Curve, draw_calibration, draw_precision_recall, draw_roc
 from mammo.plots.style import any_letters, literal, plain

@@ -41,7 +41,7 @@ def show_judgement(judgement: Judgement, about: str, *, phantom: bool = False) -
     header = ("rule", "thresh.", *(one.short or one.english for one in points))
     print_table(f"operating points, {judgement.task}", header, rows)
     patients, how = judgement.own.n_patients, judgement.how
-    intervals = f"intervals: bootstrap over {patients} patients, {how.resamples} resamples, seed {how.seed}"
+    intervals = f"intervals: bootstrap over {patients} patients, {how.resamples} resamples, seed {how.resamples_seed}"
     for line in (*_calibration_lines(judgement), *_decision_lines(judgement), *_undefined(judgement), intervals):
         print(line)
 

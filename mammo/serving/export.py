@@ -14,7 +14,7 @@ from mammo.evaluation.calibration import log_odds
 from mammo.files import flush_folder, read_json, write_text
 from mammo.inference.load import LoadedRun, load_run
 from mammo.inference.score import part_loader
-from mammo.judging.run_cases import read_split
+from mammo.judging.judged import read_split
 from mammo.model.frozen import PARAMETERS_ENDING, PROGRAM_ENDINGS, silent
 from mammo.model.network import DeployedNet
 from mammo.model.tensors import sha256_of

@@ -20,7 +20,7 @@ from mammo.errors import Stopped, plain_stops
 from mammo.files import write_text, written_beside
 from mammo.inference.score import score_part
 from mammo.judging.judged import Judged
-from mammo.judging.part import decide, judge_logits
+from mammo.judging.run_folder import decide, judge_logits
 from mammo.model.checkpoint import Checkpoint, read_checkpoint, set_network
 from mammo.model.network import start_from_pretrained
 from mammo.prepare.early import check_places, check_writable

@@ -12,7 +12,7 @@ from mammo.cases.manifest import read_manifest
 from mammo.cases.samples import make_samples
 from mammo.cases.splits import Split
 from mammo.errors import CaseError, SplitError
-from mammo.evaluation.cases import gather_level
+from mammo.evaluation.scores import gather_level
 
 SAME = [
     ("007", "7"), ("7", "7.0"), ("7", "7.00"), ("P_007", "p_007"), ("P_007", "P7"), ("P 007", "P-007"), ("7", "P7"),

@@ -5,8 +5,8 @@ import pandas as pd
 from hypothesis import strategies as st
 
 from mammo.evaluation.calibration import Calibrator
-from mammo.evaluation.cases import Cases
 from mammo.evaluation.operating_point import Decision, Point
+from mammo.evaluation.scores import Cases
 
 # Label, score in twentieths (so that ties are common), patient of five.
 cases_of_patients = st.lists(

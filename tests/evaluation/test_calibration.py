@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from mammo.errors import ScoreError
 from mammo.evaluation.calibration import Calibrator, fit_calibrator, measure_calibration, reliability, to_probability
-from mammo.evaluation.cases import Cases
 from mammo.evaluation.metrics import ECE_BINS, cross_entropy, expected_calibration_error
+from mammo.evaluation.scores import Cases
 from tests.evaluation.published import CT_ABNORMAL, CT_NORMAL, rated
 from tests.evaluation.tables import as_cases, both_classes, cases_of_patients
 

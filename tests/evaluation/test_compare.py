@@ -10,13 +10,14 @@ from statsmodels.stats.multitest import multipletests
 
 from mammo.errors import ScoreError
 from mammo.evaluation.compare import System, compare, mcnemar_test
-from mammo.evaluation.judge import How, judge
+from mammo.evaluation.judge import judge
 from mammo.evaluation.operating_point import half_decision
 from mammo.evaluation.scores import check_scores
+from mammo.settings.schema import EvaluationSettings
 from tests.evaluation.published import THYROIDS
 from tests.evaluation.tables import decision, drawn_table
 
-QUICK = How(resamples=200)
+QUICK = EvaluationSettings(resamples=200)
 
 
 def other_system(frame: pd.DataFrame, *, gain: float, seed: int = 9) -> pd.DataFrame:

@@ -11,22 +11,25 @@ from hypothesis import strategies as st
 from statsmodels.stats.proportion import proportion_confint
 
 from mammo.errors import DataMissingError, ScoreError
-from mammo.evaluation.bootstrap import draw_patients
-from mammo.evaluation.cases import Cases, gather_level
-from mammo.evaluation.judge import How, judge
-from mammo.evaluation.metrics import count_confusion, cross_entropy, measure_at, measure_ranking
+from mammo.evaluation.intervals import draw_patients
+from mammo.evaluation.judge import judge
+from mammo.evaluation.metrics import count_confusion, cross_entropy, measure_at, measure_ranking, per_thousand
 from mammo.evaluation.operating_point import Decision, choose_threshold, in_words, make_decision
-from mammo.evaluation.scores import check_scores, read_scores
-from mammo.evaluation.screening import per_thousand
+from mammo.evaluation.scores import Cases, check_scores, gather_level, read_scores
 from mammo.evaluation.weighted import Ranking
+from mammo.settings.schema import EvaluationSettings
 from tests.evaluation.tables import decision, drawn_table, table
 
 LABELS = np.array([0, 0, 1, 0, 1, 1, 0, 1])
 SCORES = np.array([0.1, 0.3, 0.35, 0.4, 0.6, 0.7, 0.8, 0.9])
-QUICK = How(resamples=200)
+QUICK = EvaluationSettings(resamples=200)
 both_classes = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 20)), min_size=4, max_size=60).filter(
     lambda rows: len({label for label, _ in rows}) == 2
 )
+
+
+def with_rules(main: str, *others: str) -> EvaluationSettings:
+    return EvaluationSettings(operating_point=main, also_report=others)
 
 
 @settings(max_examples=60, deadline=None)
@@ -194,7 +197,7 @@ def test_a_million_cases_are_measured_as_scikit_learn_does() -> None:
 @pytest.mark.parametrize(("rules", "halves"), [(("0.5", "youden"), 1), (("youden", "0.5"), 1), (("youden",), 1)])
 def test_calls_at_half_are_at_half_whatever_the_rules(rules: tuple[str, ...], halves: int) -> None:
     frame = drawn_table(80, 40)
-    made, _ = make_decision(drawn_table(80, 40, seed=1), rules=rules, task="lesion")
+    made, _ = make_decision(drawn_table(80, 40, seed=1), with_rules(*rules), task="lesion")
     own = judge(frame, made, how=QUICK).own
     assert [point.rule for point in own.points].count("0.5") == halves
     assert own.half.threshold == 0.5
@@ -219,16 +222,15 @@ def test_scores_of_exactly_0_or_1_have_no_slope() -> None:
 
 def test_a_level_where_validation_has_one_class_borrows_the_threshold() -> None:
     validation = drawn_table(40, 4, seed=3).assign(label=[1, 0] * 20)
-    made, _ = make_decision(validation, rules=("youden",), task="lesion")
+    made, _ = make_decision(validation, with_rules("youden"), task="lesion")
     assert made.points[0].borrowed == ("image", "breast", "patient")
     assert len(set(made.points[0].thresholds.values())) == 1
 
 
 def test_thresholds_are_chosen_on_validation_for_each_level() -> None:
     validation = drawn_table(300, 60, seed=1)
-    made, scored = make_decision(
-        validation, rules=("recall>=0.90", "specificity>=0.80", "youden", "0.4"), task="lesion"
-    )
+    rules = with_rules("recall>=0.90", "specificity>=0.80", "youden", "0.4")
+    made, scored = make_decision(validation, rules, task="lesion")
     assert [point.rule for point in made.points] == ["recall>=0.90", "specificity>=0.80", "youden", "0.4"]
     for level, threshold in made.points[0].thresholds.items():
         frame = gather_level(scored, level, task="lesion", how="max")
@@ -242,7 +244,7 @@ def test_thresholds_are_chosen_on_validation_for_each_level() -> None:
 
 def test_validation_with_one_class_is_refused() -> None:
     with pytest.raises(ScoreError, match="expected logits of both classes"):
-        make_decision(drawn_table(20, 10).assign(label=0), rules=("youden",), task="lesion")
+        make_decision(drawn_table(20, 10).assign(label=0), with_rules("youden"), task="lesion")
 
 
 def test_folds_are_called_at_their_own_thresholds() -> None:
@@ -351,7 +353,7 @@ def test_any_number_is_a_score_or_an_error_and_never_a_crash(rows: list[tuple[in
             check_scores(frame, "scores.csv")
         assert all(f"line {number + 2}: score must be a probability" in str(caught.value) for number in wrong)
         return
-    plain = judge(check_scores(frame, "scores.csv"), decision(), how=How(resamples=100)).as_json()
+    plain = judge(check_scores(frame, "scores.csv"), decision(), how=EvaluationSettings(resamples=100)).as_json()
     json.dumps(plain, allow_nan=False)
 
 

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mammo.errors import DataMissingError, ScoreError, SplitError
-from mammo.evaluation.judge import How, judge
+from mammo.evaluation.judge import judge
 from mammo.evaluation.operating_point import half_decision
 from mammo.evaluation.scores import read_scores
+from mammo.settings.schema import EvaluationSettings
 from tests.cases.test_fuzz_tables import BOUNDED, FORMS, as_bytes, assert_one_line, cells, rows_written, tables
 from tests.evaluation.tables import drawn_table
 
@@ -49,7 +50,7 @@ def try_scores(path: Path, content: bytes, task: str) -> bool:
     assert scores["case_id"].is_unique
     assert "logit" not in scores or np.isfinite(scores["logit"]).all()
     try:
-        judged = judge(scores, half_decision(task), how=How(resamples=100))
+        judged = judge(scores, half_decision(task), how=EvaluationSettings(resamples=100))
     except (ScoreError, SplitError) as error:
         assert "\n" not in str(error)
         return True

@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 from markdown_it import MarkdownIt
 
-from mammo.evaluation.judge import How, judge
+from mammo.evaluation.judge import judge
 from mammo.evaluation.operating_point import half_decision, make_decision
 from mammo.evaluation.scores import check_scores
 from mammo.report.source import ReportSource, read_run_files
 from mammo.settings.load import check_settings, dump_settings
+from mammo.settings.schema import EvaluationSettings
 
 HEADINGS = [
     "Model Details", "Intended Use", "Factors", "Metrics", "Evaluation Data", "Training Data", "Quantitative Analyses",
@@ -32,8 +33,9 @@ TRIPOD_NUMBERS = (
     "1 2 3a 3b 3c 4 5a 5b 6a 6b 6c 7 8a 8b 8c 9a 9b 9c 10 11 12a 12b 12c 12d 12e 12f 12g 13 14 15 16 17 "
     "18a 18b 18c 18d 18e 18f 19 20a 20b 20c 21 22 23a 23b 24 25 26 27a 27b 27c"
 )
-HOW = How(resamples=100)
+HOW = EvaluationSettings(resamples=100)
 RULES = ["recall>=0.90", "youden"]
+CHOSEN = EvaluationSettings(operating_point=RULES[0], also_report=RULES[1:])
 LOG = [(1, 0.60, 0.70), (2, 0.70, 0.80), (3, 0.90, 0.805), (4, 0.95, 0.75)]  # epoch, training AUC, validation AUC
 
 
@@ -80,7 +82,7 @@ def run_source(
         for epoch, train, validation in LOG
     ]
     (folder / "log.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
-    decision, _ = make_decision(scores(40, seed=1), rules=RULES, task="lesion", split_sha256="abc123")
+    decision, _ = make_decision(scores(40, seed=1), CHOSEN, task="lesion", split_sha256="abc123")
     table = scores() if table is None else table
     table = table.assign(score=decision.calibrator.apply(table["logit"].to_numpy()))
     parts = pd.DataFrame(
@@ -102,7 +104,7 @@ def outside_source(**columns: object) -> ReportSource:
 
 def folds_source(folder: Path) -> ReportSource:
     table = scores().assign(fold=np.repeat([0, 1], 60))
-    decisions = {fold: make_decision(scores(40, seed=fold + 1), rules=RULES, task="lesion")[0] for fold in (0, 1)}
+    decisions = {fold: make_decision(scores(40, seed=fold + 1), CHOSEN, task="lesion")[0] for fold in (0, 1)}
     single = tuple(judge(table[table["fold"] == fold], decisions[fold], how=HOW) for fold in (0, 1))
     pooled = judge(table, decisions, how=HOW)
     return run_source(

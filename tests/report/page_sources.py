@@ -6,13 +6,14 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 
-from mammo.evaluation.judge import How, judge
+from mammo.evaluation.judge import judge
 from mammo.evaluation.operating_point import half_decision, make_decision
 from mammo.report.source import CasePicture, ReportSource
 from mammo.settings.load import check_settings
+from mammo.settings.schema import EvaluationSettings
 
-QUICK = How(resamples=100)
-RULES = ("recall>=0.90", "specificity>=0.90", "youden")
+QUICK = EvaluationSettings(resamples=100)
+RULES = EvaluationSettings(operating_point="recall>=0.90", also_report=("specificity>=0.90", "youden"))
 LOG = pd.DataFrame(
     {
         "epoch": [1, 2, 3, 4],
@@ -50,7 +51,7 @@ def drawn_scores(seed: int, n: int = 120) -> pd.DataFrame:
 
 def full_source(**changes: object) -> ReportSource:
     scores = drawn_scores(1)
-    decision, _ = make_decision(drawn_scores(2), rules=RULES, task="lesion", split_sha256="ab" * 32)
+    decision, _ = make_decision(drawn_scores(2), RULES, task="lesion", split_sha256="ab" * 32)
     scores = scores.assign(score=decision.calibrator.apply(scores["logit"].to_numpy()))
     source = ReportSource(
         title="a run",
@@ -75,7 +76,7 @@ def full_source(**changes: object) -> ReportSource:
 def folds_source() -> ReportSource:
     decisions, tables, single = {}, [], []
     for fold in range(3):
-        decisions[fold], _ = make_decision(drawn_scores(10 + fold), rules=RULES, task="lesion", part="inner-validation")
+        decisions[fold], _ = make_decision(drawn_scores(10 + fold), RULES, task="lesion", part="inner-validation")
         table = drawn_scores(20 + fold).assign(fold=fold)
         for column in ("case_id", "patient_id", "breast_id", "image_id"):
             table[column] = f"F{fold}" + table[column]

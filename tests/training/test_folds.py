@@ -16,9 +16,8 @@ from mammo.images.network_input import Variant, apply_variant, variants
 from mammo.inference.load import load_run, predict_with_remarks
 from mammo.judging.comparison import compare_paths
 from mammo.judging.cross_validation import judge_folds
-from mammo.judging.ensemble import judge_ensemble
 from mammo.judging.judged import Judged
-from mammo.judging.run_folder import judge_run_folder
+from mammo.judging.run_folder import judge_ensemble, judge_run_folder
 from mammo.runs import fold_folder, run_fingerprint
 from mammo.settings.load import load_settings
 from mammo.settings.schema import TestTimeSettings

@@ -1,27 +1,29 @@
-"""Gives every metric a 95 % interval: patients are drawn with replacement, each with all of her cases.
+"""Gives every metric a 95 % interval: by a bootstrap over patients, and for the AUC also by DeLong's method.
 
 Cases of one patient resemble each other, so an interval over cases would be too narrow (Rutter 2000, Academic Radiology
-7:413). The ends are percentiles of the resamples. For two systems judged on the same cases with the same seed, the same
-patients are drawn, so differences of their resamples are paired.
+7:413); patients are drawn with replacement, each with all of her cases. The ends are percentiles of the resamples. For
+two systems judged on the same cases with the same seed, the same patients are drawn, so their differences are paired.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.special import ndtri
 
-from mammo.evaluation.cases import Cases
 from mammo.evaluation.metrics import ECE_BINS, Metric, ece_bin, ratios
+from mammo.evaluation.scores import Cases
 from mammo.evaluation.weighted import Calibration, Ranking, sum_by_patient
 from mammo.progress import track
+from mammo.settings.metrics import ONE_CLASS
 
-RESAMPLES = 2000
 LEVEL = 0.95
 # Where a metric has no value in many resamples, an interval over the others is not valid.
 MOST_UNDEFINED = 0.05
 ELEMENTS_AT_ONCE = 1 << 20
 MOST_WITHOUT_PROGRESS = 50_000_000  # cases × resamples that take about two seconds
 FIXED_SUMS = 2 + ECE_BINS  # the sums that no operating point changes
+SMALLEST_VARIANCE = 1e-15
 
 
 @dataclass(frozen=True)
@@ -32,15 +34,8 @@ class Resamples:
     points: tuple[dict[str, np.ndarray], ...]
 
 
-def resample(cases: Cases, *, resamples: int = RESAMPLES, seed: int = 0, calibration: bool = True) -> Resamples:
-    """Measure every resample.
-
-    Args:
-        cases: At least one.
-        resamples: How many.
-        seed: Draws the patients.
-        calibration: Whether slope and intercept, the slowest, are measured too.
-    """
+def resample(cases: Cases, *, resamples: int, seed: int = 0, calibration: bool = True) -> Resamples:
+    """Measure every resample of at least one case; calibration slope and intercept, the slowest, only if asked."""
     ranking, fit = Ranking(cases), Calibration(cases) if calibration else None
     sums = sum_by_patient(cases, _columns(cases))
     at_once = int(np.clip(ELEMENTS_AT_ONCE // max(len(cases), 1), 8, 64))
@@ -74,8 +69,7 @@ def _columns(cases: Cases) -> np.ndarray:
 def draw_patients(patients: int, resamples: int, *, seed: int, at_once: int = 64) -> Iterator[np.ndarray]:
     """Draw patients with replacement, `at_once` resamples at a time; the draws depend on the seed alone.
 
-    Returns:
-        How often each patient was drawn, float64 [patients, up to `at_once`] each time.
+    Each time, yields how often each patient was drawn, float64 [patients, up to `at_once`].
     """
     generator = np.random.default_rng(seed)
     for start in range(0, resamples, at_once):
@@ -111,14 +105,9 @@ def with_exact_bounds(metrics: dict[str, Metric], cases: Cases, point: int) -> d
     Clopper & Pearson 1934 (Biometrika 26:404): for n trials with the same outcome, the bound is 0.025^(1/n). A patient
     counts once, however many cases she has; this makes the interval wider rather than too narrow.
     """
-    called = cases.called(point)
-    rows = {
-        "recall": cases.malignant,
-        "specificity": ~cases.malignant,
-        "precision": called,
-        "npv": ~called,
-        "accuracy": called | True,
-    }
+    called, malignant = cases.called(point), cases.malignant
+    rows = {"recall": malignant, "specificity": ~malignant, "precision": called, "npv": ~called}
+    rows["accuracy"] = np.ones(len(cases), bool)
     bounded = dict(metrics)
     for name, of in rows.items():
         metric = metrics[name]
@@ -127,3 +116,65 @@ def with_exact_bounds(metrics: dict[str, Metric], cases: Cases, point: int) -> d
             low, high = (bound, 1.0) if metric.value == 1.0 else (0.0, 1 - bound)
             bounded[name] = replace(metric, low=low, high=high, no_interval="")
     return bounded
+
+
+def auc_interval(labels: np.ndarray, scores: np.ndarray, patient: np.ndarray) -> Metric:
+    """AUC of scores, float64 [n], with DeLong's interval, cut at 0 and 1; near these, with few cases, it is too narrow.
+
+    `labels` (0 or 1) and `patient` (from 0) are int [n].
+    """
+    aucs, covariance = auc_covariance(labels, scores[None], patient)
+    auc, variance = float(aucs[0]), float(covariance[0, 0])
+    if np.isnan(auc):
+        return Metric(None, ONE_CLASS[0])
+    if np.isnan(variance):
+        return Metric(auc, no_interval="fewer than two patients with malignant, or with benign, cases")
+    if not variance > SMALLEST_VARIANCE:
+        return Metric(auc, no_interval="the estimated variance is zero")
+    half = float(ndtri((1 + LEVEL) / 2) * np.sqrt(variance))
+    return Metric(auc, "", max(auc - half, 0.0), min(auc + half, 1.0))
+
+
+def auc_covariance(labels: np.ndarray, scores: np.ndarray, patient: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Estimate AUCs and their covariance by DeLong's method, in its form for clusters.
+
+    DeLong, DeLong & Clarke-Pearson 1988 (Biometrics 44:837) for independent cases; Obuchowski 1997 (Biometrics 53:567)
+    where a patient has several. With one case per patient, the two are equal.
+
+    Args:
+        labels: 0 or 1, int [n].
+        scores: float64 [k, n], a row per system.
+        patient: The cluster of each case, int [n] from 0.
+
+    Returns:
+        AUCs, float64 [k], and covariance, float64 [k, k]: both NaN with one class only; the covariance alone is NaN
+        with fewer than two patients of a class.
+    """
+    malignant = labels == 1
+    positives, negatives = int(malignant.sum()), int((~malignant).sum())
+    unknown = np.full((len(scores), len(scores)), np.nan)
+    if not positives or not negatives:
+        return unknown[0], unknown
+    owners = patient.max() + 1
+    with_positive, with_negative = len(np.unique(patient[malignant])), len(np.unique(patient[~malignant]))
+    clusters = len(np.unique(patient))
+    aucs, hits, alarms = [], [], []
+    for row in scores:
+        # For each positive the share of negatives below it, for each negative that of positives above; ties count half.
+        above, below = _share_below(row[malignant], row[~malignant]), 1 - _share_below(row[~malignant], row[malignant])
+        auc = above.mean()
+        aucs.append(auc)
+        hits.append(np.bincount(patient[malignant], weights=above - auc, minlength=owners))
+        alarms.append(np.bincount(patient[~malignant], weights=below - auc, minlength=owners))
+    if with_positive < 2 or with_negative < 2:
+        return np.array(aucs), unknown
+    hit, alarm = np.stack(hits), np.stack(alarms)
+    first = with_positive / (with_positive - 1) * (hit @ hit.T) / positives**2
+    second = with_negative / (with_negative - 1) * (alarm @ alarm.T) / negatives**2
+    mixed = clusters / (clusters - 1) * (hit @ alarm.T) / (positives * negatives)
+    return np.array(aucs), first + second + mixed + mixed.T
+
+
+def _share_below(values: np.ndarray, others: np.ndarray) -> np.ndarray:
+    ordered = np.sort(others)
+    return np.asarray(ordered.searchsorted(values, "left") + ordered.searchsorted(values, "right")) / (2 * len(others))

@@ -7,9 +7,9 @@ import statsmodels.api
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mammo.evaluation.bootstrap import draw_patients, resample, with_interval
-from mammo.evaluation.cases import Cases
+from mammo.evaluation.intervals import draw_patients, resample, with_interval
 from mammo.evaluation.metrics import Metric, expected_calibration_error
+from mammo.evaluation.scores import Cases
 from mammo.evaluation.weighted import Calibration, Ranking
 from tests.evaluation.tables import as_cases, both_classes, drawn_table
 
