@@ -7,7 +7,7 @@ import numpy as np
 from mammo.errors import ImageError
 from mammo.images.film import Film
 from mammo.images.geometry import Box, Size
-from mammo.images.preprocess import PreprocessSettings, centre_crop, prepare_film, prepare_lesions
+from mammo.images.preprocess import PreprocessSettings, centre_crop, prepare_film, prepare_lesion
 from mammo.settings.schema import TestTimeSettings
 from mammo.settings.types import Strict
 
@@ -81,7 +81,7 @@ def network_input(film: Film, form: InputForm, *, box: Box | None = None) -> Net
         if box is None:
             advice = "give --box x,y,width,height, or use a model of data.task=image"
             raise ImageError(f"this is a lesion model and needs the lesion's box; {advice}")
-        prepared = prepare_lesions(film, [box], form.preprocess)[0]
+        prepared = prepare_lesion(film, box, form.preprocess)
     else:
         prepared = prepare_film(film, form.preprocess)
     unit, all_variants = to_unit(prepared.pixels), variants(form.test_time)
