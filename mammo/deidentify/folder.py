@@ -14,7 +14,7 @@ from mammo.deidentify.one_file import Copied, Refused, deidentify
 from mammo.deidentify.pseudonyms import Pseudonyms, open_private
 from mammo.errors import DataMissingError, ImageError, SettingsError
 from mammo.files import flush_folder, locked, walk_files
-from mammo.images.contents import FILM, kind_of
+from mammo.images.decode import FILM, kind_of
 from mammo.images.dicom import looks_like_dicom
 
 LOCK_FILE = ".lock"

@@ -1,14 +1,26 @@
-"""Maps boxes from the pixels of one image to those of another, and cuts them to an image."""
+"""Maps boxes between images, and checks the boxes and masks of lesions: returns warning keys, or refuses the input."""
 
 import math
 
 import cv2
 import numpy as np
 
-from mammo.errors import ImageError
+from mammo.errors import ImageError, MaskError
+from mammo.images.breast import Breast
 
 Box = tuple[float, float, float, float]
 Size = tuple[int, int]
+
+MASK_TOLERANCE = 10 / 255
+MASK_SHARE = 0.995
+# Lesions' boxes of the same films have sides of 12 px and more on films of 800 px, and cover at most 8 % of the film.
+LEAST_SIDE_PX = 4
+MOST_OF_FILM = 0.5
+LEAST_INSIDE, MOST_OUTSIDE = 0.25, 0.1
+MOST_OF_MASK = 0.5
+MOST_BETWEEN = 0.5  # pixels between the two values, over those of the lesion: an edge of one or two pixels has fewer
+SOLID = np.ones((3, 3), np.uint8)
+MOST_LABELS = 32  # a picture with more values between its ends is antialiased or was compressed as JPEG
 
 
 def affine(*, scale: tuple[float, float] = (1, 1), shift: tuple[float, float] = (0, 0)) -> np.ndarray:
@@ -41,10 +53,42 @@ def fitted_size(source_size: Size, target_size: Size) -> Size:
     return height, width
 
 
-def box_of_mask(mask: np.ndarray) -> Box | None:
-    """Return the smallest box (x, y, width, height) around the pixels of a bool [height, width] mask; None if empty."""
-    x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
-    return (float(x), float(y), float(width), float(height)) if width else None
+def checked_box(box: Box, size: Size, breast: Breast | None = None) -> tuple[Box, tuple[str, ...]]:
+    """Cut a lesion's box down to its film, and return its warning keys too.
+
+    Args:
+        box: (x, y, width, height) in film pixels.
+        size: (height, width) of the film.
+        breast: Of the film in the same orientation as the box; without it, "box_off_breast" is not checked.
+
+    Raises:
+        ImageError: The box is invalid, is in shares of the film's sides, or has less than a quarter on the film.
+    """
+    height, width = size
+    if min(size) > 2 * LEAST_SIDE_PX and all(math.isfinite(number) for number in box) and 0 < max(box) <= 1:
+        problem = "lies within the first pixel: its numbers look like shares of the film's sides, not pixels"
+        advice = f"multiply x and width by the film's width, {width}, and y and height by its height, {height}"
+        raise ImageError(f"the box {box_in_words(box)} {problem}; {advice} (YOLO's x, y are the middle of the box)")
+    inside = clip_box(box, size)
+    share = (inside[2] / box[2]) * (inside[3] / box[3])
+    if share < LEAST_INSIDE:
+        problem = f"lies for the most part outside its image of {width} × {height} pixels"
+        advice = "is it in pixels of another resolution? Check its coordinates"
+        raise ImageError(f"the box {box_in_words(box)} {problem}; {advice}")
+    found = ["box_outside"] if share < 1 - MOST_OUTSIDE else []
+    if min(box[2], box[3]) < LEAST_SIDE_PX:
+        found.append("box_tiny")
+    if inside[2] * inside[3] > MOST_OF_FILM * height * width:
+        found.append("box_large")
+    if breast is not None and not _touches(inside, breast.mask):
+        found.append("box_off_breast")
+    return inside, tuple(found)
+
+
+def _touches(box: Box, mask: np.ndarray) -> bool:
+    x, y, width, height = box
+    rows = slice(int(y), max(int(y) + 1, math.ceil(y + height)))
+    return bool(mask[rows, int(x) : max(int(x) + 1, math.ceil(x + width))].any())
 
 
 def clip_box(box: Box, size: Size) -> Box:
@@ -68,3 +112,62 @@ def clip_box(box: Box, size: Size) -> Box:
 def box_in_words(box: Box) -> str:
     """Return a box as text for a message: x, y, width, height."""
     return ", ".join(f"{number:g}" for number in box)
+
+
+def looks_like_mask(pixels: np.ndarray) -> bool:
+    """Whether an image has just two values, as a lesion mask has and a film or a crop has not.
+
+    Args:
+        pixels: Stored values, [height, width] of any integer type. A constant image is no mask. Masks of 8 bits may
+            have passed through lossy JPEG (those of Kaggle's CBIS-DDSM have): more than 99.5 % of their pixels must lie
+            within 10/255 of one of the two ends.
+    """
+    low, high = int(pixels.min()), int(pixels.max())
+    if low == high:
+        return False
+    if pixels.dtype != np.uint8:
+        return bool(np.all((pixels == low) | (pixels == high)))
+    slack = MASK_TOLERANCE * (high - low)
+    return float(np.mean((pixels <= low + slack) | (pixels >= high - slack))) > MASK_SHARE
+
+
+def mask_from(pixels: np.ndarray) -> np.ndarray:
+    """Turn stored values [height, width] of any integer type into a mask.
+
+    Returns:
+        bool [height, width]: above the middle between lowest and highest value; for a constant image, above 0.
+    """
+    low, high = int(pixels.min()), int(pixels.max())
+    return pixels > (low + high) / 2 if low < high else pixels > 0
+
+
+def box_of_mask(mask: np.ndarray) -> Box | None:
+    """Return the smallest box (x, y, width, height) around the pixels of a bool [height, width] mask; None if empty."""
+    x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
+    return (float(x), float(y), float(width), float(height)) if width else None
+
+
+def check_mask(name: str, pixels: np.ndarray, mask: np.ndarray) -> tuple[str, ...]:
+    """Refuse a mask that does not outline one lesion; return the warning keys of another.
+
+    Args:
+        name: The file, for messages.
+        pixels: Its stored values, of any integer type [height, width].
+        mask: bool [height, width], the pixels of the lesion.
+
+    Raises:
+        MaskError: It has several labels, or covers most of its film, as an inverted one does.
+    """
+    low, high = int(pixels.min()), int(pixels.max())
+    slack = 10 / 255 * (high - low)
+    between = (pixels > low + slack) & (pixels < high - slack)
+    labels = np.unique(pixels[between])
+    solid = (cv2.erode((pixels == label).astype(np.uint8), SOLID).any() for label in labels)
+    if len(labels) <= MOST_LABELS and any(solid):
+        values = ", ".join(str(int(value)) for value in [*labels[:5], high])
+        raise MaskError(f"{name}: expected a mask of two values, got the labels {values}; save one mask per lesion")
+    share = float(mask.mean())
+    if share > MOST_OF_MASK:
+        expected = "Expected the lesion bright on black"
+        raise MaskError(f"{name}: the mask covers {share:.0%} of its film; is it inverted? {expected}")
+    return ("mask_gray",) if between.sum() > MOST_BETWEEN * mask.sum() else ()

@@ -10,10 +10,9 @@ import cv2
 import numpy as np
 
 from mammo.errors import ImageError, WeightsError
-from mammo.images.breast import Breast, Side, find_breast
+from mammo.images.breast import Breast, Side, breast_remarks, find_breast
 from mammo.images.film import Film
-from mammo.images.geometry import Box, Size, affine, fitted_size, mapped_box
-from mammo.images.plausible import breast_remarks, checked_box
+from mammo.images.geometry import Box, Size, affine, checked_box, fitted_size, mapped_box
 from mammo.settings.schema import DataSettings
 from mammo.settings.types import Strict
 
@@ -116,7 +115,7 @@ def prepare_film(film: Film, settings: PreprocessSettings, *, box: Box | None = 
         box: A lesion (x, y, width, height) in film pixels; the part off the film is cut away.
 
     Raises:
-        ImageError: The box is invalid (`plausible.checked_box`), or `settings` refuses the film's raw detector values.
+        ImageError: The box is invalid (`geometry.checked_box`), or `settings` refuses the film's raw detector values.
     """
     oriented = _oriented(film, settings)
     inside, remarks = (None, ()) if box is None else checked_box(box, _size(film.pixels), oriented.found)
@@ -146,7 +145,7 @@ def prepare_lesion(film: Film, box: Box, settings: PreprocessSettings) -> Prepar
         settings: Of task `lesion`.
 
     Raises:
-        ImageError: The box is invalid (`plausible.checked_box`), or `settings` refuses the film's raw detector values.
+        ImageError: The box is invalid (`geometry.checked_box`), or `settings` refuses the film's raw detector values.
     """
     oriented = _oriented(film, settings)
     inside, remarks = checked_box(box, _size(film.pixels), oriented.found)

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from mammo.errors import ImageError
+from mammo.images.decode import readers
 from mammo.images.film import Film
 from mammo.images.geometry import Box
 from mammo.images.network_input import network_input
-from mammo.images.readers import readers
 from mammo.prepare.stamps import status_of
 from mammo.serving.engines import AUTO, ENGINES, Engine, installed_engines, open_engine
 from mammo.serving.export_description import ExportDescription, read_description

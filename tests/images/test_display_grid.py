@@ -17,8 +17,7 @@ from pydicom.dataset import FileDataset
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
 from mammo.errors import ImageError
-from mammo.images.contents import FILM, kind_of
-from mammo.images.decode import read_film
+from mammo.images.decode import FILM, kind_of, read_film
 from mammo.images.dicom_header import SHUTTER
 from mammo.images.display_rules import DISPLAY_RULES, READ
 from tests.images.dicom_files import film_dataset, ramp, saved

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from mammo.errors import ImageError
+from mammo.images.decode import UID
 from mammo.images.film import Film
-from mammo.images.readers import UID
 from mammo.images.sandbox.process import Answer, EndedError, Limits, NeverAskedError, Process
-from mammo.images.sandbox.protocol import DONE, OUT_OF_MEMORY, REFUSED
+from mammo.images.sandbox.worker import DONE, OUT_OF_MEMORY, REFUSED
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def read_untrusted_pixels(path: Path, *, limits: Limits = DEFAULT_LIMITS) -> np.
 
 
 def read_untrusted_series_uid(path: Path, *, limits: Limits = DEFAULT_LIMITS) -> str:
-    """Read a file's SeriesInstanceUID as `readers.read_series_uid` does, in a decoding process.
+    """Read a file's SeriesInstanceUID as `decode.read_series_uid` does, in a decoding process.
 
     Raises:
         ImageError: As for `read_untrusted_film`.

@@ -17,8 +17,7 @@ import numpy as np
 
 from mammo.images.film import REMARKS, HeaderSide
 from mammo.images.limits import MAX_PIXELS, MAX_SIDE_PX
-from mammo.images.sandbox.protocol import DONE, LENGTH_BYTES, MAX_FRAME_BYTES, READY, framed, unframed
-from mammo.images.sandbox.worker import EXIT_OUT_OF_MEMORY
+from mammo.images.sandbox.worker import DONE, EXIT_OUT_OF_MEMORY, LENGTH_BYTES, MAX_FRAME_BYTES, READY, framed, unframed
 
 START_SECONDS = 120.0  # an interpreter and its imports, on a busy machine
 PIPE_BYTES = 2**20
@@ -54,7 +53,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Answer:
-    """A reply, checked for types and sizes only. `end` is a word of `protocol`; `pixels` may be empty."""
+    """A reply, checked for types and sizes only. `end` is a word of `worker`; `pixels` may be empty."""
 
     end: str
     text: str = ""

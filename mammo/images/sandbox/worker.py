@@ -1,8 +1,10 @@
 """Runs a decoding process: reads requests from standard input and writes replies with pixels to standard output.
 
-It runs in an interpreter of its own. It sets its limits after its imports and before the first file.
+It runs in an interpreter of its own. It sets its limits after its imports and before the first file. A message is a
+length, then JSON; raw pixels may follow.
 """
 
+import json
 import os
 import resource
 import signal
@@ -15,14 +17,15 @@ import pydicom.pixels
 from PIL import Image
 
 from mammo.errors import ImageError
-from mammo.images.decode import read_film, read_pixels
+from mammo.images.decode import read_film, read_pixels, read_series_uid
 from mammo.images.dicom import DECODERS
-from mammo.images.readers import read_series_uid
-from mammo.images.sandbox.protocol import DONE, LENGTH_BYTES, OUT_OF_MEMORY, READY, REFUSED, framed, unframed
 
 GRACE_SECONDS = 5  # the parent kills first; this alarm is for a parent that has died
 EXIT_OUT_OF_MEMORY = 77
-Answer = tuple[dict[str, Any], np.ndarray | None]
+MAX_FRAME_BYTES = 2**16
+LENGTH_BYTES = 4
+# How a reply ends. Pixels follow `done` only, and only if the reply has a `shape`.
+READY, DONE, REFUSED, OUT_OF_MEMORY = "ready", "done", "refused", "out of memory"
 
 
 def main(limits: dict[str, Any]) -> None:
@@ -47,29 +50,45 @@ def main(limits: dict[str, Any]) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _read(operation: str, path: Path) -> Answer:
-    if operation == "film":
-        film = read_film(path)
-        header = {"remarks": film.remarks, "laterality": film.laterality, "for_processing": film.for_processing}
-        return {"bits": film.bits, **header}, film.pixels
-    if operation == "pixels":
-        return {}, read_pixels(path)
-    return {"uid": read_series_uid(path)}, None
+def framed(message: dict[str, Any]) -> bytes:
+    """Turn a message into bytes: its length, then its JSON."""
+    body = json.dumps(message).encode()
+    return len(body).to_bytes(LENGTH_BYTES, "big") + body
 
 
-def _answered(request: dict[str, Any]) -> Answer:
-    path = Path(os.fsdecode(bytes.fromhex(request["path"])))
+def unframed(body: bytes) -> dict[str, Any]:
+    """Turn JSON into a message.
+
+    Raises:
+        ValueError: It is not a JSON object.
+    """
     try:
-        header, pixels = _read(request["operation"], path)
+        message = json.loads(body)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if not isinstance(message, dict):
+        raise ValueError("not a JSON object")
+    return message
+
+
+def _answered(request: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray | None]:
+    path, operation = Path(os.fsdecode(bytes.fromhex(request["path"]))), request["operation"]
+    try:
+        if operation == "series":
+            return {"end": DONE, "uid": read_series_uid(path)}, None
+        header: dict[str, Any] = {"end": DONE}
+        if operation == "film":
+            film = read_film(path)
+            pixels = film.pixels
+            header |= {"bits": film.bits, "remarks": film.remarks, "laterality": film.laterality}
+            header["for_processing"] = film.for_processing
+        else:
+            pixels = read_pixels(path)
     except ImageError as error:
         if _lacked_memory(error):
             return {"end": OUT_OF_MEMORY}, None
         return {"end": REFUSED, "text": str(error).removeprefix(f"{path}: ")}, None
-    header["end"] = DONE
-    if pixels is not None:
-        pixels = np.ascontiguousarray(pixels)
-        header |= {"shape": pixels.shape, "dtype": pixels.dtype.name}
-    return header, pixels
+    return header | {"shape": pixels.shape, "dtype": pixels.dtype.name}, np.ascontiguousarray(pixels)
 
 
 def _lacked_memory(error: BaseException | None) -> bool:
