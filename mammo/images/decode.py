@@ -95,11 +95,7 @@ def read_pixels(path: Path) -> np.ndarray:
 
 
 def read_series_uid(path: Path) -> str:
-    """Read the SeriesInstanceUID; "" if the file is not DICOM (PS3.10 7.1) or has no valid one.
-
-    Raises:
-        ImageError: It is a damaged DICOM file.
-    """
+    """Read the SeriesInstanceUID; "" without a valid one (PS3.10 7.1). Raises ImageError for a damaged DICOM file."""
     try:
         if start_of(path)[128:] != b"DICM":
             return ""
@@ -119,11 +115,7 @@ class Readers:
 
 
 def readers(*, untrusted: bool) -> Readers:
-    """Choose between reading in this process and in the sandboxed decoder; both return the same pixels.
-
-    Raises:
-        ImageError: `untrusted` is set on a system without process limits (Windows).
-    """
+    """Choose between this process and the sandboxed decoder (ImageError on Windows); both return the same pixels."""
     if not untrusted:
         return Readers(read_film, read_pixels, read_series_uid)
     try:  # imported here, because it needs POSIX

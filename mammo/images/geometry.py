@@ -92,11 +92,7 @@ def _touches(box: Box, mask: np.ndarray) -> bool:
 
 
 def clip_box(box: Box, size: Size) -> Box:
-    """Cut a box (x, y, width, height) down to its part inside an image of (height, width).
-
-    Raises:
-        ImageError: A number is not finite, a side is not positive, or the box lies outside the image.
-    """
+    """Cut a box (x, y, width, height) to an image of (height, width). Raises ImageError if it is invalid or outside."""
     height, width = size
     if not all(math.isfinite(number) for number in box) or box[2] <= 0 or box[3] <= 0:
         expected = "a box x, y, width, height of finite numbers and positive sides"

@@ -136,16 +136,7 @@ def apply_variant(unit: np.ndarray, size: Size, variant: Variant = PLAIN) -> np.
 
 
 def _moved(unit: np.ndarray, shift: tuple[int, int]) -> np.ndarray:
-    if shift == (0, 0):
-        return unit
-    moved = np.zeros_like(unit)
-    height, width = unit.shape
-    (to_y, from_y), (to_x, from_x) = _overlap(shift[0], height), _overlap(shift[1], width)
-    moved[to_y, to_x] = unit[from_y, from_x]
-    return moved
-
-
-def _overlap(step: int, length: int) -> tuple[slice, slice]:
-    """Return the target and the source of pixels when the window moves by `step`."""
-    kept, rest = slice(0, length - abs(step)), slice(abs(step), length)
-    return (kept, rest) if step >= 0 else (rest, kept)
+    """Return the image of the same size that begins `shift` (down, right) pixels further; 0 beyond the image."""
+    (down, right), (height, width) = shift, unit.shape
+    margin = max(abs(down), abs(right))
+    return np.pad(unit, margin)[margin + down :, margin + right :][:height, :width]

@@ -64,11 +64,7 @@ class PreprocessSettings(Strict):
 
 
 def check_version(settings: PreprocessSettings, where: Path, advice: str) -> None:
-    """Check that this version prepares films as they were prepared for the training of a network.
-
-    Raises:
-        WeightsError: Another version prepared them, whose pixels may differ.
-    """
+    """Raise a WeightsError if a network learnt from films that another version prepared: pixels may differ."""
     now = PreprocessSettings.model_fields["version"].default
     if settings.version != now:
         versions = f"version {settings.version} of mammo's preparing, this is version {now}"
@@ -160,11 +156,7 @@ def prepare_lesion(film: Film, box: Box, settings: PreprocessSettings) -> Prepar
 
 
 def centre_crop(pixels: np.ndarray, size: Size) -> np.ndarray:
-    """Cut `size` (height, width) out of the middle of an image, of any type [height, width, …].
-
-    Raises:
-        ImageError: The image is smaller.
-    """
+    """Cut `size` (height, width) out of the middle of [height, width, …] pixels. Raises ImageError if it is larger."""
     height, width = _size(pixels)
     if height < size[0] or width < size[1]:
         raise ImageError(f"expected an image of at least {size} (height, width), got {(height, width)}")

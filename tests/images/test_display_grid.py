@@ -309,9 +309,10 @@ def test_dcmtk_shows_the_same(tmp_path: Path, name: str, elements: dict[str, Any
 
 
 def test_table_of_attributes_is_whole() -> None:
-    names = [rule.keyword for rule in DISPLAY_RULES]
+    names = [keyword for rules in DISPLAY_RULES.values() for keyword in rules]
     assert len(names) == len(set(names))
-    assert all(rule.section.startswith("PS3.") and rule.what for rule in DISPLAY_RULES)
+    described = [rule for rules in DISPLAY_RULES.values() for rule in rules.values()]
+    assert all(section.startswith("PS3.") and what for what, section in described)
     assert {"WindowCenter", "PixelPaddingValue", "SharedFunctionalGroupsSequence", "PixelData"} <= set(READ)
 
 

@@ -8,6 +8,7 @@ import json
 import os
 import resource
 import signal
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -30,21 +31,23 @@ READY, DONE, REFUSED, OUT_OF_MEMORY = "ready", "done", "refused", "out of memory
 
 def main(limits: dict[str, Any]) -> None:
     """Answer requests until standard input ends, as it does when the parent has ended."""
-    replies = os.dup(1)
+    replies = os.fdopen(os.dup(1), "wb")
     null = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):  # decoders in C print there, and may quote what they read
         os.dup2(null, stream)
     warnings.simplefilter("ignore")
     _load_decoders()
     _set_limits(limits)
-    _send(replies, framed({"end": READY}))
+    replies.write(framed({"end": READY}))
+    replies.flush()
     while request := _next_request():
         signal.setitimer(signal.ITIMER_REAL, limits["seconds"] + GRACE_SECONDS)
         try:
             header, pixels = _answered(request)
-            _send(replies, framed(header))
+            replies.write(framed(header))
             if pixels is not None:
-                _send(replies, pixels.reshape(-1).view(np.uint8).data)
+                replies.write(pixels.reshape(-1).view(np.uint8).data)
+            replies.flush()
         except MemoryError:
             os._exit(EXIT_OUT_OF_MEMORY)
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -120,18 +123,5 @@ def _set_limits(limits: dict[str, Any]) -> None:
 
 
 def _next_request() -> dict[str, Any] | None:
-    length = int.from_bytes(_received(LENGTH_BYTES), "big")
-    return unframed(_received(length)) if length else None
-
-
-def _received(count: int) -> bytes:
-    parts = b""
-    while len(parts) < count and (part := os.read(0, count - len(parts))):
-        parts += part
-    return parts if len(parts) == count else b""
-
-
-def _send(stream: int, data: bytes | memoryview) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(stream, view) :]
+    head = sys.stdin.buffer.read(LENGTH_BYTES)
+    return unframed(sys.stdin.buffer.read(int.from_bytes(head, "big"))) if head else None
