@@ -3,7 +3,6 @@
 Trusted files are read in this process, untrusted ones in the sandboxed decoder.
 """
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import pydicom.uid as uids
 
 from mammo.errors import ImageError
 from mammo.images.dicom import HEADER_FAULTS, looks_like_dicom, read_dicom, read_header
+from mammo.images.dicom_walk import UID
 from mammo.images.display import as_displayed, full_range
 from mammo.images.film import Film
 from mammo.images.limits import check_file_size
@@ -58,7 +58,6 @@ UNREAD_ENDINGS = {
     ".raw": "raw pixels",
 }
 NOTE = "other file"
-UID = re.compile(r"[0-9.]{1,64}")  # PS3.5 9.1
 
 
 def read_film(path: Path) -> Film:

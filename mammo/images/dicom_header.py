@@ -98,7 +98,6 @@ def display_of(dataset: Dataset, path: Path) -> Display:
 
     Args:
         dataset: The header, with `display_rules.READ` at least.
-        path: The file, for messages.
 
     Raises:
         ImageError: The image is not gray of 1 to 16 bits, or an attribute has a value that is unreadable or invalid.

@@ -66,7 +66,6 @@ def as_displayed(stored: np.ndarray, display: Display) -> np.ndarray:
 
     Args:
         stored: uint8, int8, uint16 or int16 [height, width].
-        display: From the header.
 
     Returns:
         uint16 [height, width], 0 is black, 65535 white.

@@ -47,10 +47,8 @@ def mapped_box(matrix: np.ndarray, box: Box) -> Box:
 def fitted_size(source_size: Size, target_size: Size) -> Size:
     """Return the largest (height, width) of the source's aspect that fits into the target; at least 1 pixel."""
     scale = min(target_size[0] / source_size[0], target_size[1] / source_size[1])
-    height, width = (
-        min(limit, max(1, round(side * scale))) for side, limit in zip(source_size, target_size, strict=True)
-    )
-    return height, width
+    height, width = (max(1, round(side * scale)) for side in source_size)
+    return min(target_size[0], height), min(target_size[1], width)
 
 
 def checked_box(box: Box, size: Size, breast: Breast | None = None) -> tuple[Box, tuple[str, ...]]:
@@ -155,7 +153,7 @@ def check_mask(name: str, pixels: np.ndarray, mask: np.ndarray) -> tuple[str, ..
         MaskError: It has several labels, or covers most of its film, as an inverted one does.
     """
     low, high = int(pixels.min()), int(pixels.max())
-    slack = 10 / 255 * (high - low)
+    slack = MASK_TOLERANCE * (high - low)
     between = (pixels > low + slack) & (pixels < high - slack)
     labels = np.unique(pixels[between])
     solid = (cv2.erode((pixels == label).astype(np.uint8), SOLID).any() for label in labels)

@@ -70,8 +70,6 @@ def network_input(film: Film, form: InputForm, *, box: Box | None = None) -> Net
     """Prepare one film for a network; for a breast network it is the only view.
 
     Args:
-        film: The decoded film.
-        form: What the network needs.
         box: The lesion (x, y, width, height) in film pixels; for lesion networks only.
 
     Raises:
@@ -110,9 +108,7 @@ def variants(settings: TestTimeSettings) -> tuple[Variant, ...]:
     flips["both"] = [*flips["horizontal"], (False, True), (True, True)]
     step = settings.shift_px
     shifts = [(0, 0), (-step, 0), (step, 0), (0, -step), (0, step)] if step else [(0, 0)]
-    return tuple(
-        Variant(mirrored, upside_down, shift) for shift in shifts for mirrored, upside_down in flips[settings.flips]
-    )
+    return tuple(Variant(*flip, shift) for shift in shifts for flip in flips[settings.flips])
 
 
 def apply_variant(unit: np.ndarray, size: Size, variant: Variant = PLAIN) -> np.ndarray:

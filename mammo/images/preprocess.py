@@ -106,7 +106,6 @@ def prepare_film(film: Film, settings: PreprocessSettings, *, box: Box | None = 
     labels, film borders) is black.
 
     Args:
-        film: The decoded mammogram.
         settings: Of task `film`.
         box: A lesion (x, y, width, height) in film pixels; the part off the film is cut away.
 
@@ -136,7 +135,6 @@ def prepare_lesion(film: Film, box: Box, settings: PreprocessSettings) -> Prepar
     most twice the film's longer side. Beyond its edge the film is mirrored.
 
     Args:
-        film: The decoded mammogram.
         box: (x, y, width, height) in film pixels; the part off the film is cut away.
         settings: Of task `lesion`.
 

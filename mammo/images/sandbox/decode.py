@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from mammo.errors import ImageError
-from mammo.images.decode import UID
+from mammo.images.dicom_walk import UID
 from mammo.images.film import Film
 from mammo.images.sandbox.process import Answer, EndedError, Limits, NeverAskedError, Process
 from mammo.images.sandbox.worker import DONE, OUT_OF_MEMORY, REFUSED
