@@ -11,7 +11,7 @@ import numpy as np
 import pydicom.uid as uids
 
 from mammo.errors import ImageError
-from mammo.images.dicom import HEADER_FAULTS, looks_like_dicom, read_dicom, read_header
+from mammo.images.dicom import HEADER_FAULTS, damage_reported, looks_like_dicom, read_dicom, read_header
 from mammo.images.dicom_walk import UID
 from mammo.images.display import as_displayed, full_range
 from mammo.images.film import Film
@@ -95,12 +95,10 @@ def read_pixels(path: Path) -> np.ndarray:
 
 def read_series_uid(path: Path) -> str:
     """Read the SeriesInstanceUID; "" without a valid one (PS3.10 7.1). Raises ImageError for a damaged DICOM file."""
-    try:
-        if start_of(path)[128:] != b"DICM":
-            return ""
+    if start_of(path)[128:] != b"DICM":
+        return ""
+    with damage_reported(path, "DICOM header"):
         uid = str(read_header(path, ["SeriesInstanceUID"]).get("SeriesInstanceUID", ""))
-    except HEADER_FAULTS as error:
-        raise ImageError(f"{path}: damaged DICOM header ({type(error).__name__}); fetch the file again") from error
     return uid if UID.fullmatch(uid) else ""
 
 

@@ -7,7 +7,8 @@ import itertools
 import logging
 import struct
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,19 +66,14 @@ def read_dicom(path: Path) -> tuple[Display, np.ndarray]:
     """
     _silence_readers()
     dataset = _read_dataset(path)
-    try:
+    with damage_reported(path, "DICOM header"):
         display = display_of(dataset, path)
         decoder, has_trailing = _checked_decoder(dataset, display, path)
         if has_trailing:
             display = replace(display, remarks=(*display.remarks, "trailing_bytes"))
         syntax = _known_name(_syntax(dataset))
-    except HEADER_FAULTS as error:
-        raise ImageError(f"{path}: damaged DICOM header ({type(error).__name__}); fetch the file again") from error
-    try:
+    with damage_reported(path, f"{syntax} pixel data"):
         stored = pixel_array(dataset, raw=True, decoding_plugin=decoder, correct_unused_bits=False)
-    except HEADER_FAULTS as error:
-        kind = type(error).__name__
-        raise ImageError(f"{path}: damaged {syntax} pixel data ({kind}); fetch the file again") from error
     if stored.shape != (dataset.Rows, dataset.Columns):
         expected = f"{dataset.Rows} rows × {dataset.Columns} columns of gray pixels"
         raise ImageError(f"{path}: expected {expected}, got an array of {stored.shape}; fetch the file again")
@@ -94,6 +90,15 @@ def read_header(path: Path, keywords: Sequence[str]) -> Dataset:
     _silence_readers()
     check_structure(path)
     return dcmread(path, stop_before_pixels=True, force=True, specific_tags=list(keywords))
+
+
+@contextmanager
+def damage_reported(path: Path, what: str) -> Iterator[None]:
+    """Raise an ImageError that names the damaged part in place of any of `HEADER_FAULTS`."""
+    try:
+        yield
+    except HEADER_FAULTS as error:
+        raise ImageError(f"{path}: damaged {what} ({type(error).__name__}); fetch the file again") from error
 
 
 def _image_bits(stored: np.ndarray, bits: int, high_bit: int) -> np.ndarray:
@@ -124,7 +129,7 @@ def _silence_readers() -> None:
 
 
 def _read_dataset(path: Path) -> Dataset:
-    try:
+    with damage_reported(path, "or cut-short DICOM file"):
         if check_structure(path) != DEFLATED and _parser_would_inflate(path):
             raise ImageError(f"{path}: hides deflated content; it is damaged or malicious: leave it out")
         # Only what decoding and display need is read: names and ids never enter memory.
@@ -133,8 +138,6 @@ def _read_dataset(path: Path) -> Dataset:
             implicit, little = dataset.original_encoding
             explicit = uids.ExplicitVRLittleEndian if little else uids.ExplicitVRBigEndian
             dataset.file_meta.TransferSyntaxUID = uids.ImplicitVRLittleEndian if implicit else explicit
-    except HEADER_FAULTS as error:
-        raise ImageError(f"{path}: damaged or cut-short DICOM file ({type(error).__name__}); fetch it again") from error
     return dataset
 
 

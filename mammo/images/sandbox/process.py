@@ -17,7 +17,7 @@ import numpy as np
 
 from mammo.images.film import REMARKS, Film, HeaderSide
 from mammo.images.limits import MAX_PIXELS, MAX_SIDE_PX
-from mammo.images.sandbox.worker import DONE, EXIT_OUT_OF_MEMORY, LENGTH_BYTES, MAX_FRAME_BYTES, READY, framed, unframed
+from mammo.images.sandbox.worker import DONE, EXIT_OUT_OF_MEMORY, LENGTH_BYTES, MAX_FRAME_BYTES, READY, framed
 
 START_SECONDS = 120.0  # an interpreter and its imports, on a busy machine
 PIPE_BYTES = 2**20
@@ -158,9 +158,12 @@ class Process:
         body = bytearray(length)
         self._receive(memoryview(body), deadline, seconds)
         try:
-            return unframed(bytes(body))
-        except ValueError as error:
+            message = json.loads(body)
+        except (ValueError, RecursionError) as error:
             raise EndedError(INVALID) from error
+        if not isinstance(message, dict):
+            raise EndedError(INVALID)
+        return message
 
     def _receive(self, view: memoryview, deadline: float, seconds: float) -> None:
         """Fill a buffer from the process, which may die, hang or send without end."""

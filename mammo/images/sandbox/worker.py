@@ -59,21 +59,6 @@ def framed(message: dict[str, Any]) -> bytes:
     return len(body).to_bytes(LENGTH_BYTES, "big") + body
 
 
-def unframed(body: bytes) -> dict[str, Any]:
-    """Turn JSON into a message.
-
-    Raises:
-        ValueError: It is not a JSON object.
-    """
-    try:
-        message = json.loads(body)
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
-    if not isinstance(message, dict):
-        raise ValueError("not a JSON object")
-    return message
-
-
 def _answered(request: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray | None]:
     path, operation = Path(os.fsdecode(bytes.fromhex(request["path"]))), request["operation"]
     try:
@@ -124,4 +109,4 @@ def _set_limits(limits: dict[str, Any]) -> None:
 
 def _next_request() -> dict[str, Any] | None:
     head = sys.stdin.buffer.read(LENGTH_BYTES)
-    return unframed(sys.stdin.buffer.read(int.from_bytes(head, "big"))) if head else None
+    return json.loads(sys.stdin.buffer.read(int.from_bytes(head, "big"))) if head else None
