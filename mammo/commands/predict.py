@@ -148,7 +148,7 @@ def _check_export_options(arguments: argparse.Namespace, task: str) -> None:
 
 def _report_skipped(loops: Iterable[Path], skipped: Counter[str]) -> None:
     """Print which links and which kinds of files were skipped."""
-    from mammo.images.contents import is_unread_picture
+    from mammo.images.decode import is_unread_picture
 
     for path in loops:
         _print(f"skipped: {path}: a link to a folder that was searched already")

@@ -12,7 +12,7 @@ from pathlib import Path
 from mammo.deidentify.one_file import Copied, Pseudonyms, Refused, deidentify
 from mammo.errors import DataMissingError, ImageError, SettingsError
 from mammo.files import flush_file, flush_folder, locked, walk_files
-from mammo.images.contents import FILM, kind_of
+from mammo.images.decode import FILM, kind_of
 from mammo.images.dicom import looks_like_dicom
 
 LOCK_FILE = ".lock"

@@ -1,4 +1,4 @@
-"""Finds the breast on a film, and the side of its chest wall."""
+"""Finds the breast on a film, and the side of its chest wall; returns warning keys for a doubtful one."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -21,6 +21,12 @@ THIN_RIM = 0.015  # depth of a border of any brightness
 EXCESS = 0.2  # of the film's brightest value: a border is brighter than what is behind it by at least this
 LINE_SHARE = 0.25  # of the pixels of a frame line that are so
 BORDER_FRINGE = 0.002
+# Bounds measured on 1,231 digitised films of CBIS-DDSM and eight at full resolution: the breast covers 8 to 76 % of the
+# film, lies at most 5.4 % of its width from the edge of its chest wall, and spans it along at most 37 % of its height.
+LEAST_SHARE, MOST_SHARE = 0.03, 0.90
+MOST_GAP = 0.10
+EDGE = 0.02  # of the width: this near is at the edge
+MOST_SPAN = 0.5
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,28 @@ def find_breast(pixels: np.ndarray) -> Breast:
     mask = cv2.resize(found.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
     x, y, box_width, box_height = cv2.boundingRect(mask)
     return Breast((x, y, box_width, box_height), mask.astype(bool), _chest_wall(found))
+
+
+def breast_remarks(breast: Breast, pixels: np.ndarray) -> tuple[str, ...]:
+    """Return the warning keys of a breast.
+
+    Args:
+        breast: As `find_breast` found it.
+        pixels: The film, uint16 [height, width], 0 is black.
+    """
+    if int(pixels.min()) == int(pixels.max()):
+        return ("one_value",)
+    share, (_, width) = float(breast.mask.mean()), breast.mask.shape
+    if share > MOST_SHARE:
+        return ("breast_large",)
+    found = ["breast_small"] if share < LEAST_SHARE else []
+    gap = breast.box[0] if breast.chest_wall == "left" else width - breast.box[0] - breast.box[2]
+    if gap > MOST_GAP * width:
+        found.append("breast_detached")
+    edge = max(1, round(EDGE * width))
+    if float((breast.mask[:, :edge].any(axis=1) & breast.mask[:, -edge:].any(axis=1)).mean()) > MOST_SPAN:
+        found.append("breast_two_sides")
+    return tuple(found)
 
 
 def _breast_region(small: np.ndarray) -> np.ndarray | None:

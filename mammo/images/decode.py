@@ -1,11 +1,18 @@
-"""Reads a DICOM, PNG, JPEG, TIFF or PGM file and returns a film, or the stored values of a mask."""
+"""Reads a DICOM, PNG, JPEG, TIFF or PGM file and returns a film or stored values; finds the kind of any file.
 
+Trusted files are read in this process, untrusted ones in the sandboxed decoder.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pydicom.uid as uids
 
 from mammo.errors import ImageError
-from mammo.images.dicom import looks_like_dicom, read_dicom
+from mammo.images.dicom import HEADER_FAULTS, damage_reported, looks_like_dicom, read_dicom, read_header
+from mammo.images.dicom_walk import UID
 from mammo.images.display import as_displayed, full_range
 from mammo.images.film import Film
 from mammo.images.limits import check_file_size
@@ -26,8 +33,31 @@ UNSUPPORTED_MAGIC = {
     b"%PDF": "PDF",
     b"P6": "PPM (colour)",
 }
-MASK_TOLERANCE = 10 / 255
-MASK_SHARE = 0.995
+FILM = ""
+FAULTS: tuple[type[Exception], ...] = (ImageError, *HEADER_FAULTS)
+# DICOM objects without a picture of a patient, by the start of their SOP class (PS3.4 B.5).
+NO_IMAGE = {
+    "1.2.840.10008.1.3.10": "DICOM directory (DICOMDIR)",
+    "1.2.840.10008.5.1.4.1.1.88.": "DICOM structured report",
+    "1.2.840.10008.5.1.4.1.1.11.": "DICOM presentation state",
+    "1.2.840.10008.5.1.4.1.1.104.": "encapsulated document (DICOM)",
+    "1.2.840.10008.5.1.4.1.1.66": "DICOM segmentation or registration",
+    "1.2.840.10008.5.1.4.1.1.9.": "DICOM waveform",
+    "1.2.840.10008.5.1.4.1.1.481.": "DICOM radiotherapy object",
+    "1.2.840.10008.5.1.4.1.1.67": "DICOM real-world value mapping",
+    "1.2.840.10008.5.1.4.38.": "DICOM hanging protocol",
+}
+# Picture formats that are not read. They have names, so that a folder of such films is not taken for a folder of notes.
+UNREAD_PICTURES = UNSUPPORTED_MAGIC | {b"\x93NUMPY": "NumPy array", b"NRRD": "NRRD"}
+UNREAD_ENDINGS = {
+    ".nii": "NIfTI",
+    ".npy": "NumPy array",
+    ".npz": "NumPy array",
+    ".mha": "MetaImage",
+    ".mhd": "MetaImage",
+    ".raw": "raw pixels",
+}
+NOTE = "other file"
 
 
 def read_film(path: Path) -> Film:
@@ -63,47 +93,58 @@ def read_pixels(path: Path) -> np.ndarray:
     return read_dicom(path)[1] if _is_dicom(path) else read_raster(path).pixels
 
 
-def looks_like_mask(pixels: np.ndarray) -> bool:
-    """Whether an image has just two values, as a lesion mask has and a film or a crop has not.
-
-    Args:
-        pixels: Stored values, [height, width] of any integer type. A constant image is no mask. Masks of 8 bits may
-            have passed through lossy JPEG (those of Kaggle's CBIS-DDSM have): more than 99.5 % of their pixels must lie
-            within 10/255 of one of the two ends.
-    """
-    low, high = int(pixels.min()), int(pixels.max())
-    if low == high:
-        return False
-    if pixels.dtype != np.uint8:
-        return bool(np.all((pixels == low) | (pixels == high)))
-    slack = MASK_TOLERANCE * (high - low)
-    return float(np.mean((pixels <= low + slack) | (pixels >= high - slack))) > MASK_SHARE
+def read_series_uid(path: Path) -> str:
+    """Read the SeriesInstanceUID; "" without a valid one (PS3.10 7.1). Raises ImageError for a damaged DICOM file."""
+    if start_of(path)[128:] != b"DICM":
+        return ""
+    with damage_reported(path, "DICOM header"):
+        uid = str(read_header(path, ["SeriesInstanceUID"]).get("SeriesInstanceUID", ""))
+    return uid if UID.fullmatch(uid) else ""
 
 
-def mask_from(pixels: np.ndarray) -> np.ndarray:
-    """Turn stored values [height, width] of any integer type into a mask.
+@dataclass(frozen=True)
+class Readers:
+    """`read_film`, `read_pixels` and `read_series_uid`, or their sandboxed forms."""
+
+    film: Callable[[Path], Film]
+    pixels: Callable[[Path], np.ndarray]
+    series_uid: Callable[[Path], str]
+
+
+def readers(*, untrusted: bool) -> Readers:
+    """Choose between this process and the sandboxed decoder (ImageError on Windows); both return the same pixels."""
+    if not untrusted:
+        return Readers(read_film, read_pixels, read_series_uid)
+    try:  # imported here, because it needs POSIX
+        from mammo.images.sandbox.decode import read_untrusted_film, read_untrusted_pixels, read_untrusted_series_uid
+    except ImportError as error:
+        raise ImageError("data.untrusted needs the process limits of Linux or macOS; use one or a container") from error
+    return Readers(read_untrusted_film, read_untrusted_pixels, read_untrusted_series_uid)
+
+
+def kind_of(path: Path) -> str:
+    """Find the kind of a file, by content or else by its ending.
 
     Returns:
-        bool [height, width]: above the middle between lowest and highest value; for a constant image, above 0.
+        `FILM` for what `read_film` would try to read, damaged files included; else the kind in words, such as
+        `DICOM structured report`, `ZIP` or `NOTE`.
+
+    Raises:
+        ImageError: It is empty, too large, not a regular file, or cannot be read.
     """
-    low, high = int(pixels.min()), int(pixels.max())
-    return pixels > (low + high) / 2 if low < high else pixels > 0
-
-
-def looks_like_raster(start: bytes) -> bool:
-    """Whether a file's first 132 bytes are those of PNG, JPEG, TIFF or PGM, and not of DICOM with a TIFF preamble."""
-    return start.startswith(RASTER_MAGIC) and start[128:132] != b"DICM"
-
-
-def _is_dicom(path: Path) -> bool:
     start = start_of(path)
-    if looks_like_raster(start):
-        return False
-    if looks_like_dicom(start):
-        return True
-    kind = next((name for magic, name in UNSUPPORTED_MAGIC.items() if start.startswith(magic)), None)
-    found = f"a {kind} file" if kind else "a file of unknown kind"
-    raise ImageError(f"{path}: expected {SUPPORTED}, got {found}; convert it, or leave it out")
+    if looks_like_dicom(start) and not _looks_like_raster(start):
+        return _dicom_kind(path)
+    ending = path.suffix.lower()
+    if _looks_like_raster(start) or ending in SUFFIXES:  # `read_film` reports a false ending
+        return FILM
+    picture = next((name for magic, name in UNREAD_PICTURES.items() if start.startswith(magic)), "")
+    return picture or UNREAD_ENDINGS.get(ending, NOTE)
+
+
+def is_unread_picture(kind: str) -> bool:
+    """Whether a kind may be a film in a format that is not read."""
+    return kind in {*UNREAD_PICTURES.values(), *UNREAD_ENDINGS.values()}
 
 
 def start_of(path: Path) -> bytes:
@@ -125,3 +166,34 @@ def start_of(path: Path) -> bytes:
     except (OSError, ValueError) as error:
         kind = type(error).__name__
         raise ImageError(f"{path}: cannot be opened ({kind}); check the path and its permissions") from error
+
+
+def _is_dicom(path: Path) -> bool:
+    start = start_of(path)
+    if _looks_like_raster(start):
+        return False
+    if looks_like_dicom(start):
+        return True
+    kind = next((name for magic, name in UNSUPPORTED_MAGIC.items() if start.startswith(magic)), None)
+    found = f"a {kind} file" if kind else "a file of unknown kind"
+    raise ImageError(f"{path}: expected {SUPPORTED}, got {found}; convert it, or leave it out")
+
+
+def _dicom_kind(path: Path) -> str:
+    """Find the kind of a DICOM object. It is `FILM` if it may have an image or is damaged."""
+    try:
+        header = read_header(path, ["SOPClassUID", "Rows"])
+        uid = str(header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID") or "")
+        has_rows = "Rows" in header
+    except FAULTS:  # reading the film reports the damage
+        return FILM
+    for start, words in NO_IMAGE.items():
+        if uid.startswith(start):
+            return words
+    may_have_image = has_rows or uid not in uids.UID_dictionary or "Image Storage" in uids.UID(uid).name
+    return FILM if may_have_image else "other DICOM object without an image"
+
+
+def _looks_like_raster(start: bytes) -> bool:
+    """Whether a file's first 132 bytes are those of PNG, JPEG, TIFF or PGM, and not of DICOM with a TIFF preamble."""
+    return start.startswith(RASTER_MAGIC) and start[128:132] != b"DICM"

@@ -43,11 +43,7 @@ class Header:
         return ImageError(f"{self.path}: {text}")
 
     def value(self, keyword: str) -> Any:
-        """Return a value as pydicom reads it; None if it is absent.
-
-        Raises:
-            ImageError: pydicom cannot read it.
-        """
+        """Return a value as pydicom reads it; None if it is absent. Raises ImageError if pydicom cannot read it."""
         try:
             return self.dataset.get(keyword)
         except DECODER_FAULTS as error:
@@ -65,11 +61,7 @@ class Header:
         return str((self.values(keyword) or [""])[0] or "").strip().upper()
 
     def numbers(self, keyword: str) -> list[float]:
-        """Return all numbers of an attribute; an empty list if it is absent or empty.
-
-        Raises:
-            ImageError: A value is not a finite number.
-        """
+        """Return all numbers, or an empty list if there are none. Raises ImageError if one is not a finite number."""
         values = self.values(keyword)
         try:
             numbers = [float(one) for one in values if not (isinstance(one, str) and not one.strip())]
@@ -80,11 +72,7 @@ class Header:
         return numbers
 
     def whole_number(self, keyword: str) -> int:
-        """Return one non-negative whole number.
-
-        Raises:
-            ImageError: It is missing or something else.
-        """
+        """Return one non-negative whole number. Raises ImageError if it is missing or something else."""
         value = self.value(keyword)
         if value is None:
             raise self.error(f"{keyword} is missing from its DICOM header; fetch the file again")
@@ -110,7 +98,6 @@ def display_of(dataset: Dataset, path: Path) -> Display:
 
     Args:
         dataset: The header, with `display_rules.READ` at least.
-        path: The file, for messages.
 
     Raises:
         ImageError: The image is not gray of 1 to 16 bits, or an attribute has a value that is unreadable or invalid.
@@ -255,9 +242,8 @@ def _window(header: Header) -> Window | None:
     if len(centres) != len(widths):
         counts = f"{len(centres)} and {len(widths)}"
         raise header.error(f"expected as many numbers in WindowCenter as in WindowWidth, got {counts}; correct it")
-    name = header.word("VOILUTFunction") or "LINEAR"
-    function = next((known for known in WINDOW_FUNCTIONS if known == name), None)
-    if function is None:
+    function = header.word("VOILUTFunction") or "LINEAR"
+    if function not in WINDOW_FUNCTIONS:
         raise header.error(f"expected VOILUTFunction {', '.join(WINDOW_FUNCTIONS)}, got another; correct its header")
     if widths[0] < 1 if function == "LINEAR" else widths[0] <= 0:
         least = "at least 1" if function == "LINEAR" else "above 0"

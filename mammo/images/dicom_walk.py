@@ -20,7 +20,7 @@ CHUNK_BYTES = 2**20
 DEFLATED = "1.2.840.10008.1.2.1.99"
 IMPLICIT = "1.2.840.10008.1.2"
 BIG_ENDIAN = "1.2.840.10008.1.2.2"
-LONGEST_UID, UID, BLANKS = 64, re.compile(r"[0-9.]{1,64}"), b" \0\t\r\n"
+LONGEST_UID, UID, BLANKS = 64, re.compile(r"[0-9.]{1,64}"), b" \0\t\r\n"  # PS3.5 9.1
 SYNTAX_TAG, PIXEL_DATA = 0x00020010, 0x7FE00010
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 UNDEFINED = 0xFFFFFFFF
@@ -36,11 +36,12 @@ class _Level(NamedTuple):
 
 
 class _Element(NamedTuple):
+    """The head of an element; `kind` is empty if it is implicit."""
+
     tag: int
     kind: bytes
     length: int
     value_at: int
-    implicit: bool
 
 
 def check_structure(path: Path) -> str:
@@ -58,23 +59,17 @@ def check_structure(path: Path) -> str:
         start = 132 if file.read(132)[128:] == b"DICM" else 0
         size = file.seek(0, io.SEEK_END)
         syntax, start = _Walk(path, file, size, big_endian=False).meta(start)
+        file.seek(start)
         if syntax == DEFLATED:
-            file.seek(start)
             content = _inflated(path, file, size - start)
             _Walk(path, io.BytesIO(content), len(content), big_endian=False).elements(0, implicit=False)
             return syntax
-        implicit, big_endian = _encoding(file, start, syntax)
+        implicit, big_endian = syntax == IMPLICIT, syntax == BIG_ENDIAN
+        if not syntax:  # the first element shows both: its group number is small
+            first = file.read(6)
+            implicit, big_endian = not first[4:6].isalpha(), first[:1] == b"\0"
         _Walk(path, file, size, big_endian=big_endian).elements(start, implicit=implicit)
         return syntax
-
-
-def _encoding(file: BinaryIO, start: int, syntax: str) -> tuple[bool, bool]:
-    """Find (implicit, big-endian); without a transfer syntax, from the first element, whose group number is small."""
-    if syntax:
-        return syntax == IMPLICIT, syntax == BIG_ENDIAN
-    file.seek(start)
-    first = file.read(6)
-    return not first[4:6].isalpha(), first[:1] == b"\0"
 
 
 def _inflated(path: Path, file: BinaryIO, packed_bytes: int) -> bytes:
@@ -137,9 +132,9 @@ class _Walk:
             levels.pop()
             return element.value_at if levels else None
         end = self._end_of(element)
-        if element.kind == b"SQ" or (end is None and element.tag != PIXEL_DATA and element.kind in (b"", b"UN")):
-            # PS3.5 6.2.2: the content of a UN of undefined length is implicit.
-            levels.append(_Level("items", end, element.implicit or element.kind == b"UN"))
+        implicit = element.kind in (b"", b"UN")  # PS3.5 6.2.2: the content of a UN of undefined length is implicit
+        if element.kind == b"SQ" or (end is None and element.tag != PIXEL_DATA and implicit):
+            levels.append(_Level("items", end, implicit))
             return element.value_at
         if end is None:
             levels.append(_Level("fragments", None, True))
@@ -162,17 +157,15 @@ class _Walk:
     def _element(self, position: int, *, implicit: bool) -> _Element | None:
         self._file.seek(position)
         head = self._file.read(12)
-        if len(head) < 8:
-            return None
         tag = int.from_bytes(head[0:2], self._order) << 16 | int.from_bytes(head[2:4], self._order)
         kind = head[4:6]
         if implicit or tag >> 16 == 0xFFFE or not (kind.isalpha() and kind.isupper()):
-            return _Element(tag, b"", int.from_bytes(head[4:8], self._order), position + 8, True)
-        if kind not in LONG_KINDS:
-            return _Element(tag, kind, int.from_bytes(head[6:8], self._order), position + 8, False)
-        if len(head) < 12:
+            kind, start, end = b"", 4, 8
+        else:
+            start, end = (8, 12) if kind in LONG_KINDS else (6, 8)
+        if len(head) < end:
             return None
-        return _Element(tag, kind, int.from_bytes(head[8:12], self._order), position + 12, False)
+        return _Element(tag, kind, int.from_bytes(head[start:end], self._order), position + end)
 
     def _end_of(self, element: _Element) -> int | None:
         """Find where an element's value ends; None for an undefined length."""

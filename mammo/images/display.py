@@ -1,15 +1,13 @@
 """Turns stored DICOM values into displayed ones, as the header says (PS3.4 N.2)."""
 
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 
 from mammo.images.film import HeaderSide
 
 WHITE = 65535
-WindowFunction = Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"]
-WINDOW_FUNCTIONS: tuple[WindowFunction, ...] = get_args(WindowFunction)
+WINDOW_FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 
 
 @dataclass(frozen=True)
@@ -23,11 +21,11 @@ class Table:
 
 @dataclass(frozen=True)
 class Window:
-    """A window of PS3.3 C.11.2.1.2, in units after the modality step."""
+    """A window of PS3.3 C.11.2.1.2, in units after the modality step; `function` is one of `WINDOW_FUNCTIONS`."""
 
     centre: float
     width: float
-    function: WindowFunction
+    function: str
 
 
 @dataclass(frozen=True)
@@ -68,19 +66,21 @@ def as_displayed(stored: np.ndarray, display: Display) -> np.ndarray:
 
     Args:
         stored: uint8, int8, uint16 or int16 [height, width].
-        display: From the header.
 
     Returns:
         uint16 [height, width], 0 is black, 65535 white.
     """
     unsigned = np.dtype(f"u{stored.dtype.itemsize}")
     every_value = np.arange(np.iinfo(unsigned).max + 1, dtype=unsigned)
-    shown = _shares_of_white(every_value.view(stored.dtype).astype(np.float64), display)
+    values = every_value.view(stored.dtype)
+    shown = _shares_of_white(values.astype(np.float64), display)
     table = np.rint(shown * WHITE).astype(np.uint16)
     indices = np.ascontiguousarray(stored).view(unsigned)
     if display.padding is not None:
-        first, last = display.padding
-        _blacken_padding(table, indices, _padded(every_value.view(stored.dtype), first, last, display))
+        # Some files write the ends as unsigned, or with bits above BitsStored.
+        span = 2**display.bits_stored
+        ends = [end % span - (span if display.signed and end % span >= span // 2 else 0) for end in display.padding]
+        _blacken_padding(table, indices, (values >= min(ends)) & (values <= max(ends)))
     is_identity = stored.dtype == np.uint16 and np.array_equal(table, every_value)
     pixels = np.ascontiguousarray(stored) if is_identity else np.take(table, indices)
     if display.shutter is None:
@@ -98,13 +98,6 @@ def full_range(pixels: np.ndarray, bits: int) -> np.ndarray:
         return pixels
     every_value = np.arange(2**bits, dtype=np.float64) * (WHITE / (2**bits - 1))
     return np.take(np.rint(every_value).astype(np.uint16), pixels)
-
-
-def _padded(values: np.ndarray, first: int, last: int, display: Display) -> np.ndarray:
-    """Mark the padding among stored values. Some files write its ends as unsigned, or with bits above BitsStored."""
-    span = 2**display.bits_stored
-    ends = [end % span - (span if display.signed and end % span >= span // 2 else 0) for end in (first, last)]
-    return (values >= min(ends)) & (values <= max(ends))
 
 
 def _blacken_padding(table: np.ndarray, indices: np.ndarray, padded: np.ndarray) -> None:

@@ -7,27 +7,14 @@ Sections are of the DICOM standard, edition 2024b. How an attribute is handled:
 `irrelevant`: it changes nothing for a single gray film, and is not read.
 """
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 Handling = Literal["applied", "refused", "warned", "irrelevant"]
-
-
-class DisplayRule(NamedTuple):
-    """How one attribute is handled, for which values or why, and its section of the standard."""
-
-    keyword: str
-    handling: Handling
-    what: str
-    section: str
-
-
-RULES: dict[Handling, dict[str, tuple[str, str]]] = {
+# By handling and keyword: for which values or why, and the section of the standard.
+DISPLAY_RULES: dict[Handling, dict[str, tuple[str, str]]] = {
     "applied": {
         "SOPClassUID": ("objects without an image are skipped in folders, and refused if named alone", "PS3.4 B.5"),
-        "PhotometricInterpretation": (
-            "MONOCHROME1 is inverted, MONOCHROME2 not; others are refused",
-            "PS3.3 C.7.6.3.1.2",
-        ),
+        "PhotometricInterpretation": ("MONOCHROME1 inverts, MONOCHROME2 does not; no others", "PS3.3 C.7.6.3.1.2"),
         "PresentationLUTShape": ("INVERSE inverts; IDENTITY with MONOCHROME1 is refused", "PS3.3 C.11.6, C.8.11.1"),
         "Rows": ("1 to 30,000; refused if the pixel data has another size", "PS3.3 C.7.6.3"),
         "Columns": ("as Rows", "PS3.3 C.7.6.3"),
@@ -90,9 +77,4 @@ RULES: dict[Handling, dict[str, tuple[str, str]]] = {
         "ICCProfile": ("for colour", "PS3.3 C.11.15"),
     },
 }
-DISPLAY_RULES = tuple(
-    DisplayRule(keyword, handling, what, section)
-    for handling, rules in RULES.items()
-    for keyword, (what, section) in rules.items()
-)
-READ = tuple(rule.keyword for rule in DISPLAY_RULES if rule.handling != "irrelevant")
+READ = tuple(keyword for handling in ("applied", "refused", "warned") for keyword in DISPLAY_RULES[handling])

@@ -17,9 +17,7 @@ REMARKS = {
     "breast_small": "the breast that was found covers less of the film than a breast does",
     "breast_large": "the breast that was found covers nearly the whole film, or no background was found",
     "breast_detached": "the breast that was found touches neither the left nor the right edge of the film",
-    "breast_two_sides": (
-        "the breast that was found reaches from the left to the right edge of the film along most of its height"
-    ),
+    "breast_two_sides": "the breast that was found reaches from the left to the right edge along most of its height",
     "breast_side": "the breast lies on the other side of the film than on the other films of its laterality",
     "box_tiny": "the box of the lesion has a side below 4 pixels of its film",
     "box_large": "the box of the lesion covers most of its film",

@@ -34,21 +34,13 @@ DECODER_FAULTS: tuple[type[Exception], ...] = (
 
 
 def check_file_size(path: Path, size_bytes: int) -> None:
-    """Refuse a file of more than `MAX_FILE_BYTES`, before it is read.
-
-    Raises:
-        ImageError: It is too large to be an image.
-    """
+    """Raise an ImageError for a file of more than `MAX_FILE_BYTES`, before it is read."""
     if size_bytes > MAX_FILE_BYTES:
         raise ImageError(f"{path}: {size_bytes} bytes, more than the {MAX_FILE_BYTES} that an image may have")
 
 
 def check_size(path: Path, height: int, width: int) -> None:
-    """Refuse an image without pixels, or one that would fill the memory.
-
-    Raises:
-        ImageError: A side is below 1 or above `MAX_SIDE_PX`, or there are more than `MAX_PIXELS` pixels.
-    """
+    """Raise an ImageError for a side below 1 or above `MAX_SIDE_PX`, or more than `MAX_PIXELS` pixels."""
     if height < 1 or width < 1:
         raise ImageError(f"{path}: its header says {width} × {height} pixels; an image has at least one")
     if max(height, width) > MAX_SIDE_PX or height * width > MAX_PIXELS:
@@ -57,11 +49,7 @@ def check_size(path: Path, height: int, width: int) -> None:
 
 
 def check_ratio(path: Path, unpacked_bytes: int, packed_bytes: int) -> None:
-    """Refuse a decompression bomb.
-
-    Raises:
-        ImageError: `unpacked_bytes` is above `HARMLESS_BYTES` and above `MAX_RATIO` times `packed_bytes`.
-    """
+    """Raise an ImageError for a decompression bomb: above `HARMLESS_BYTES` and `MAX_RATIO` times its packed size."""
     if unpacked_bytes > HARMLESS_BYTES and unpacked_bytes > MAX_RATIO * packed_bytes:
         grows = f"{packed_bytes} bytes would become {unpacked_bytes}, more than {MAX_RATIO} times as many"
         raise ImageError(f"{path}: {grows}; above {HARMLESS_BYTES} bytes, save it uncompressed or scale it down")

@@ -7,7 +7,7 @@ import numpy as np
 from mammo.errors import ImageError
 from mammo.images.film import Film
 from mammo.images.geometry import Box, Size
-from mammo.images.preprocess import PreprocessSettings, centre_crop, prepare_film, prepare_lesions
+from mammo.images.preprocess import PreprocessSettings, centre_crop, prepare_film, prepare_lesion
 from mammo.settings.schema import TestTimeSettings
 from mammo.settings.types import Strict
 
@@ -70,8 +70,6 @@ def network_input(film: Film, form: InputForm, *, box: Box | None = None) -> Net
     """Prepare one film for a network; for a breast network it is the only view.
 
     Args:
-        film: The decoded film.
-        form: What the network needs.
         box: The lesion (x, y, width, height) in film pixels; for lesion networks only.
 
     Raises:
@@ -81,7 +79,7 @@ def network_input(film: Film, form: InputForm, *, box: Box | None = None) -> Net
         if box is None:
             advice = "give --box x,y,width,height, or use a model of data.task=image"
             raise ImageError(f"this is a lesion model and needs the lesion's box; {advice}")
-        prepared = prepare_lesions(film, [box], form.preprocess)[0]
+        prepared = prepare_lesion(film, box, form.preprocess)
     else:
         prepared = prepare_film(film, form.preprocess)
     unit, all_variants = to_unit(prepared.pixels), variants(form.test_time)
@@ -110,9 +108,7 @@ def variants(settings: TestTimeSettings) -> tuple[Variant, ...]:
     flips["both"] = [*flips["horizontal"], (False, True), (True, True)]
     step = settings.shift_px
     shifts = [(0, 0), (-step, 0), (step, 0), (0, -step), (0, step)] if step else [(0, 0)]
-    return tuple(
-        Variant(mirrored, upside_down, shift) for shift in shifts for mirrored, upside_down in flips[settings.flips]
-    )
+    return tuple(Variant(*flip, shift) for shift in shifts for flip in flips[settings.flips])
 
 
 def apply_variant(unit: np.ndarray, size: Size, variant: Variant = PLAIN) -> np.ndarray:
@@ -136,16 +132,7 @@ def apply_variant(unit: np.ndarray, size: Size, variant: Variant = PLAIN) -> np.
 
 
 def _moved(unit: np.ndarray, shift: tuple[int, int]) -> np.ndarray:
-    if shift == (0, 0):
-        return unit
-    moved = np.zeros_like(unit)
-    height, width = unit.shape
-    (to_y, from_y), (to_x, from_x) = _overlap(shift[0], height), _overlap(shift[1], width)
-    moved[to_y, to_x] = unit[from_y, from_x]
-    return moved
-
-
-def _overlap(step: int, length: int) -> tuple[slice, slice]:
-    """Return the target and the source of pixels when the window moves by `step`."""
-    kept, rest = slice(0, length - abs(step)), slice(abs(step), length)
-    return (kept, rest) if step >= 0 else (rest, kept)
+    """Return the image of the same size that begins `shift` (down, right) pixels further; 0 beyond the image."""
+    (down, right), (height, width) = shift, unit.shape
+    margin = max(abs(down), abs(right))
+    return np.pad(unit, margin)[margin + down :, margin + right :][:height, :width]

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,10 +10,9 @@ import cv2
 import numpy as np
 
 from mammo.errors import ImageError, WeightsError
-from mammo.images.breast import Breast, Side, find_breast
+from mammo.images.breast import Breast, Side, breast_remarks, find_breast
 from mammo.images.film import Film
-from mammo.images.geometry import Box, Geometry, Size, fitted_size
-from mammo.images.plausible import breast_remarks, checked_box
+from mammo.images.geometry import Box, Size, affine, checked_box, fitted_size, mapped_box
 from mammo.settings.schema import DataSettings
 from mammo.settings.types import Strict
 
@@ -66,11 +64,7 @@ class PreprocessSettings(Strict):
 
 
 def check_version(settings: PreprocessSettings, where: Path, advice: str) -> None:
-    """Check that this version prepares films as they were prepared for the training of a network.
-
-    Raises:
-        WeightsError: Another version prepared them, whose pixels may differ.
-    """
+    """Raise a WeightsError if a network learnt from films that another version prepared: pixels may differ."""
     now = PreprocessSettings.model_fields["version"].default
     if settings.version != now:
         versions = f"version {settings.version} of mammo's preparing, this is version {now}"
@@ -83,14 +77,12 @@ class Prepared:
 
     Attributes:
         pixels: uint16 [height, width] of `stored_size`, 0 is black; the chest wall is on the left.
-        geometry: From film pixels to stored pixels.
         box: The lesion (x, y, width, height) in stored pixels, if one was given.
         chest_wall: The side of the film from which the breast comes.
         remarks: Warning keys of the film, the breast and the box.
     """
 
     pixels: np.ndarray
-    geometry: Geometry
     box: Box | None
     chest_wall: Side
     remarks: tuple[str, ...]
@@ -98,11 +90,11 @@ class Prepared:
 
 @dataclass(frozen=True)
 class _Oriented:
-    """A film whose chest wall is on the left, after a flip if needed; `found` is the breast before that."""
+    """A film whose chest wall is on the left, after a flip if needed (`matrix`); `found` is the breast before that."""
 
     pixels: np.ndarray
     breast: Breast
-    geometry: Geometry
+    matrix: np.ndarray
     found: Breast
     remarks: tuple[str, ...]
 
@@ -114,81 +106,60 @@ def prepare_film(film: Film, settings: PreprocessSettings, *, box: Box | None = 
     labels, film borders) is black.
 
     Args:
-        film: The decoded mammogram.
         settings: Of task `film`.
         box: A lesion (x, y, width, height) in film pixels; the part off the film is cut away.
 
     Raises:
-        ImageError: The box is invalid (`plausible.checked_box`), or `settings` refuses the film's raw detector values.
+        ImageError: The box is invalid (`geometry.checked_box`), or `settings` refuses the film's raw detector values.
     """
     oriented = _oriented(film, settings)
     inside, remarks = (None, ()) if box is None else checked_box(box, _size(film.pixels), oriented.found)
     x, y, width, height = _with_margin(oriented.breast.box, _size(oriented.pixels))
-    cropped = oriented.pixels[y : y + height, x : x + width]
-    inner = fitted_size((height, width), settings.stored_size)
-    levels = _levels(oriented, settings)
-    picture = _stretched(_resized(cropped, inner), levels)
-    kept = cv2.resize(
-        oriented.breast.mask[y : y + height, x : x + width].astype(np.uint8),
-        inner[::-1],
-        interpolation=cv2.INTER_NEAREST,
-    )
+    cropped, mask = (each[y : y + height, x : x + width] for each in (oriented.pixels, oriented.breast.mask))
+    rows, columns = fitted_size((height, width), settings.stored_size)
+    picture = _stretched(_resized(cropped, (rows, columns)), _levels(oriented, settings))
+    kept = cv2.resize(mask.astype(np.uint8), (columns, rows), interpolation=cv2.INTER_NEAREST)
     pixels = np.zeros(settings.stored_size, dtype=np.uint16)
-    top = (settings.stored_size[0] - inner[0]) // 2
-    pixels[top : top + inner[0], : inner[1]] = np.where(kept > 0, picture, 0)
-    geometry = oriented.geometry.then(Geometry.crop(_size(film.pixels), (x, y, width, height)))
-    geometry = geometry.then(Geometry.letterbox((height, width), settings.stored_size, to_left=True))
-    stored_box = None if inside is None else geometry.box(inside)
-    return Prepared(pixels, geometry, stored_box, oriented.found.chest_wall, (*oriented.remarks, *remarks))
+    top = (settings.stored_size[0] - rows) // 2
+    pixels[top : top + rows, :columns] = np.where(kept > 0, picture, 0)
+    if inside is not None:
+        fitting = affine(shift=(0, top)) @ affine(scale=(columns / width, rows / height))
+        inside = mapped_box(fitting @ (affine(shift=(-x, -y)) @ oriented.matrix), inside)
+    return Prepared(pixels, inside, oriented.found.chest_wall, (*oriented.remarks, *remarks))
 
 
-def prepare_lesions(film: Film, boxes: Sequence[Box], settings: PreprocessSettings) -> list[Prepared]:
-    """Prepare a crop around each lesion; orientation and gray levels come from the whole film.
+def prepare_lesion(film: Film, box: Box, settings: PreprocessSettings) -> Prepared:
+    """Prepare a crop around a lesion; orientation and gray levels come from the whole film.
 
-    The shorter side of a crop is the box's longer side × context × margin, at least `MIN_SIDE_PX` × margin and at most
-    twice the film's longer side. Beyond its edge the film is mirrored.
+    The shorter side of the crop is the box's longer side × context × margin, at least `MIN_SIDE_PX` × margin and at
+    most twice the film's longer side. Beyond its edge the film is mirrored.
 
     Args:
-        film: The decoded mammogram.
-        boxes: (x, y, width, height) in film pixels; the part of a box off the film is cut away.
+        box: (x, y, width, height) in film pixels; the part off the film is cut away.
         settings: Of task `lesion`.
 
     Raises:
-        ImageError: A box is invalid (`plausible.checked_box`), or `settings` refuses the film's raw detector values.
+        ImageError: The box is invalid (`geometry.checked_box`), or `settings` refuses the film's raw detector values.
     """
-    if not boxes:
-        return []
     oriented = _oriented(film, settings)
-    checked = [checked_box(box, _size(film.pixels), oriented.found) for box in boxes]
-    levels = _levels(oriented, settings)
-    return [_lesion(oriented, box, levels, settings, remarks) for box, remarks in checked]
+    inside, remarks = checked_box(box, _size(film.pixels), oriented.found)
+    x, y, width, height = _crop_around(mapped_box(oriented.matrix, inside), _size(oriented.pixels), settings)
+    film_height, film_width = _size(oriented.pixels)
+    around = oriented.pixels[np.ix_(_mirrored(y, height, film_height), _mirrored(x, width, film_width))]
+    picture = _stretched(_resized(around, settings.stored_size), _levels(oriented, settings))
+    stored_height, stored_width = settings.stored_size
+    scaling = affine(scale=(stored_width / width, stored_height / height))
+    stored_box = mapped_box(scaling @ (affine(shift=(-x, -y)) @ oriented.matrix), inside)
+    return Prepared(picture, stored_box, oriented.found.chest_wall, (*oriented.remarks, *remarks))
 
 
 def centre_crop(pixels: np.ndarray, size: Size) -> np.ndarray:
-    """Cut `size` (height, width) out of the middle of an image, of any type [height, width, …].
-
-    Raises:
-        ImageError: The image is smaller.
-    """
+    """Cut `size` (height, width) out of the middle of [height, width, …] pixels. Raises ImageError if it is larger."""
     height, width = _size(pixels)
     if height < size[0] or width < size[1]:
         raise ImageError(f"expected an image of at least {size} (height, width), got {(height, width)}")
     top, left = (height - size[0]) // 2, (width - size[1]) // 2
     return pixels[top : top + size[0], left : left + size[1]]
-
-
-def _lesion(
-    oriented: _Oriented,
-    box: Box,
-    levels: tuple[int, int] | None,
-    settings: PreprocessSettings,
-    remarks: tuple[str, ...],
-) -> Prepared:
-    area = _crop_around(oriented.geometry.box(box), _size(oriented.pixels), settings)
-    picture = _stretched(_resized(_reflected(oriented.pixels, area), settings.stored_size), levels)
-    cropping = Geometry.crop(_size(oriented.pixels), area)
-    geometry = oriented.geometry.then(cropping).then(Geometry.resize(cropping.target_size, settings.stored_size))
-    return Prepared(picture, geometry, geometry.box(box), oriented.found.chest_wall, (*oriented.remarks, *remarks))
 
 
 def _crop_around(box: Box, film_size: Size, settings: PreprocessSettings) -> tuple[int, int, int, int]:
@@ -197,13 +168,6 @@ def _crop_around(box: Box, film_size: Size, settings: PreprocessSettings) -> tup
     shorter = min(shorter, LARGEST_CROP * max(film_size))
     rows, columns = (max(1, round(shorter * side / min(settings.image_size))) for side in settings.image_size)
     return round(x + width / 2 - columns / 2), round(y + height / 2 - rows / 2), columns, rows
-
-
-def _reflected(pixels: np.ndarray, area: tuple[int, int, int, int]) -> np.ndarray:
-    x, y, width, height = area
-    if x >= 0 and y >= 0 and x + width <= pixels.shape[1] and y + height <= pixels.shape[0]:
-        return pixels[y : y + height, x : x + width]
-    return pixels[np.ix_(_mirrored(y, height, pixels.shape[0]), _mirrored(x, width, pixels.shape[1]))]
 
 
 def _mirrored(start: int, count: int, length: int) -> np.ndarray:
@@ -221,14 +185,14 @@ def _oriented(film: Film, settings: PreprocessSettings) -> _Oriented:
             advice = "use the same film FOR PRESENTATION, or set data.raw_films=accept to train on raw films"
             raise ImageError(f"{problem}; {advice}")
         remarks = (*remarks, "for_processing")
-    pixels, size = film.pixels, _size(film.pixels)
+    pixels = film.pixels
     found = find_breast(pixels)
     remarks = (*remarks, *breast_remarks(found, pixels))
     if found.chest_wall == "left":
-        return _Oriented(pixels, found, Geometry.identity(size), found, remarks)
+        return _Oriented(pixels, found, np.eye(3), found, remarks)
     # Found again on the flipped film, so that a film and its mirror image give the same pixels to the last bit.
     turned = cv2.flip(pixels, 1)
-    return _Oriented(turned, find_breast(turned), Geometry.flip_horizontal(size), found, remarks)
+    return _Oriented(turned, find_breast(turned), affine(scale=(-1, 1), shift=(pixels.shape[1], 0)), found, remarks)
 
 
 def _with_margin(box: tuple[int, int, int, int], size: Size) -> tuple[int, int, int, int]:

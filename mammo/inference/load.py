@@ -7,10 +7,10 @@ from typing import Any
 from mammo.errors import DataMissingError, ImageError, SettingsError, WeightsError, in_one_line
 from mammo.evaluation.calibration import log_odds
 from mammo.evaluation.operating_point import Decision
+from mammo.images.decode import readers
 from mammo.images.geometry import Box
 from mammo.images.network_input import InputForm, network_input
 from mammo.images.preprocess import PreprocessSettings, check_version
-from mammo.images.readers import readers
 from mammo.inference.decision_file import DECISION_FILE, read_decision_and_network
 from mammo.model.checkpoint import read_checkpoint, set_network
 from mammo.model.network import MammogramNet, build_network, input_channels

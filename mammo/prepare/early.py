@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 
 from mammo.errors import SettingsError
-from mammo.images.readers import readers
+from mammo.images.decode import readers
 from mammo.parallel.spread import check_address
 from mammo.prepare.readers import reader_of
 from mammo.settings.schema import Settings

@@ -7,12 +7,10 @@ from pathlib import Path
 import cv2
 
 from mammo.errors import ImageError, MaskError, StoreError, in_one_line
-from mammo.images.decode import looks_like_mask, mask_from, start_of
+from mammo.images.decode import Readers, readers, start_of
 from mammo.images.film import Film
-from mammo.images.geometry import Box, box_of_mask
-from mammo.images.plausible import check_mask
-from mammo.images.preprocess import PreprocessSettings, prepare_film, prepare_lesions
-from mammo.images.readers import Readers, readers
+from mammo.images.geometry import Box, box_of_mask, check_mask, looks_like_mask, mask_from
+from mammo.images.preprocess import PreprocessSettings, prepare_film, prepare_lesion
 from mammo.prepare.arrays import write_array
 from mammo.prepare.index import Entry, Seen, StoreRequest
 from mammo.prepare.stamps import FileStamp, stamp_file, status_of
@@ -94,7 +92,7 @@ def _make(
         if settings.task == "lesion":
             if box is None:
                 raise ImageError(f"{request.film}: expected a lesion's box or mask, got neither")
-            prepared = prepare_lesions(film, [box], settings)[0]
+            prepared = prepare_lesion(film, box, settings)
         else:
             prepared = prepare_film(film, settings, box=box)
     except (ImageError, OSError) as error:

@@ -12,7 +12,7 @@ from mammo.cases.cbis_ddsm import WHERE_TO_GET
 from mammo.cases.table import CANDIDATE_SEPARATOR, LesionTable
 from mammo.errors import DataMissingError, ImageError
 from mammo.files import walk_files
-from mammo.images.readers import readers
+from mammo.images.decode import readers
 from mammo.progress import track
 
 logger = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from mammo.cases.table import BOX
 from mammo.cases.words import path_as_meant
 from mammo.errors import CaseError, DataMissingError, ImageError, in_one_line
 from mammo.files import walk_files
-from mammo.images.contents import FILM, is_unread_picture, kind_of
+from mammo.images.decode import FILM, is_unread_picture, kind_of
 from mammo.images.geometry import Box
 from mammo.parallel.spread import spread, spread_on_cluster
 from mammo.serving.predictor import AUTO, Prediction, open_export

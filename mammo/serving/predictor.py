@@ -17,11 +17,11 @@ from mammo.errors import ImageError, SettingsError, WeightsError, first_line, in
 from mammo.evaluation.calibration import log_odds
 from mammo.evaluation.operating_point import Decision
 from mammo.files import read_json
+from mammo.images.decode import readers
 from mammo.images.film import Film
 from mammo.images.geometry import Box
 from mammo.images.network_input import InputForm, network_input
 from mammo.images.preprocess import check_version
-from mammo.images.readers import readers
 from mammo.model.tensors import sha256_of
 from mammo.prepare.stamps import status_of
 from mammo.settings.types import Strict, Task

@@ -12,7 +12,7 @@ from mammo.data.loader import Loader, collate
 from mammo.data.sampler import EpochSampler
 from mammo.images.decode import read_film
 from mammo.images.network_input import to_network, to_unit
-from mammo.images.preprocess import PreprocessSettings, centre_crop, prepare_lesions
+from mammo.images.preprocess import PreprocessSettings, centre_crop, prepare_lesion
 from mammo.prepare.gather import PreparedSplit, gather_split, prepare_split
 from mammo.settings.schema import AugmentationStep, Settings
 from tests.tiny import tiny_settings, write_films
@@ -52,7 +52,7 @@ def test_item_holds_the_pixels_that_images_makes_of_the_file(prepared: tuple[Set
     item = dataset_of(prepared)[0]
     view = split.split.samples.views.set_index("case").loc[item.index]
     box = (view.x, view.y, view.width, view.height)
-    own = prepare_lesions(read_film(Path(view.image)), [box], PreprocessSettings.from_data(settings.data))[0].pixels
+    own = prepare_lesion(read_film(Path(view.image)), box, PreprocessSettings.from_data(settings.data)).pixels
     assert np.array_equal(item.image[0], to_network(centre_crop(to_unit(own), (32, 32)), 3))
 
 

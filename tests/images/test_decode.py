@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from mammo.errors import ImageError
-from mammo.images.decode import looks_like_mask, mask_from, read_film, read_pixels
+from mammo.images.decode import read_film, read_pixels
+from mammo.images.geometry import looks_like_mask, mask_from
 from tests.shared_data import SHARED, needs
 
 GRAY8 = np.arange(256, dtype=np.uint8).reshape(16, 16)

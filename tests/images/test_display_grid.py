@@ -17,8 +17,7 @@ from pydicom.dataset import FileDataset
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
 from mammo.errors import ImageError
-from mammo.images.contents import FILM, kind_of
-from mammo.images.decode import read_film
+from mammo.images.decode import FILM, kind_of, read_film
 from mammo.images.dicom_header import SHUTTER
 from mammo.images.display_rules import DISPLAY_RULES, READ
 from tests.images.dicom_files import film_dataset, ramp, saved
@@ -310,9 +309,10 @@ def test_dcmtk_shows_the_same(tmp_path: Path, name: str, elements: dict[str, Any
 
 
 def test_table_of_attributes_is_whole() -> None:
-    names = [rule.keyword for rule in DISPLAY_RULES]
+    names = [keyword for rules in DISPLAY_RULES.values() for keyword in rules]
     assert len(names) == len(set(names))
-    assert all(rule.section.startswith("PS3.") and rule.what for rule in DISPLAY_RULES)
+    described = [rule for rules in DISPLAY_RULES.values() for rule in rules.values()]
+    assert all(section.startswith("PS3.") and what for what, section in described)
     assert {"WindowCenter", "PixelPaddingValue", "SharedFunctionalGroupsSequence", "PixelData"} <= set(READ)
 
 

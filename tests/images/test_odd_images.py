@@ -14,7 +14,7 @@ from pydicom.encaps import encapsulate
 from mammo.errors import ImageError
 from mammo.images.decode import read_film
 from mammo.images.film import Film
-from mammo.images.preprocess import PreprocessSettings, prepare_film, prepare_lesions
+from mammo.images.preprocess import PreprocessSettings, prepare_film, prepare_lesion
 from mammo.images.sandbox.decode import read_untrusted_film
 from tests.images.dicom_files import film_dataset, saved
 from tests.images.lossless_twins import encapsulated
@@ -110,7 +110,7 @@ def test_one_pixel_is_read_and_prepared(tmp_path: Path, kind: str, read: Reader)
     film = read(one_pixel(tmp_path)[kind])
     assert film.pixels.tolist() == [[65535]]
     assert prepare_film(film, FILM).pixels.shape == FILM.stored_size
-    assert (prepare_lesions(film, [(0.0, 0.0, 1.0, 1.0)], LESION)[0].pixels == 65535).all()
+    assert (prepare_lesion(film, (0.0, 0.0, 1.0, 1.0), LESION).pixels == 65535).all()
 
 
 @either

@@ -11,7 +11,7 @@ from mammo.errors import ImageError
 from mammo.images.decode import read_film
 from mammo.images.film import Film
 from mammo.images.geometry import Box, box_of_mask
-from mammo.images.preprocess import PreprocessSettings, centre_crop, prepare_film, prepare_lesions
+from mammo.images.preprocess import PreprocessSettings, centre_crop, prepare_film, prepare_lesion
 from mammo.settings.schema import DataSettings
 from tests.images.drawn_film import SIZE, drawn_breast, drawn_film
 from tests.shared_data import SHARED, needs
@@ -84,8 +84,8 @@ def test_lesion_crop_and_its_mirror_image_give_the_same_pixels() -> None:
     film = film_with_lesion()
     turned = Film(np.ascontiguousarray(film.pixels[:, ::-1]), 16)
     boxes = [LESION, (3.0, 280.0, 31.0, 21.0)]
-    one = prepare_lesions(film, boxes, lesion_settings())
-    other = prepare_lesions(turned, [mirrored(box) for box in boxes], lesion_settings())
+    one = [prepare_lesion(film, box, lesion_settings()) for box in boxes]
+    other = [prepare_lesion(turned, mirrored(box), lesion_settings()) for box in boxes]
     assert all(np.array_equal(a.pixels, b.pixels) for a, b in zip(one, other, strict=True))
     assert [crop.box for crop in one] == [pytest.approx(crop.box) for crop in other]
 
@@ -95,18 +95,17 @@ def test_box_lies_on_its_lesion(turned: bool) -> None:
     film, box = film_with_lesion(), LESION
     if turned:
         film, box = Film(np.ascontiguousarray(film.pixels[:, ::-1]), 16), mirrored(box)
-    for prepared in (prepare_film(film, film_settings(), box=box), *prepare_lesions(film, [box], lesion_settings())):
-        assert prepared.box == pytest.approx(prepared.geometry.box(box))
+    for prepared in (prepare_film(film, film_settings(), box=box), prepare_lesion(film, box, lesion_settings())):
         assert prepared.box == pytest.approx(box_of_mask(prepared.pixels > 45000), abs=1.01)
 
 
 def test_film_is_letterboxed_with_its_aspect_kept() -> None:
-    prepared = prepare_film(Film(drawn_film(letters=True), 16), film_settings(image_size=(256, 256)))
+    film, settings = Film(drawn_film(letters=True), 16), film_settings(image_size=(256, 256))
+    prepared = prepare_film(film, settings, box=(10, 100, 100, 100))
     assert prepared.pixels.shape == (256, 256)
-    assert prepared.geometry.target_size == (256, 256)
-    scale_x, _, x_shift, _, scale_y, y_shift = (
-        prepared.geometry.matrix
-    )  # no rotation, and the chest wall is on the left
+    assert prepared.box is not None  # it shows the map to the picture; the chest wall is on the left
+    scale_x, scale_y = prepared.box[2] / 100, prepared.box[3] / 100
+    x_shift, y_shift = prepared.box[0] - 10 * scale_x, prepared.box[1] - 100 * scale_y
     to_target = np.array([[scale_x, 0, x_shift], [0, scale_y, y_shift]])
     mapped = cv2.warpAffine(drawn_breast().astype(np.uint8), to_target, (256, 256), flags=cv2.INTER_NEAREST) > 0
     assert mapped.any()
@@ -131,7 +130,7 @@ def test_levels_of_a_lesion_crop_come_from_its_whole_film() -> None:
     settings = lesion_settings(intensity="percentile")
     dark, bright = np.full((300, 300), 100, dtype=np.uint16), slice(50, 250)
     dark[bright, :200] = np.linspace(10000, 50000, 200).astype(np.uint16)
-    crop = prepare_lesions(Film(dark, 16), [(95.0, 140.0, 10.0, 10.0)], settings)[0].pixels
+    crop = prepare_lesion(Film(dark, 16), (95.0, 140.0, 10.0, 10.0), settings).pixels
     # The crop's own values cover about 25000-35000 of 10000-50000: far from black and white.
     assert crop.min() > 15000
     assert crop.max() < 50000
@@ -153,7 +152,7 @@ def plain_film() -> Film:
 
 
 def test_lesion_crop_is_centred_and_as_large_as_asked() -> None:
-    prepared = prepare_lesions(plain_film(), [(60.0, 80.0, 32.0, 16.0)], lesion_settings())[0]
+    prepared = prepare_lesion(plain_film(), (60.0, 80.0, 32.0, 16.0), lesion_settings())
     # Side 32 · 2 = 64 around (76, 88): from (44, 56), one to one.
     assert prepared.box in [(16, 24, 32, 16)]
     expected = plain_film().pixels[56:120, 44:108]
@@ -162,35 +161,35 @@ def test_lesion_crop_is_centred_and_as_large_as_asked() -> None:
 
 def test_crop_beyond_the_film_mirrors_its_edge() -> None:
     film = plain_film()
-    prepared = prepare_lesions(film, [(0.0, 0.0, 32.0, 32.0)], lesion_settings())[0]
+    prepared = prepare_lesion(film, (0.0, 0.0, 32.0, 32.0), lesion_settings())
     padded = np.pad(film.pixels, 100, mode="reflect")  # numpy's reflect is OpenCV's BORDER_REFLECT_101
-    expected = padded[84:148, 84:148] if prepared.geometry.matrix[0] > 0 else padded[84:148, 84:148][:, ::-1]
+    expected = padded[84:148, 84:148] if prepared.chest_wall == "left" else padded[84:148, 84:148][:, ::-1]
     assert np.array_equal(prepared.pixels, expected)
 
 
 def test_crop_larger_than_the_film_works() -> None:
     settings = lesion_settings(context=10)
-    prepared = prepare_lesions(Film(plain_film().pixels[:40, :30], 16), [(0.0, 0.0, 30.0, 40.0)], settings)[0]
+    prepared = prepare_lesion(Film(plain_film().pixels[:40, :30], 16), (0.0, 0.0, 30.0, 40.0), settings)
     assert prepared.pixels.shape == (64, 64)
     assert prepared.box == pytest.approx((20, 16, 24, 32), abs=1)  # 64 / 80 per pixel: the crop ends at twice the film
 
 
 def test_tiny_box_is_not_blown_up_without_limit() -> None:
-    prepared = prepare_lesions(plain_film(), [(70.0, 90.0, 2.0, 2.0)], lesion_settings())[0]
+    prepared = prepare_lesion(plain_film(), (70.0, 90.0, 2.0, 2.0), lesion_settings())
     assert prepared.box is not None
     assert prepared.box[2] == pytest.approx(2 * 64 / 48)
 
 
 def test_crop_takes_the_aspect_of_the_image_size() -> None:
-    prepared = prepare_lesions(plain_film(), [(60.0, 80.0, 30.0, 30.0)], lesion_settings(image_size=(128, 64)))[0]
+    prepared = prepare_lesion(plain_film(), (60.0, 80.0, 30.0, 30.0), lesion_settings(image_size=(128, 64)))
     assert prepared.pixels.shape == (128, 64)
     assert prepared.box is not None
     assert prepared.box[2:] == pytest.approx((32, 32))
 
 
 def test_centre_of_a_crop_with_margin_is_the_crop_without() -> None:
-    with_margin = prepare_lesions(plain_film(), [(60.0, 80.0, 32.0, 32.0)], lesion_settings(margin=1.5))[0]
-    without = prepare_lesions(plain_film(), [(60.0, 80.0, 32.0, 32.0)], lesion_settings())[0]
+    with_margin = prepare_lesion(plain_film(), (60.0, 80.0, 32.0, 32.0), lesion_settings(margin=1.5))
+    without = prepare_lesion(plain_film(), (60.0, 80.0, 32.0, 32.0), lesion_settings())
     assert np.array_equal(centre_crop(with_margin.pixels, (64, 64)), without.pixels)
 
 
@@ -200,20 +199,16 @@ def test_centre_crop_of_a_smaller_image_raises() -> None:
 
 
 def test_box_partly_outside_is_clipped() -> None:
-    prepared = prepare_lesions(plain_film(), [(-20.0, 100.0, 40.0, 20.0)], lesion_settings())[0]
+    prepared = prepare_lesion(plain_film(), (-20.0, 100.0, 40.0, 20.0), lesion_settings())
     assert prepared.box is not None
     assert prepared.box[2:] == pytest.approx((20 * 64 / 48, 20 * 64 / 48))  # 20 × 20 is left, shown on at least 48
 
 
 def test_box_wholly_outside_raises() -> None:
     with pytest.raises(ImageError, match="lies outside its image of 160 × 200 pixels"):
-        prepare_lesions(plain_film(), [LESION, (500.0, 0.0, 10.0, 10.0)], lesion_settings())
+        prepare_lesion(plain_film(), (500.0, 0.0, 10.0, 10.0), lesion_settings())
     with pytest.raises(ImageError, match="lies outside its image"):
         prepare_film(plain_film(), film_settings(), box=(0.0, 300.0, 10.0, 10.0))
-
-
-def test_no_boxes_give_no_crops() -> None:
-    assert prepare_lesions(plain_film(), [], lesion_settings()) == []
 
 
 @needs("cbis_ddsm_mass_800", "train", "00001_LEFT_CC.jpg")
@@ -226,9 +221,8 @@ def test_real_film_and_its_mirror_image_give_the_same_pixels() -> None:
 def test_version_counts_every_change_of_pixels() -> None:
     """A change of these means needs a new `PreprocessSettings.version`: else old stores would count as current."""
     film = prepare_film(film_with_lesion(), film_settings(intensity="percentile")).pixels
-    lesion = prepare_lesions(film_with_lesion(), [LESION], lesion_settings(intensity="percentile", margin=1.3))[
-        0
-    ].pixels
+    lesion_form = lesion_settings(intensity="percentile", margin=1.3)
+    lesion = prepare_lesion(film_with_lesion(), LESION, lesion_form).pixels
     assert film_settings().version == 2
     np.testing.assert_allclose(
         sixteenths(film),

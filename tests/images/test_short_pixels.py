@@ -11,8 +11,8 @@ from PIL import Image
 from pydicom.encaps import encapsulate, generate_frames
 
 from mammo.errors import ImageError
-from mammo.images.codestream import rle_lengths
 from mammo.images.decode import read_film, read_pixels
+from mammo.images.dicom import rle_lengths
 from mammo.images.sandbox.decode import read_untrusted_film
 from tests.images.dicom_files import film_dataset, ramp, saved
 

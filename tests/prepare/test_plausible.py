@@ -8,11 +8,10 @@ import pandas as pd
 import pytest
 
 from mammo.errors import ImageError, MaskError
-from mammo.images.breast import find_breast
-from mammo.images.decode import mask_from, read_film
+from mammo.images.breast import breast_remarks, find_breast
+from mammo.images.decode import read_film
 from mammo.images.film import Film
-from mammo.images.geometry import Box
-from mammo.images.plausible import breast_remarks, check_mask, checked_box
+from mammo.images.geometry import Box, check_mask, checked_box, mask_from
 from mammo.images.preprocess import PreprocessSettings, prepare_film
 from mammo.prepare.doubts import other_side
 from mammo.prepare.gather import gather_split, prepare_split

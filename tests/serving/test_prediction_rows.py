@@ -13,8 +13,7 @@ import pytest
 from PIL import Image
 
 from mammo.errors import DataMissingError, ImageError
-from mammo.images.contents import FILM, kind_of
-from mammo.images.decode import read_film
+from mammo.images.decode import FILM, kind_of, read_film
 from mammo.inference.load import load_run
 from mammo.prepare.early import check_places
 from mammo.prepare.gather import gather_split, prepare_split

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from mammo.errors import ImageError
+from mammo.images.dicom_walk import UID
 from mammo.images.film import Film
-from mammo.images.readers import UID
 from mammo.images.sandbox.process import Answer, EndedError, Limits, NeverAskedError, Process
-from mammo.images.sandbox.protocol import DONE, OUT_OF_MEMORY, REFUSED
+from mammo.images.sandbox.worker import DONE, OUT_OF_MEMORY, REFUSED
 
 log = logging.getLogger(__name__)
 
@@ -36,28 +36,16 @@ def read_untrusted_film(path: Path, *, limits: Limits = DEFAULT_LIMITS) -> Film:
     Raises:
         ImageError: As for `read_film`; or the process died, took too long or needed too much memory. One line.
     """
-    answer = _ask("film", path, limits)
-    return Film(answer.pixels, answer.bits, answer.remarks, answer.laterality, answer.for_processing)
+    return _ask("film", path, limits).film
 
 
 def read_untrusted_pixels(path: Path, *, limits: Limits = DEFAULT_LIMITS) -> np.ndarray:
-    """Decode one file to its stored values as `decode.read_pixels` does, in a decoding process; for masks.
-
-    Returns:
-        uint8, int8, uint16 or int16 [height, width].
-
-    Raises:
-        ImageError: As for `read_untrusted_film`.
-    """
-    return _ask("pixels", path, limits).pixels
+    """Decode one file as `decode.read_pixels` does, in a decoding process; raises as `read_untrusted_film` does."""
+    return _ask("pixels", path, limits).film.pixels
 
 
 def read_untrusted_series_uid(path: Path, *, limits: Limits = DEFAULT_LIMITS) -> str:
-    """Read a file's SeriesInstanceUID as `readers.read_series_uid` does, in a decoding process.
-
-    Raises:
-        ImageError: As for `read_untrusted_film`.
-    """
+    """Read a UID as `decode.read_series_uid` does, in a decoding process; raises as `read_untrusted_film` does."""
     uid = _ask("series", path, limits).uid
     return uid if UID.fullmatch(uid) else ""
 

@@ -9,16 +9,15 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, cast, get_args
 
 import numpy as np
 
-from mammo.images.film import REMARKS, HeaderSide
+from mammo.images.film import REMARKS, Film, HeaderSide
 from mammo.images.limits import MAX_PIXELS, MAX_SIDE_PX
-from mammo.images.sandbox.protocol import DONE, LENGTH_BYTES, MAX_FRAME_BYTES, READY, framed, unframed
-from mammo.images.sandbox.worker import EXIT_OUT_OF_MEMORY
+from mammo.images.sandbox.worker import DONE, EXIT_OUT_OF_MEMORY, LENGTH_BYTES, MAX_FRAME_BYTES, READY, framed
 
 START_SECONDS = 120.0  # an interpreter and its imports, on a busy machine
 PIPE_BYTES = 2**20
@@ -54,16 +53,12 @@ class Limits:
 
 @dataclass(frozen=True)
 class Answer:
-    """A reply, checked for types and sizes only. `end` is a word of `protocol`; `pixels` may be empty."""
+    """A reply, checked for types and sizes only; `end` is a word of `worker`. What was not asked for is empty."""
 
     end: str
-    text: str = ""
-    uid: str = ""
-    bits: int = 0
-    remarks: tuple[str, ...] = ()
-    laterality: HeaderSide = ""
-    for_processing: bool = False
-    pixels: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.uint16))
+    text: str
+    uid: str
+    film: Film
 
 
 class EndedError(Exception):
@@ -148,12 +143,11 @@ class Process:
         known = isinstance(remarks, list) and all(isinstance(key, str) and key in REMARKS for key in remarks)
         if not known or side not in get_args(HeaderSide):
             raise EndedError(INVALID)
-        answer = Answer(end, text, uid, bits, tuple(remarks), side, message.get("for_processing") is True)
-        if end != DONE or not DTYPES[operation]:
-            return answer
-        pixels = _empty(message, operation)
-        self._receive(pixels.reshape(-1).view(np.uint8).data, deadline, seconds)
-        return replace(answer, pixels=pixels)
+        pixels = np.empty((0, 0), np.uint16)
+        if end == DONE and DTYPES[operation]:
+            pixels = _empty(message, operation)
+            self._receive(pixels.reshape(-1).view(np.uint8).data, deadline, seconds)
+        return Answer(end, text, uid, Film(pixels, bits, tuple(remarks), side, message.get("for_processing") is True))
 
     def _message(self, deadline: float, seconds: float) -> dict[str, Any]:
         head = bytearray(LENGTH_BYTES)
@@ -164,9 +158,12 @@ class Process:
         body = bytearray(length)
         self._receive(memoryview(body), deadline, seconds)
         try:
-            return unframed(bytes(body))
-        except ValueError as error:
+            message = json.loads(body)
+        except (ValueError, RecursionError) as error:
             raise EndedError(INVALID) from error
+        if not isinstance(message, dict):
+            raise EndedError(INVALID)
+        return message
 
     def _receive(self, view: memoryview, deadline: float, seconds: float) -> None:
         """Fill a buffer from the process, which may die, hang or send without end."""

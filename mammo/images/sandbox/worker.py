@@ -1,11 +1,14 @@
 """Runs a decoding process: reads requests from standard input and writes replies with pixels to standard output.
 
-It runs in an interpreter of its own. It sets its limits after its imports and before the first file.
+It runs in an interpreter of its own. It sets its limits after its imports and before the first file. A message is a
+length, then JSON; raw pixels may follow.
 """
 
+import json
 import os
 import resource
 import signal
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -15,61 +18,65 @@ import pydicom.pixels
 from PIL import Image
 
 from mammo.errors import ImageError
-from mammo.images.decode import read_film, read_pixels
+from mammo.images.decode import read_film, read_pixels, read_series_uid
 from mammo.images.dicom import DECODERS
-from mammo.images.readers import read_series_uid
-from mammo.images.sandbox.protocol import DONE, LENGTH_BYTES, OUT_OF_MEMORY, READY, REFUSED, framed, unframed
 
 GRACE_SECONDS = 5  # the parent kills first; this alarm is for a parent that has died
 EXIT_OUT_OF_MEMORY = 77
-Answer = tuple[dict[str, Any], np.ndarray | None]
+MAX_FRAME_BYTES = 2**16
+LENGTH_BYTES = 4
+# How a reply ends. Pixels follow `done` only, and only if the reply has a `shape`.
+READY, DONE, REFUSED, OUT_OF_MEMORY = "ready", "done", "refused", "out of memory"
 
 
 def main(limits: dict[str, Any]) -> None:
     """Answer requests until standard input ends, as it does when the parent has ended."""
-    replies = os.dup(1)
+    replies = os.fdopen(os.dup(1), "wb")
     null = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):  # decoders in C print there, and may quote what they read
         os.dup2(null, stream)
     warnings.simplefilter("ignore")
     _load_decoders()
     _set_limits(limits)
-    _send(replies, framed({"end": READY}))
+    replies.write(framed({"end": READY}))
+    replies.flush()
     while request := _next_request():
         signal.setitimer(signal.ITIMER_REAL, limits["seconds"] + GRACE_SECONDS)
         try:
             header, pixels = _answered(request)
-            _send(replies, framed(header))
+            replies.write(framed(header))
             if pixels is not None:
-                _send(replies, pixels.reshape(-1).view(np.uint8).data)
+                replies.write(pixels.reshape(-1).view(np.uint8).data)
+            replies.flush()
         except MemoryError:
             os._exit(EXIT_OUT_OF_MEMORY)
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _read(operation: str, path: Path) -> Answer:
-    if operation == "film":
-        film = read_film(path)
-        header = {"remarks": film.remarks, "laterality": film.laterality, "for_processing": film.for_processing}
-        return {"bits": film.bits, **header}, film.pixels
-    if operation == "pixels":
-        return {}, read_pixels(path)
-    return {"uid": read_series_uid(path)}, None
+def framed(message: dict[str, Any]) -> bytes:
+    """Turn a message into bytes: its length, then its JSON."""
+    body = json.dumps(message).encode()
+    return len(body).to_bytes(LENGTH_BYTES, "big") + body
 
 
-def _answered(request: dict[str, Any]) -> Answer:
-    path = Path(os.fsdecode(bytes.fromhex(request["path"])))
+def _answered(request: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray | None]:
+    path, operation = Path(os.fsdecode(bytes.fromhex(request["path"]))), request["operation"]
     try:
-        header, pixels = _read(request["operation"], path)
+        if operation == "series":
+            return {"end": DONE, "uid": read_series_uid(path)}, None
+        header: dict[str, Any] = {"end": DONE}
+        if operation == "film":
+            film = read_film(path)
+            pixels = film.pixels
+            header |= {"bits": film.bits, "remarks": film.remarks, "laterality": film.laterality}
+            header["for_processing"] = film.for_processing
+        else:
+            pixels = read_pixels(path)
     except ImageError as error:
         if _lacked_memory(error):
             return {"end": OUT_OF_MEMORY}, None
         return {"end": REFUSED, "text": str(error).removeprefix(f"{path}: ")}, None
-    header["end"] = DONE
-    if pixels is not None:
-        pixels = np.ascontiguousarray(pixels)
-        header |= {"shape": pixels.shape, "dtype": pixels.dtype.name}
-    return header, pixels
+    return header | {"shape": pixels.shape, "dtype": pixels.dtype.name}, np.ascontiguousarray(pixels)
 
 
 def _lacked_memory(error: BaseException | None) -> bool:
@@ -101,18 +108,5 @@ def _set_limits(limits: dict[str, Any]) -> None:
 
 
 def _next_request() -> dict[str, Any] | None:
-    length = int.from_bytes(_received(LENGTH_BYTES), "big")
-    return unframed(_received(length)) if length else None
-
-
-def _received(count: int) -> bytes:
-    parts = b""
-    while len(parts) < count and (part := os.read(0, count - len(parts))):
-        parts += part
-    return parts if len(parts) == count else b""
-
-
-def _send(stream: int, data: bytes | memoryview) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(stream, view) :]
+    head = sys.stdin.buffer.read(LENGTH_BYTES)
+    return json.loads(sys.stdin.buffer.read(int.from_bytes(head, "big"))) if head else None

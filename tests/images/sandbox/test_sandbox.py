@@ -15,8 +15,7 @@ import pytest
 from PIL import Image
 
 from mammo.errors import ImageError
-from mammo.images.decode import read_film, read_pixels
-from mammo.images.readers import read_series_uid, readers
+from mammo.images.decode import read_film, read_pixels, read_series_uid, readers
 from mammo.images.sandbox.decode import (
     end_processes,
     read_untrusted_film,
