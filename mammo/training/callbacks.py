@@ -154,10 +154,6 @@ class StepStart(paddle.callbacks.Callback):
             self._lock.check()
         training = self._settings.training
         seed_everything(derived_seed(self._settings.seed, self.model.epoch, self.model.batch))
-        factor = factor_at(
-            self.model.step,
-            steps_per_epoch=math.ceil(self._sampler.batches / training.accumulate),
-            epochs=training.epochs,
-            settings=training.schedule,
-        )
+        steps, epochs = math.ceil(self._sampler.batches / training.accumulate), training.epochs
+        factor = factor_at(self.model.step, steps_per_epoch=steps, epochs=epochs, settings=training.schedule)
         self.model.optimizer.set_lr(training.optimizer.learning_rate * factor * self._plateau.factor)

@@ -100,7 +100,7 @@ class Checkpointer(paddle.callbacks.Callback):
         tuner: FineTuner = self.model
         tensors = {"network": to_arrays(tuner.network.state_dict()), "optimizer": _optimizer_arrays(tuner)}
         if tuner.settings.ema_decay:
-            tensors["average"] = tuner.average.state()
+            tensors["average"] = to_arrays(tuner.average.averages)
         return tensors, {
             "epoch": tuner.epoch,
             "batch": tuner.batch,

@@ -59,11 +59,7 @@ def train(settings: Settings, name: str, *, folds: int = 0, resume: Path | None 
 def cross_validate(settings: Settings, name: str, *, folds: int = 0, resume: Path | None = None) -> Judged:
     """Train every fold, and judge them one by one and pooled.
 
-    Args:
-        settings: All settings; the cross-validation's own, when it is resumed.
-        name: Of the configuration.
-        folds: How many, at least 2; ignored when resuming.
-        resume: The folder of a stopped cross-validation.
+    `folds` is at least 2. A stopped cross-validation is resumed with its own `settings`, and keeps its number of folds.
     """
     folds = read_folds(resume) if resume else folds
     first = of_fold(settings, folds, 0)

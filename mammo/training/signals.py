@@ -54,11 +54,7 @@ class StopSignals:
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
-        """Let signals end a block that may be interrupted anywhere, such as scoring.
-
-        Raises:
-            Stopped: A signal comes, or has come before.
-        """
+        """Raise `Stopped` anywhere in a block, such as scoring, where a signal comes, or before it if one has come."""
         self.check()
         self._holding = False
         try:

@@ -91,7 +91,7 @@ class WeightAverage:
     def __init__(self, network: paddle.nn.Layer, decay: float) -> None:
         self._network, self._decay = network, decay
         self.steps = 0
-        self._averages = {name: value.clone().detach() for name, value in network.state_dict().items()} if decay else {}
+        self.averages = {name: value.clone().detach() for name, value in network.state_dict().items()} if decay else {}
 
     def update(self) -> None:
         """Add the weights after a step."""
@@ -101,7 +101,7 @@ class WeightAverage:
         decay = min(self._decay, (1 + self.steps) / (10 + self.steps))
         with paddle.no_grad():
             for name, value in self._network.state_dict().items():
-                average = self._averages[name]
+                average = self.averages[name]
                 paddle.assign(average * decay + value.astype(average.dtype) * (1 - decay), average)
 
     @contextmanager
@@ -111,19 +111,15 @@ class WeightAverage:
             yield
             return
         own = to_arrays(self._network.state_dict())
-        self._network.set_state_dict(self._averages)
+        self._network.set_state_dict(self.averages)
         try:
             yield
         finally:
             self._network.set_state_dict(own)
 
-    def state(self) -> dict[str, np.ndarray]:
-        """The averages, to be saved."""
-        return to_arrays(self._averages)
-
     def restore(self, arrays: dict[str, np.ndarray], steps: int) -> None:
         """Restore saved averages."""
-        self._averages = {name: paddle.to_tensor(arrays[name]) for name in self._averages}
+        self.averages = {name: paddle.to_tensor(arrays[name]) for name in self.averages}
         self.steps = steps
 
 
