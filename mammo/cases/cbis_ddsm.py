@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from mammo.cases.data_set import DataSetWords
-from mammo.cases.table import LATERALITIES, PATHOLOGY_LABELS, LesionTable, check, complete, no_exclusions
+from mammo.cases.table import LATERALITIES, PATHOLOGY_LABELS, DataSetWords, LesionTable, check, complete
 from mammo.errors import CaseError, DataMissingError, in_one_line
 from mammo.settings.schema import DataSettings
 from mammo.tables import read_table, to_numbers
@@ -96,7 +95,7 @@ def read_official_csvs(root: Path, lesion_types: Iterable[str] = ("mass", "calci
     ]
     frame = pd.concat(frames, ignore_index=True)
     check(frame, str(folder))
-    return LesionTable(frame, no_exclusions())
+    return LesionTable(frame)
 
 
 def _read_one(path: Path, kind: str, part: str) -> pd.DataFrame:

@@ -74,13 +74,13 @@ def make_samples(table: LesionTable, task: str) -> SampleTable:
     frame["mixed"] = whole["label"].transform("nunique") > 1
     frame["unsettled"] = _unsettled(frame, table.gone)
     if task == "lesion":
-        return _lesions(frame, table.excluded).warn(table.warned)
+        return _lesions(frame, table.excluded)
     films, excluded = _films(frame, table.excluded)
     if task == "image":
         films = films.assign(case_id=films["image_id"], complete=True, case=np.arange(len(films)), slot=0)
-        return _table("image", films, films, excluded).warn(table.warned)
+        return _table("image", films, films, excluded)
     films, excluded = _without_unknown_breasts(frame, films, excluded)
-    return _breasts(films, excluded).warn(table.warned)
+    return _breasts(films, excluded)
 
 
 def _unsettled(frame: pd.DataFrame, gone: pd.DataFrame) -> pd.Series:

@@ -1,4 +1,4 @@
-"""Defines and checks the lesion table: one row per lesion and view, in columns; the readers make it."""
+"""Defines, checks and filters the lesion table: one row per lesion and view, in columns; the readers make it."""
 
 from dataclasses import dataclass, field, replace
 
@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from mammo.errors import MOST_FAULTS_SHOWN, CaseError, in_one_line
+from mammo.settings.schema import DataSettings
 from mammo.tables import in_brief
 
 BOX = ("x", "y", "width", "height")
@@ -39,17 +40,35 @@ def no_exclusions() -> pd.DataFrame:
 
 
 @dataclass(frozen=True)
+class DataSetWords:
+    """What reports say of a data set. An empty text means that only the authors of a study can say it.
+
+    Attributes:
+        data: Name, licence and origin.
+        films: What kind of films they are.
+        reference_standard: What proves the labels.
+        unknown_because: Why `reference_standard` and the origin are not known here, such as "the films are generated".
+        generated: Whether no patient is in it.
+    """
+
+    data: str
+    films: str = ""
+    reference_standard: str = ""
+    unknown_because: str = ""
+    generated: bool = False
+
+
+@dataclass(frozen=True)
 class LesionTable:
     """The lesions of a data set.
 
-    `frame` has the columns `COLUMNS`. `excluded` has `case, patient_id, reason`, a row for each that was left out;
-    `warned` has the same columns, a row for each that was kept with a warning. `gone` has `PLACE` of what was left out
-    and is not known to be benign: the film, breast and patient are then not known to be benign either.
+    `frame` has the columns `COLUMNS`. `excluded` has `case, patient_id, reason`, a row for each that was left out.
+    `gone` has `PLACE` of what was left out and is not known to be benign: the film, breast and patient are then not
+    known to be benign either.
     """
 
     frame: pd.DataFrame
-    excluded: pd.DataFrame
-    warned: pd.DataFrame = field(default_factory=no_exclusions)
+    excluded: pd.DataFrame = field(default_factory=no_exclusions)
     gone: pd.DataFrame = field(default_factory=lambda: pd.DataFrame({name: pd.Series(dtype=object) for name in PLACE}))
 
     def without(self, rows: pd.Series, reason: str) -> "LesionTable":
@@ -62,6 +81,21 @@ class LesionTable:
             excluded=pd.concat([self.excluded, listed], ignore_index=True),
             gone=pd.concat([self.gone, left_out.loc[not_benign(left_out), list(PLACE)]], ignore_index=True),
         )
+
+
+def select_lesions(table: LesionTable, data: DataSettings) -> LesionTable:
+    """Return the table without unwanted lesion types, and without BENIGN_WITHOUT_CALLBACK where settings say so.
+
+    A film with a wanted lesion keeps all its lesions where films are judged.
+    """
+    unwanted = (table.frame["lesion_type"] != "") & ~table.frame["lesion_type"].isin(data.lesion_types)
+    if data.task != "lesion":
+        unwanted = unwanted.groupby(table.frame["image_id"]).transform("all")
+    table = table.without(unwanted, "lesion type is not in data.lesion_types")
+    if data.benign_without_callback == "exclude":
+        no_callback = table.frame["pathology"] == "BENIGN_WITHOUT_CALLBACK"
+        table = table.without(no_callback, "BENIGN_WITHOUT_CALLBACK, which settings leave out")
+    return table
 
 
 def not_benign(frame: pd.DataFrame) -> pd.Series:

@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 
 from mammo.cases.cbis_ddsm import CSV_FILES
-from mammo.cases.data_set import DataSetWords
+from mammo.cases.table import DataSetWords
 from mammo.errors import SettingsError
 from mammo.files import locked, read_json
 from mammo.parallel.processes import spread

@@ -7,9 +7,7 @@ from pathlib import Path
 
 from mammo.archives.unpack import data_root
 from mammo.cases import cbis_ddsm, manifest
-from mammo.cases.data_set import DataSetWords
-from mammo.cases.selection import select_lesions
-from mammo.cases.table import LesionTable
+from mammo.cases.table import DataSetWords, LesionTable, select_lesions
 from mammo.errors import SettingsError
 from mammo.phantom import draw
 from mammo.prepare.locate import locate_files
