@@ -26,11 +26,9 @@ from mammo.data.sampler import EpochSampler
 from mammo.evaluation.judge import How, judge
 from mammo.images.preprocess import PreprocessSettings
 from mammo.judging.judged import Judged
-from mammo.prepare.arrays import write_array
 from mammo.prepare.gather import PreparedSplit, prepare_split, requests_of
-from mammo.prepare.index import Entry, Seen, write_line
 from mammo.prepare.readers import read_lesions
-from mammo.prepare.stamps import stamp_file
+from mammo.prepare.records import Entry, Seen, stamp_file, write_array, write_line
 from mammo.report.write import write_report
 from mammo.runtime import peak_memory_mb
 from mammo.settings.schema import DataSettings, Settings

@@ -1,6 +1,7 @@
 """Reads the data set that `data.kind` names; a new data set is a row of `READERS` and a file with its reader."""
 
 import difflib
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,8 @@ from mammo.archives.unpack import data_root
 from mammo.cases import cbis_ddsm, manifest
 from mammo.cases.table import DataSetWords, LesionTable, select_lesions
 from mammo.errors import SettingsError
+from mammo.images.readers import readers
+from mammo.parallel.cluster import check_address
 from mammo.phantom import draw
 from mammo.prepare.locate import locate_files
 from mammo.settings.schema import DataSettings, Settings
@@ -89,6 +92,33 @@ def words_of(kind: str) -> DataSetWords:
     """Return what reports say about a kind of data set; about an unknown one, that nothing is known."""
     if kind in READERS:
         return READERS[kind].words
-    return DataSetWords(
-        f"{kind}: not known to this version of mammo.", unknown_because="the data set is not known here"
-    )
+    unknown = f"{kind}: not known to this version of mammo."
+    return DataSetWords(unknown, unknown_because="the data set is not known here")
+
+
+def check_places(settings: Settings) -> None:
+    """Check at a command's start that the readers are installed, and that a new store can be created.
+
+    An existing store may be another user's and can still be read; filling it reports what is missing.
+
+    Raises:
+        SettingsError: Names the data set's setting, the folder, or the missing extra.
+        ImageError: `data.untrusted` is set, and the system has no limits for processes.
+    """
+    reader_of(settings.data)
+    if not settings.store_folder.is_dir():
+        check_writable(settings.store_folder, "data.store, or output,")
+    readers(untrusted=settings.data.untrusted)
+    if settings.data.cluster:
+        check_address(settings.data.cluster)
+
+
+def check_writable(folder: Path, key: str) -> None:
+    """Create a folder, and a file in it that is removed at once, or raise SettingsError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        advice = f"set {key} to a folder of yours with space"
+        raise SettingsError(f"{folder}: cannot be written ({error.strerror or error}); {advice}") from error

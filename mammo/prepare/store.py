@@ -19,15 +19,23 @@ from typing import BinaryIO
 
 import numpy as np
 
-from mammo.errors import InUseError, StoreError
+from mammo.errors import ImageError, InUseError, StoreError
 from mammo.files import locked, write_text
 from mammo.images.preprocess import PreprocessSettings
 from mammo.parallel.cluster import spread_on_cluster
 from mammo.parallel.processes import spread
-from mammo.prepare.arrays import read_checked, writing
-from mammo.prepare.film_job import Failure, Made, prepare_requests
-from mammo.prepare.index import Entry, StoreRequest, read_index, write_all, write_line
-from mammo.prepare.stamps import FileStamp, still_as
+from mammo.prepare.film_job import Result, prepare_requests
+from mammo.prepare.records import (
+    Entry,
+    FileStamp,
+    StoreRequest,
+    read_checked,
+    read_index,
+    still_as,
+    write_all,
+    write_line,
+    writing,
+)
 from mammo.progress import track
 from mammo.runtime import available_cores
 
@@ -46,7 +54,7 @@ class Store:
         self.folder = folder / settings.key
         self.settings = settings
         self._index = self.folder / "index.jsonl"
-        self._entries = dict(read_index(self._index))
+        self._entries = read_index(self._index)
 
     def fill(
         self,
@@ -56,7 +64,7 @@ class Store:
         untrusted: bool = False,
         thorough: bool = False,
         cluster: str = "",
-    ) -> tuple[dict[StoreRequest, Entry], dict[StoreRequest, Failure]]:
+    ) -> tuple[dict[StoreRequest, Entry], dict[StoreRequest, ImageError]]:
         """Prepare what is missing, outdated or damaged.
 
         Args:
@@ -69,7 +77,8 @@ class Store:
                 processes of this machine.
 
         Returns:
-            The entry of each request, and the failure of each that could not be prepared.
+            The entry of each request, and the error of each that could not be prepared: a MaskError if its mask does
+            not fit its film.
 
         Raises:
             StoreError: The store cannot be written.
@@ -77,12 +86,12 @@ class Store:
         """
         unique = list(dict.fromkeys(requests))
         good = self.usable(unique, thorough=thorough)
-        failures: dict[StoreRequest, Failure] = {}
+        failures: dict[StoreRequest, ImageError] = {}
         if len(good) == len(unique):
             self._note_times(good)
             return good, failures
         with self._alone():
-            self._entries |= dict(read_index(self._index))  # another process may have written until now
+            self._entries |= read_index(self._index)  # another process may have written until now
             good |= self.usable([request for request in unique if request not in good], say=False, thorough=thorough)
             todo = [request for request in unique if request not in good]
             if not todo:
@@ -106,22 +115,22 @@ class Store:
 
     def _make(
         self,
-        results: Iterable[Made | Failure | StoreError],
+        results: Iterable[Result],
         good: dict[StoreRequest, Entry],
-        failures: dict[StoreRequest, Failure],
+        failures: dict[StoreRequest, ImageError],
         index: BinaryIO,
         full: list[StoreError],
     ) -> None:
         """Record each result; if the disk is full, let the workers end normally: joblib prints about killed ones."""
-        for made in results:
-            if isinstance(made, Failure):
-                failures[made.request] = made
-            elif isinstance(made, StoreError):
-                full.append(made)
+        for request, result in results:
+            if isinstance(result, ImageError):
+                failures[request] = result
+            elif isinstance(result, StoreError):
+                full.append(result)
             elif not full:
                 try:
-                    self._keep({made.request: made.entry}, index)
-                    good[made.request] = made.entry
+                    self._keep({request: result}, index)
+                    good[request] = result
                 except StoreError as error:
                     full.append(error)
         if full:
@@ -158,11 +167,9 @@ class Store:
         seen: dict[FileStamp, FileStamp | None] = {}
         known = [(request, self._entries[request]) for request in requests if request in self._entries]
         good, damaged = {}, {}
-        is_whole = (
-            self._is_whole if thorough or len(known) * self._array_bytes <= READ_AT_START_BYTES else self._is_there
-        )
+        thorough = thorough or len(known) * self._array_bytes <= READ_AT_START_BYTES
         for request, entry in track(known, len(known), "checking prepared images"):
-            if not is_whole(entry):
+            if not self._is_whole(entry, thorough):
                 damaged[entry.file] = True
             elif (stamps := _current(entry.stamps, seen)) is not None:
                 good[request] = replace(entry, stamps=stamps)
@@ -185,14 +192,11 @@ class Store:
         """
         return read_checked(self.path(entry), entry.crc32)
 
-    def _is_whole(self, entry: Entry) -> bool:
+    def _is_whole(self, entry: Entry, thorough: bool) -> bool:
+        """Check every byte of an entry's array, or only its size."""
         try:
-            return zlib.crc32(self.path(entry).read_bytes()) == entry.crc32
-        except OSError:
-            return False
-
-    def _is_there(self, entry: Entry) -> bool:
-        try:
+            if thorough:
+                return zlib.crc32(self.path(entry).read_bytes()) == entry.crc32
             return self.path(entry).stat().st_size == self._array_bytes
         except OSError:
             return False
@@ -204,7 +208,7 @@ class Store:
 
     def _work(
         self, todo: list[StoreRequest], workers: int, untrusted: bool, cluster: str, stop: Sized
-    ) -> Iterator[Made | Failure | StoreError]:
+    ) -> Iterator[Result]:
         """Prepare all, each film's requests in one job; start no job once `stop` is not empty."""
         by_film: dict[str, list[StoreRequest]] = {}
         for request in todo:

@@ -11,7 +11,7 @@ from mammo.images.film import Film
 from mammo.images.geometry import Box
 from mammo.images.network_input import network_input
 from mammo.images.readers import readers
-from mammo.prepare.stamps import status_of
+from mammo.prepare.records import status_of
 from mammo.serving.engines import AUTO, ENGINES, Engine, installed_engines, open_engine
 from mammo.serving.export_description import ExportDescription, read_description
 
