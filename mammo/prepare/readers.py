@@ -23,35 +23,38 @@ class Reader:
 
     Attributes:
         words: What reports say about it.
-        needs: The key of `data` that must be set, and what it is; empty where none is needed.
-        root: Returns the folder of the data set; it may unpack or generate it.
-        read: Reads the lesion table below that folder.
-        by_series: Whether the table names DICOM series, whose files are then searched for below the folder.
+        needs: The key of `data` that must be set, and what it is; None where none is needed.
+        read: Reads the lesion table, without what settings leave out; it may unpack or generate the data set.
     """
 
     words: DataSetWords
     needs: tuple[str, str] | None
-    root: Callable[[Settings], Path]
-    read: Callable[[DataSettings, Path], LesionTable]
-    by_series: bool = True
+    read: Callable[[Settings], LesionTable]
 
 
-def _unpacked_root(settings: Settings) -> Path:
-    return data_root(Path(settings.data.root or ""), settings.store_folder)
+def _read_cbis_ddsm(settings: Settings) -> LesionTable:
+    return _read_series(settings.data, data_root(Path(settings.data.root or ""), settings.store_folder))
+
+
+def _read_manifest(settings: Settings) -> LesionTable:
+    return select_lesions(manifest.read_manifest(Path(settings.data.manifest or "")), settings.data)
+
+
+def _read_phantom(settings: Settings) -> LesionTable:
+    return _read_series(settings.data, draw.make_phantom(settings))
+
+
+def _read_series(data: DataSettings, root: Path) -> LesionTable:
+    """Read a table that names DICOM series, and find their files below `root`."""
+    table = select_lesions(cbis_ddsm.read_cbis_ddsm(data, root), data)
+    need_masks = data.task == "lesion"
+    return locate_files(table, root, missing=data.bad_images, need_masks=need_masks, untrusted=data.untrusted)
 
 
 READERS = {
-    "cbis_ddsm": Reader(
-        cbis_ddsm.WORDS, ("root", "the folder that holds CBIS-DDSM"), _unpacked_root, cbis_ddsm.read_cbis_ddsm
-    ),
-    "manifest": Reader(
-        manifest.WORDS,
-        ("manifest", "the path of a CSV file"),
-        lambda settings: Path(settings.data.manifest or ""),
-        lambda data, path: manifest.read_manifest(path),
-        by_series=False,
-    ),
-    "phantom": Reader(draw.WORDS, None, draw.make_phantom, cbis_ddsm.read_cbis_ddsm),
+    "cbis_ddsm": Reader(cbis_ddsm.WORDS, ("root", "the folder that holds CBIS-DDSM"), _read_cbis_ddsm),
+    "manifest": Reader(manifest.WORDS, ("manifest", "the path of a CSV file"), _read_manifest),
+    "phantom": Reader(draw.WORDS, None, _read_phantom),
 }
 
 
@@ -79,13 +82,7 @@ def read_lesions(settings: Settings) -> LesionTable:
         DataMissingError: The data set, or a film of it, is not there.
         CaseError: Its tables break their contract.
     """
-    data, reader = settings.data, reader_of(settings.data)
-    root = reader.root(settings)
-    table = select_lesions(reader.read(data, root), data)
-    if not reader.by_series:
-        return table
-    need_masks = data.task == "lesion"
-    return locate_files(table, root, missing=data.bad_images, need_masks=need_masks, untrusted=data.untrusted)
+    return reader_of(settings.data).read(settings)
 
 
 def words_of(kind: str) -> DataSetWords:

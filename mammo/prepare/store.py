@@ -11,7 +11,7 @@ import io
 import itertools
 import logging
 import zlib
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +27,6 @@ from mammo.parallel.processes import spread
 from mammo.prepare.film_job import Result, prepare_requests
 from mammo.prepare.records import (
     Entry,
-    FileStamp,
     StoreRequest,
     read_checked,
     read_index,
@@ -86,22 +85,21 @@ class Store:
         """
         unique = list(dict.fromkeys(requests))
         good = self.usable(unique, thorough=thorough)
-        failures: dict[StoreRequest, ImageError] = {}
         if len(good) == len(unique):
             self._note_times(good)
-            return good, failures
+            return good, {}
         with self._alone():
             self._entries |= read_index(self._index)  # another process may have written until now
             good |= self.usable([request for request in unique if request not in good], say=False, thorough=thorough)
             todo = [request for request in unique if request not in good]
             if not todo:
-                return good, failures
+                return good, {}
             logger.info("preparing %d views in %s, once; later runs use them", len(todo), self.folder)
-            full: list[StoreError] = []
+            job = functools.partial(prepare_requests, settings=self.settings, folder=self.folder, untrusted=untrusted)
             with self._appending() as index:
                 self._keep(good, index)
-                self._make(self._work(todo, workers, untrusted, cluster, full), good, failures, index, full)
-        return good, failures
+                made, failures = self._make(todo, job, index, workers, cluster)
+        return good | made, failures
 
     def _note_times(self, good: dict[StoreRequest, Entry]) -> None:
         """Record the new times of files with unchanged content; otherwise each run would hash them again."""
@@ -115,14 +113,30 @@ class Store:
 
     def _make(
         self,
-        results: Iterable[Result],
-        good: dict[StoreRequest, Entry],
-        failures: dict[StoreRequest, ImageError],
+        todo: list[StoreRequest],
+        job: Callable[[list[StoreRequest]], list[Result]],
         index: BinaryIO,
-        full: list[StoreError],
-    ) -> None:
-        """Record each result; if the disk is full, let the workers end normally: joblib prints about killed ones."""
-        for request, result in results:
+        workers: int,
+        cluster: str,
+    ) -> tuple[dict[StoreRequest, Entry], dict[StoreRequest, ImageError]]:
+        """Prepare all, each film's requests in one job, and record each result.
+
+        If the disk is full, no more jobs start, and the workers end normally: joblib prints about killed ones.
+        """
+        by_film: dict[str, list[StoreRequest]] = {}
+        for request in todo:
+            by_film.setdefault(request.film, []).append(request)
+        full: list[StoreError] = []
+        groups = itertools.takewhile(lambda _: not full, by_film.values())
+        workers = min(workers or available_cores(), len(by_film))
+        results: Iterable[list[Result]] = map(job, groups)
+        if cluster:
+            results = spread_on_cluster(job, groups, cluster)
+        elif workers > 1 and len(by_film) >= FEW:
+            results = spread(job, groups, workers)
+        made: dict[StoreRequest, Entry] = {}
+        failures: dict[StoreRequest, ImageError] = {}
+        for request, result in itertools.chain.from_iterable(track(results, len(by_film), "preparing films")):
             if isinstance(result, ImageError):
                 failures[request] = result
             elif isinstance(result, StoreError):
@@ -130,11 +144,12 @@ class Store:
             elif not full:
                 try:
                     self._keep({request: result}, index)
-                    good[request] = result
+                    made[request] = result
                 except StoreError as error:
                     full.append(error)
         if full:
             raise full[0]
+        return made, failures
 
     @contextmanager
     def _alone(self, *, wait: bool = True) -> Iterator[None]:
@@ -164,14 +179,16 @@ class Store:
         self, requests: Iterable[StoreRequest], *, say: bool = True, thorough: bool = True
     ) -> dict[StoreRequest, Entry]:
         """Return the requests with a whole entry of the file as it is now; `say` logs the number of damaged entries."""
-        seen: dict[FileStamp, FileStamp | None] = {}
+        current = functools.cache(still_as)  # each file is compared once
         known = [(request, self._entries[request]) for request in requests if request in self._entries]
         good, damaged = {}, {}
         thorough = thorough or len(known) * self._array_bytes <= READ_AT_START_BYTES
         for request, entry in track(known, len(known), "checking prepared images"):
             if not self._is_whole(entry, thorough):
                 damaged[entry.file] = True
-            elif (stamps := _current(entry.stamps, seen)) is not None:
+                continue
+            stamps = tuple(now for stamp in entry.stamps if (now := current(stamp)) is not None)
+            if len(stamps) == len(entry.stamps):
                 good[request] = replace(entry, stamps=stamps)
         if damaged and say:
             few = ", ".join(str(self.folder / file) for file in list(damaged)[:MOST_NAMED])
@@ -206,39 +223,9 @@ class Store:
         height, width = self.settings.stored_size
         return HEADER_BYTES + 2 * height * width
 
-    def _work(
-        self, todo: list[StoreRequest], workers: int, untrusted: bool, cluster: str, stop: Sized
-    ) -> Iterator[Result]:
-        """Prepare all, each film's requests in one job; start no job once `stop` is not empty."""
-        by_film: dict[str, list[StoreRequest]] = {}
-        for request in todo:
-            by_film.setdefault(request.film, []).append(request)
-        workers = min(workers or available_cores(), len(by_film))
-        groups = itertools.takewhile(lambda _: not stop, by_film.values())
-        job = functools.partial(prepare_requests, settings=self.settings, folder=self.folder, untrusted=untrusted)
-        if cluster:
-            results = spread_on_cluster(job, groups, cluster)
-        else:
-            results = map(job, groups) if workers == 1 or len(by_film) < FEW else spread(job, groups, workers)
-        for made in track(results, len(by_film), "preparing films"):
-            yield from made
-
     def _keep(self, entries: dict[StoreRequest, Entry], index: BinaryIO) -> None:
         """Write the entries that the index does not have yet."""
         for request, entry in entries.items():
             if self._entries.get(request) != entry:
                 write_line(index, request, entry, self._index)
                 self._entries[request] = entry
-
-
-def _current(stamps: Sequence[FileStamp], seen: dict[FileStamp, FileStamp | None]) -> tuple[FileStamp, ...] | None:
-    """Return the stamps as of now, or None if a file's content has changed; each file is compared once."""
-    now = []
-    for stamp in stamps:
-        if stamp not in seen:
-            seen[stamp] = still_as(stamp)
-        found = seen[stamp]
-        if found is None:
-            return None
-        now.append(found)
-    return tuple(now)
