@@ -189,17 +189,15 @@ def read_checked(path: Path, crc32: int) -> np.ndarray:
     """
     try:
         content = path.read_bytes()
-    except OSError as error:
-        raise _damaged(path, error.strerror or str(error)) from error
-    if zlib.crc32(content) != crc32:
-        raise _damaged(path, f"{len(content)} bytes whose checksum is not what was written")
-    stream = io.BytesIO(content)
-    try:
+        if zlib.crc32(content) != crc32:
+            raise ValueError(f"{len(content)} bytes whose checksum is not what was written")
+        stream = io.BytesIO(content)
         np.lib.format.read_magic(stream)
         shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
         return np.frombuffer(content, dtype, offset=stream.tell()).reshape(shape)
-    except ValueError as error:
-        raise _damaged(path, str(error)) from error
+    except (OSError, ValueError) as error:
+        what = f"prepared image is missing or damaged ({getattr(error, 'strerror', None) or error})"
+        raise StoreError(f"{path}: {what}; `mammo prepare` with the same settings makes it again") from error
 
 
 def write_array(path: Path, pixels: np.ndarray) -> int:
@@ -231,8 +229,3 @@ def writing(path: Path) -> Iterator[None]:
     except OSError as error:
         advice = "free space there or set data.store to a folder of yours, and run the command again, which continues"
         raise StoreError(f"{path}: cannot be written ({error.strerror or error}); {advice}") from error
-
-
-def _damaged(path: Path, what: str) -> StoreError:
-    advice = "`mammo prepare` with the same settings makes it again"
-    return StoreError(f"{path}: prepared image is missing or damaged ({what}); {advice}")
