@@ -13,7 +13,7 @@ import pandas as pd
 from mammo.cases import words
 from mammo.cases.table import BOX, LESION_TYPES, PATHOLOGY_LABELS, DataSetWords, LesionTable, check, complete
 from mammo.errors import CaseError, in_one_line
-from mammo.tables import line_of, read_table, row_faults, to_numbers
+from mammo.tables import read_table, row_faults, to_numbers
 
 WORDS = DataSetWords(
     data="the user's own, named by a manifest; the licence of those data applies.",
@@ -53,7 +53,7 @@ def read_manifest(path: Path) -> LesionTable:
     frame = complete(frame)
     for column in ("image", "mask"):
         frame[column] = [str(folder / name) if name else "" for name in frame[column]]
-    check(frame, str(path), pd.Series([line_of(raw, row) for row in range(len(raw))]))
+    check(frame, str(path), raw)
     return LesionTable(frame)
 
 
