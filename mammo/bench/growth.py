@@ -30,11 +30,9 @@ from mammo.evaluation.operating_point import Decision, Point
 from mammo.evaluation.scores import Cases, levels_of
 from mammo.images.preprocess import PreprocessSettings
 from mammo.judging.judged import Judged
-from mammo.prepare.arrays import write_array
 from mammo.prepare.gather import PreparedSplit, prepare_split, requests_of
-from mammo.prepare.index import Entry, Seen, write_line
 from mammo.prepare.readers import read_lesions
-from mammo.prepare.stamps import stamp_file
+from mammo.prepare.records import Entry, Seen, stamp_file, write_array, write_line
 from mammo.report.write import write_report
 from mammo.runtime import peak_memory_mb
 from mammo.settings.schema import DataSettings, EvaluationSettings, Settings

@@ -16,7 +16,7 @@ from mammo.errors import DataMissingError
 from mammo.images.dicom import read_dicom
 from mammo.images.preprocess import PreprocessSettings
 from mammo.phantom.draw import write_phantom
-from mammo.prepare.index import StoreRequest
+from mammo.prepare.records import StoreRequest
 from mammo.prepare.store import Store
 from mammo.runtime import peak_memory_mb
 from mammo.settings.schema import PhantomSettings
@@ -75,7 +75,7 @@ def _fill(folder: Path, films: Sequence[Path], workers: int) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     _, errors = Store(folder, SETTINGS).fill([StoreRequest(str(film)) for film in films], workers=workers)
     if errors:
-        raise DataMissingError(next(iter(errors.values())).text)
+        raise DataMissingError(str(next(iter(errors.values()))))
 
 
 def peak_mb(*films: str) -> float:

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from mammo.cases.data_set import DataSetWords
-from mammo.cases.table import LATERALITIES, PATHOLOGY_LABELS, LesionTable, check, complete, no_exclusions
+from mammo.cases.table import LATERALITIES, PATHOLOGY_LABELS, DataSetWords, LesionTable, check, complete
 from mammo.errors import CaseError, DataMissingError, in_one_line
 from mammo.settings.schema import DataSettings
-from mammo.tables import read_table, to_numbers
+from mammo.tables import read_table, row_faults, to_numbers
 
 CSV_FILES = {
     ("mass", "train"): "mass_case_description_train_set.csv",
@@ -56,12 +55,12 @@ def read_cbis_ddsm(data: DataSettings, root: Path) -> LesionTable:
     """
     wanted = tuple(kind for kind in LESION_TYPES if kind in data.lesion_types or data.task != "lesion")
     if not wanted:
-        known, given = " and ".join(LESION_TYPES), ", ".join(data.lesion_types)
-        raise CaseError(f"data.lesion_types: CBIS-DDSM has only {known}, got {given}")
+        given = ", ".join(data.lesion_types)
+        raise CaseError(f"data.lesion_types: CBIS-DDSM has only {' and '.join(LESION_TYPES)}, got {given}")
     return read_official_csvs(root, wanted)
 
 
-def find_csv_folder(root: Path) -> Path:
+def _csv_folder(root: Path) -> Path:
     """Find the folder of the four CSVs: `root` itself or its `csv/` (Kaggle).
 
     Raises:
@@ -73,14 +72,12 @@ def find_csv_folder(root: Path) -> Path:
     searched = "searched for mass_case_description_train_set.csv and similar names, also in csv/"
     endings = (".dcm", ".jpg", ".jpeg", ".png")
     if root.is_dir() and any(path.is_dir() or path.suffix.lower() in endings for path in root.iterdir()):
-        raise DataMissingError(
-            f"{root}: has files, but not the CSVs of CBIS-DDSM ({searched}); fetch the four case_description CSVs from "
-            "The Cancer Imaging Archive, or set data.root to the folder that has them"
-        )
+        advice = "fetch them from The Cancer Imaging Archive, or set data.root to the folder that has them"
+        raise DataMissingError(f"{root}: has files, but not the CSVs of CBIS-DDSM ({searched}); {advice}")
     raise DataMissingError(f"{root}: no CBIS-DDSM there ({searched}); {WHERE_TO_GET}")
 
 
-def read_official_csvs(root: Path, lesion_types: Iterable[str] = ("mass", "calcification")) -> LesionTable:
+def read_official_csvs(root: Path, lesion_types: Iterable[str] = LESION_TYPES) -> LesionTable:
     """Read the CSVs of the wanted lesion types.
 
     `image`, `crop` and `mask` of the table are the CSV's paths without line breaks. `image_id` is patient, side and
@@ -90,27 +87,25 @@ def read_official_csvs(root: Path, lesion_types: Iterable[str] = ("mass", "calci
         DataMissingError: CSVs are missing.
         CaseError: A file breaks the official form.
     """
-    folder = find_csv_folder(root)
-    frames = [
-        _read_one(folder / CSV_FILES[kind, part], kind, part) for kind in lesion_types for part in ("train", "test")
-    ]
-    frame = pd.concat(frames, ignore_index=True)
+    folder = _csv_folder(root)
+    wanted = ((kind, part) for kind in lesion_types for part in ("train", "test"))
+    frame = pd.concat([_read_one(folder / CSV_FILES[one], *one) for one in wanted], ignore_index=True)
     check(frame, str(folder))
-    return LesionTable(frame, no_exclusions())
+    return LesionTable(frame)
 
 
 def _read_one(path: Path, kind: str, part: str) -> pd.DataFrame:
     if not path.is_file():
-        raise DataMissingError(
-            f"{path}: missing beside the other CSVs; fetch it from The Cancer Imaging Archive, or set data.lesion_types"
-        )
+        advice = "fetch it from The Cancer Imaging Archive, or set data.lesion_types"
+        raise DataMissingError(f"{path}: missing beside the other CSVs; {advice}")
     raw = read_table(path, "a case-description CSV of CBIS-DDSM", error=CaseError)
     raw.columns = raw.columns.str.strip().str.replace(" ", "_")
     missing = [name for name in SOURCE_COLUMNS if name not in raw]
     if missing:
         raise CaseError(in_one_line(str(path), [f"column {name} is missing" for name in missing]))
-    raw = raw.apply(lambda column: column.str.strip())
     frame = raw[list(SOURCE_COLUMNS)].rename(columns=SOURCE_COLUMNS)
+    frame = frame.apply(lambda column: column.str.strip())
+    frame.attrs = raw.attrs  # the lines of the rows
     _check_values(frame, path)
     frame["laterality"] = frame["laterality"].map(LATERALITIES)
     frame["label"] = frame["pathology"].map(PATHOLOGY_LABELS)
@@ -126,9 +121,9 @@ def _read_one(path: Path, kind: str, part: str) -> pd.DataFrame:
 
 def _check_values(frame: pd.DataFrame, path: Path) -> None:
     errors = []
-    for column, allowed in (("laterality", LATERALITIES), ("pathology", PATHOLOGY_LABELS), ("view", {"CC", "MLO"})):
-        rule, wrong = f"{column} must be one of {', '.join(allowed)}", frame.index[~frame[column].isin(list(allowed))]
-        errors += [f"row {row + 1}: {rule}, got {frame.loc[row, column]!r}" for row in wrong]
-    errors += [f"row {row + 1}: patient_id is empty" for row in frame.index[frame["patient_id"] == ""]]
+    for column, allowed in (("laterality", LATERALITIES), ("pathology", PATHOLOGY_LABELS), ("view", ("CC", "MLO"))):
+        rule = f"{column} must be one of {', '.join(allowed)}"
+        errors += row_faults(~frame[column].isin(list(allowed)), rule, frame[column])
+    errors += row_faults(frame["patient_id"] == "", "patient_id is empty", frame["patient_id"])
     if errors:
         raise CaseError(in_one_line(str(path), errors))

@@ -2,6 +2,7 @@
 
 import difflib
 import posixpath
+import re
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -10,11 +11,9 @@ import numpy as np
 import pandas as pd
 
 from mammo.cases import words
-from mammo.cases.data_set import DataSetWords
-from mammo.cases.identity import refuse_damaged_ids
-from mammo.cases.table import BOX, LESION_TYPES, PATHOLOGY_LABELS, LesionTable, check, complete, no_exclusions
+from mammo.cases.table import BOX, LESION_TYPES, PATHOLOGY_LABELS, DataSetWords, LesionTable, check, complete
 from mammo.errors import CaseError, in_one_line
-from mammo.tables import line_of, read_table, row_faults, to_numbers
+from mammo.tables import read_table, row_faults, to_numbers
 
 WORDS = DataSetWords(
     data="the user's own, named by a manifest; the licence of those data applies.",
@@ -22,18 +21,9 @@ WORDS = DataSetWords(
 )
 REQUIRED = ("image", "patient_id")
 ONE_OF = ("pathology", "label", "image_label")
-KNOWN: tuple[str, ...] = (
-    *REQUIRED,
-    *ONE_OF,
-    "lesion_id",
-    "laterality",
-    "view",
-    "lesion_type",
-    "density",
-    "assessment",
-    "subtlety",
-)
-KNOWN += (*BOX, "mask", "split", "source")
+DETAILS = ("lesion_id", "laterality", "view", "lesion_type", "density", "assessment", "subtlety")
+KNOWN = (*REQUIRED, *ONE_OF, *DETAILS, *BOX, "mask", "split", "source")
+DAMAGED = re.compile(r"[+-]?\d(?:[.,]\d+)?[eE]\+\d{1,3}")  # 1.02938E+17, as spreadsheets write an id of many digits
 EXPECTED = f"a CSV with the columns {', '.join(REQUIRED)} and {' or '.join(ONE_OF)}"
 
 
@@ -53,9 +43,9 @@ def read_manifest(path: Path) -> LesionTable:
     raw = raw.apply(lambda column: column.str.strip())
     raw.attrs = attrs
     folder = path.resolve().parent
-    errors: list[str] = []
     for column in (name for name in ("image", "mask") if name in raw):
         raw[column] = [words.path_as_meant(name, folder) for name in raw[column]]
+    errors: list[str] = []
     frame = _convert(raw, errors)
     if errors:
         raise CaseError(in_one_line(str(path), errors))
@@ -63,8 +53,8 @@ def read_manifest(path: Path) -> LesionTable:
     frame = complete(frame)
     for column in ("image", "mask"):
         frame[column] = [str(folder / name) if name else "" for name in frame[column]]
-    check(frame, str(path), pd.Series([line_of(raw, row) for row in range(len(raw))]))
-    return LesionTable(frame, no_exclusions())
+    check(frame, str(path), raw)
+    return LesionTable(frame)
 
 
 def _check_columns(raw: pd.DataFrame, path: Path) -> None:
@@ -87,14 +77,23 @@ def _similar(name: str, raw: pd.DataFrame) -> str:
 
 
 def _convert(raw: pd.DataFrame, errors: list[str]) -> pd.DataFrame:
-    frame = raw[[name for name in KNOWN if name in raw]].copy()
+    """Return the columns `KNOWN` as the lesion table has them; an absent column reads like one of empty cells."""
+    repeated = raw.duplicated()
+    if "lesion_id" not in raw:
+        raw["lesion_id"] = [f"{image}#{number}" for number, image in enumerate(raw["image"], 2)]
+    for name in KNOWN:
+        if name not in raw:
+            raw[name] = ""
+    frame = raw[list(KNOWN)].copy()
     for name in REQUIRED:
-        _report(raw[name] == "", raw[name], f"{name} is empty", errors)
+        errors += row_faults(raw[name] == "", f"{name} is empty", raw[name])
     # Two equal-looking spellings would be two patients, possibly on both sides of the split.
     frame["patient_id"] = raw["patient_id"].map(lambda text: unicodedata.normalize("NFC", text))
     hidden = ~raw["patient_id"].map(str.isprintable)
-    _report(hidden, raw["patient_id"], "patient_id has an invisible character", errors)
-    refuse_damaged_ids(raw["patient_id"], errors)
+    errors += row_faults(hidden, "patient_id has an invisible character", raw["patient_id"])
+    damaged = raw["patient_id"].map(lambda text: DAMAGED.fullmatch(text) is not None)
+    rule = "patient_id was damaged by a spreadsheet, which rounds long numbers; export the column again as text"
+    errors += row_faults(damaged, rule, raw["patient_id"])
     frame["laterality"] = _read(raw, "laterality", _lookup(words.SIDES), "LEFT or RIGHT", errors)
     _convert_views(raw, frame, errors)
     frame["split"] = _read(raw, "split", _lookup(words.SPLITS), "train, validation or test", errors)
@@ -105,53 +104,43 @@ def _convert(raw: pd.DataFrame, errors: list[str]) -> pd.DataFrame:
     frame["pathology"] = _read(raw, "pathology", _lookup(words.PATHOLOGIES), pathologies, errors)
     from_pathology = frame["pathology"].map(lambda name: PATHOLOGY_LABELS.get(name, np.nan)).astype(float)
     clash = frame["label"].notna() & from_pathology.notna() & (frame["label"] != from_pathology)
-    _report(clash, frame["pathology"], "label contradicts pathology", errors)
+    errors += row_faults(clash, "label contradicts pathology", frame["pathology"])
     frame["label"] = frame["label"].fillna(from_pathology)
     frame["density"] = _read(raw, "density", words.density, "1 to 4 or A to D", errors, empty=np.nan)
     grades = "a BI-RADS assessment 0 to 6, or 4A to 4C"
     frame["assessment"] = _read(raw, "assessment", words.assessment, grades, errors, empty=np.nan)
     frame["subtlety"] = _numbers(raw, "subtlety", errors)
     _convert_boxes(raw, frame, errors)
-    _report(raw.duplicated(), raw["image"], "the row is duplicated", errors)
-    if "lesion_id" not in raw:
-        frame["lesion_id"] = [f"{image}#{number}" for number, image in enumerate(raw["image"], 2)]
+    errors += row_faults(repeated, "the row is duplicated", raw["image"])
     return frame
 
 
 def _convert_boxes(raw: pd.DataFrame, frame: pd.DataFrame, errors: list[str]) -> None:
     for name in BOX:
         frame[name] = _numbers(raw, name, errors)
-    if "x" not in raw:
-        return
     filled = (raw[list(BOX)] != "").sum(axis=1)
-    _report((filled > 0) & (filled < len(BOX)), raw["x"], "a box needs x, y, width and height; some are empty", errors)
+    partial = (filled > 0) & (filled < len(BOX))
+    errors += row_faults(partial, "a box needs x, y, width and height; some are empty", raw["x"])
     for name in ("width", "height"):
-        _report(frame[name] <= 0, raw[name], f"{name} must be above 0", errors)
+        errors += row_faults(frame[name] <= 0, f"{name} must be above 0", raw[name])
 
 
 def _convert_views(raw: pd.DataFrame, frame: pd.DataFrame, errors: list[str]) -> None:
     """Read views; a view that names its side, such as LCC, sets an empty laterality and must not contradict one."""
-    if "view" not in raw:
-        frame["view"] = ""
-        return
     read = {text: words.view_and_side(text) for text in raw["view"].unique()}
     frame["view"] = raw["view"].map(lambda text: read[text][0])
     side = raw["view"].map(lambda text: read[text][1])
     clash = (side != "") & (frame["laterality"] != "") & (side != frame["laterality"])
-    _report(clash, raw["view"], "view names another side than laterality", errors)
+    errors += row_faults(clash, "view names another side than laterality", raw["view"])
     frame["laterality"] = frame["laterality"].where(frame["laterality"] != "", side)
 
 
 def _convert_types(raw: pd.DataFrame, frame: pd.DataFrame, errors: list[str]) -> None:
     """Read lesion types; words for other types become `other`, words that resemble a known one are errors."""
-    if "lesion_type" not in raw:
-        frame["lesion_type"] = ""
-        return
     read = {text: words.lesion_type(text) for text in raw["lesion_type"].unique()}
     for text in (text for text, kind in read.items() if kind is None):
-        near, known = words.near_lesion_type(text), ", ".join(LESION_TYPES)
-        rule = f"lesion_type must be one of {known} (did you mean {near}?)"
-        _report(raw["lesion_type"] == text, raw["lesion_type"], rule, errors)
+        rule = f"lesion_type must be one of {', '.join(LESION_TYPES)} (did you mean {words.near_lesion_type(text)}?)"
+        errors += row_faults(raw["lesion_type"] == text, rule, raw["lesion_type"])
     frame["lesion_type"] = raw["lesion_type"].map(lambda text: read[text] or "")
 
 
@@ -163,21 +152,14 @@ def _lookup(table: dict, empty: object = "") -> Callable[[str], object]:
 def _read(
     raw: pd.DataFrame, name: str, read: Callable[[str], object], expected: str, errors: list[str], *, empty: object = ""
 ) -> pd.Series:
-    """Read a column's cells, `empty` for all without the column; `read` returns None for a cell that is an error."""
-    if name not in raw:
-        return pd.Series(empty, index=raw.index)
+    """Read a column's cells; `read` returns None for a cell that is an error, which then counts as `empty`."""
     values = {text: read(text) for text in raw[name].unique()}
-    _report(raw[name].map(lambda text: values[text] is None), raw[name], f"{name} must be {expected}", errors)
+    wrong = raw[name].map(lambda text: values[text] is None)
+    errors += row_faults(wrong, f"{name} must be {expected}", raw[name])
     return raw[name].map(lambda text: empty if values[text] is None else values[text])
 
 
 def _numbers(raw: pd.DataFrame, name: str, errors: list[str]) -> pd.Series:
-    if name not in raw:
-        return pd.Series(np.nan, index=raw.index)
     numbers = to_numbers(raw[name])
-    _report((raw[name] != "") & numbers.isna(), raw[name], f"{name} must be a number", errors)
+    errors += row_faults((raw[name] != "") & numbers.isna(), f"{name} must be a number", raw[name])
     return numbers
-
-
-def _report(bad: pd.Series, values: pd.Series, rule: str, errors: list[str]) -> None:
-    errors += row_faults(bad, rule, values)

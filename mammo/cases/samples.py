@@ -67,20 +67,23 @@ def make_samples(table: LesionTable, task: str) -> SampleTable:
     malignant one is left out, and so is a second film of the same view, or one of an unknown side.
     """
     frame = table.frame.copy()
-    side = frame["laterality"].where(frame["laterality"] != "", "UNKNOWN")
-    frame["breast_id"] = frame["patient_id"] + "_" + side
+    frame["breast_id"] = _breast_id(frame)
     whole = frame.groupby("breast_id" if task == "breast" else "image_id")
     frame["lesions"] = 1 if task == "lesion" else whole["lesion_id"].transform("size")
     frame["mixed"] = whole["label"].transform("nunique") > 1
     frame["unsettled"] = _unsettled(frame, table.gone)
     if task == "lesion":
-        return _lesions(frame, table.excluded).warn(table.warned)
+        return _lesions(frame, table.excluded)
     films, excluded = _films(frame, table.excluded)
     if task == "image":
         films = films.assign(case_id=films["image_id"], complete=True, case=np.arange(len(films)), slot=0)
-        return _table("image", films, films, excluded).warn(table.warned)
+        return _table("image", films, films, excluded)
     films, excluded = _without_unknown_breasts(frame, films, excluded)
-    return _breasts(films, excluded).warn(table.warned)
+    return _breasts(films, excluded)
+
+
+def _breast_id(frame: pd.DataFrame) -> pd.Series:
+    return frame["patient_id"] + "_" + frame["laterality"].where(frame["laterality"] != "", "UNKNOWN")
 
 
 def _unsettled(frame: pd.DataFrame, gone: pd.DataFrame) -> pd.Series:
@@ -93,8 +96,7 @@ def _unsettled(frame: pd.DataFrame, gone: pd.DataFrame) -> pd.Series:
         gone: Rows that were left out before and are not benign either.
     """
     doubt = not_benign(frame)
-    side = gone["laterality"].where(gone["laterality"] != "", "UNKNOWN")
-    left_out = gone.assign(breast_id=gone["patient_id"] + "_" + side)
+    left_out = gone.assign(breast_id=_breast_id(gone))
     finest = pd.Series("", index=frame.index, dtype=object)
     for level, column in (("patient", "patient_id"), ("breast", "breast_id"), ("image", "image_id")):
         finest[doubt.groupby(frame[column]).transform("any") | frame[column].isin(left_out[column])] = level
@@ -146,21 +148,18 @@ def _breasts(films: pd.DataFrame, excluded: pd.DataFrame) -> SampleTable:
     sideless = films["laterality"] == ""
     other = ~sideless & ~films["view"].isin(list(VIEW_ORDER))
     again = ~sideless & ~other & films.duplicated(["breast_id", "view"])
-    excluded = _listed(
-        excluded,
-        films,
-        "image_id",
+    reasons = (
         (sideless, "film has no laterality"),
         (other, "view is neither CC nor MLO"),
         (again, "a second film of the same view of the breast"),
     )
+    excluded = _listed(excluded, films, "image_id", *reasons)
     films = films[~sideless & ~other & ~again].assign(slot=lambda rows: rows["view"].map(VIEW_ORDER))
     films = films.sort_values(["breast_id", "slot"]).reset_index(drop=True)
     films["case"] = films.groupby("breast_id", sort=False).ngroup()
     cases = films.drop_duplicates("case").reset_index(drop=True)
-    cases = cases.assign(
-        case_id=cases["breast_id"], image_id=cases["breast_id"], label=label_of[cases["breast_id"]].to_numpy(), view=""
-    )
+    ids = cases["breast_id"]
+    cases = cases.assign(case_id=ids, image_id=ids, label=label_of[ids].to_numpy(), view="")
     cases["complete"] = films.groupby("case").size().to_numpy() == len(VIEW_ORDER)
     return _table("breast", cases, films, excluded)
 

@@ -12,6 +12,7 @@ from mammo.errors import SplitError, in_one_line
 from mammo.settings.schema import DataSettings
 
 PARTS = ("train", "validation", "test")
+CLASSES = ("benign", "malignant")
 SPLIT_COLUMNS = ("case_id", "patient_id", "label", "part")
 
 
@@ -37,7 +38,7 @@ class Split:
 
     @property
     def sha256(self) -> str:
-        """A hash of the cases and their parts, independent of the order of rows."""
+        """`split_sha256` of the cases and their parts."""
         return split_sha256(self.frame())
 
 
@@ -55,15 +56,10 @@ def split_lesions(table: LesionTable, data: DataSettings) -> Split:
         SplitError: The source has no such split.
     """
     if data.split == "official_clean":
-        table = drop_shared_patients(table, data.clean_from)
-    split = make_split(
-        make_samples(table, data.task),
-        data.split,
-        seed=data.split_seed,
-        fractions=data.fractions,
-        folds=data.folds,
-        fold=data.fold,
-    )
+        shared, side = source_leaks(table), data.clean_from
+        rows = table.frame["patient_id"].isin(shared) & (table.frame["split"] == side)
+        table = table.without(rows, f"patient is in the official training and test files; dropped from {side}")
+    split = make_split(make_samples(table, data.task), data)
     split = replace(split, samples=split.samples.warn(_one_class_test(split)))
     return split if data.split == "holdout" else replace(split, source_leaks=tuple(source_leaks(table)))
 
@@ -73,56 +69,39 @@ def _one_class_test(split: Split) -> pd.DataFrame:
     labels = set(split.samples.cases["label"].to_numpy()[split.rows("test")])
     if len(labels) != 1:
         return no_exclusions()
-    kind = "benign" if 1 in labels else "malignant"
-    return exclusions(["test part"], [""], f"part test has no {kind} case{_needed(split, 1 - int(labels.pop()))}")
+    absent = 1 - int(labels.pop())
+    return exclusions(["test part"], [""], f"part test has no {CLASSES[absent]} case{_needed(split, absent)}")
 
 
-def make_split(
-    samples: SampleTable,
-    kind: str,
-    *,
-    seed: int = 0,
-    fractions: tuple[float, float, float] = (0.7, 0.15, 0.15),
-    folds: int = 0,
-    fold: int = 0,
-) -> Split:
+def make_split(samples: SampleTable, data: DataSettings) -> Split:
     """Give every sample a part.
 
-    Args:
-        samples: All samples.
-        kind: `official` or `official_clean` (the source's train and test), `manifest` (the manifest's own column) or
-            `holdout` (seeded, stratified, by patient).
-        seed: Seed of the hold-out and the validation part.
-        fractions: Shares of patients for train, validation and test. If the source has a test part, validation gets
-            validation / (train + validation) of the training patients.
-        folds: With holdout: the number of test parts, of which `fold` is used; validation comes from the others.
-        fold: The number of the fold, from 0.
+    The parts are the source's own (`split` official, official_clean or manifest), drawn by patient, seeded and
+    stratified (holdout), or the patients of one fold for test and the others for train (holdout with `folds`). Without
+    a validation part, one is drawn: validation / (train + validation) of the training patients.
 
     Raises:
         SplitError: Cases have no value in the split column.
     """
-    if kind == "holdout" and not folds:
-        return Split(samples, _holdout(samples.cases, fractions, seed))
-    if kind == "holdout":
-        part = np.where(make_folds(samples, folds, seed=seed) == fold, "test", "train").astype(object)
-        return Split(samples, _carve_validation(samples.cases, part, fractions, seed))
-    part = samples.cases["split"].to_numpy(object)
-    unplaced = sorted(samples.cases.loc[part == "", "case_id"])
+    cases = samples.cases
+    if data.split == "holdout" and not data.folds:
+        return Split(samples, _holdout(cases, data.fractions, data.split_seed))
+    if data.split == "holdout":
+        fold = make_folds(samples, data.folds, seed=data.split_seed)
+        part = np.where(fold == data.fold, "test", "train").astype(object)
+    else:
+        part = cases["split"].to_numpy(object)
+    unplaced = sorted(cases.loc[part == "", "case_id"])
     if unplaced:
-        raise SplitError(
-            f"split {kind}: {len(unplaced)} cases have no split, such as {unplaced[0]}; fill the column or use "
-            "data.split=holdout"
-        )
-    if not (part == "validation").any():
-        part = _carve_validation(samples.cases, part, fractions, seed)
+        what = f"{len(unplaced)} cases have no split, such as {unplaced[0]}"
+        raise SplitError(f"split {data.split}: {what}; fill the column or use data.split=holdout")
+    if (part == "validation").any():
+        return Split(samples, part)
+    training = part == "train"
+    share = data.fractions[1] / (data.fractions[0] + data.fractions[1])
+    part = part.copy()
+    part[training] = _holdout(cases[training], (1 - share, share, 0.0), data.split_seed)
     return Split(samples, part)
-
-
-def drop_shared_patients(table: LesionTable, side: str) -> LesionTable:
-    """Exclude lesions of patients that are on both official sides from one side (`train` or `test`)."""
-    shared = source_leaks(table)
-    rows = table.frame["patient_id"].isin(shared) & (table.frame["split"] == side)
-    return table.without(rows, f"patient is in the official training and test files; dropped from {side}")
 
 
 def source_leaks(table: LesionTable) -> list[str]:
@@ -133,20 +112,8 @@ def source_leaks(table: LesionTable) -> list[str]:
 
 def patients_on_two_sides(patients: pd.Series, part: np.ndarray) -> list[str]:
     """List the patients that are in more than one part, sorted."""
-    pairs = pd.DataFrame({"patient": patients.to_numpy(), "part": part}).drop_duplicates()
-    counts = pairs["patient"].value_counts()
-    return sorted(counts.index[counts > 1])
-
-
-def _carve_validation(
-    cases: pd.DataFrame, part: np.ndarray, fractions: tuple[float, float, float], seed: int
-) -> np.ndarray:
-    """Move some of the training patients to validation; the audit names patients that are also in test."""
-    training = part == "train"
-    share = fractions[1] / (fractions[0] + fractions[1])
-    part = part.copy()
-    part[training] = _holdout(cases[training], (1 - share, share, 0.0), seed)
-    return part
+    spread = pd.Series(part).groupby(patients.to_numpy()).nunique()
+    return sorted(spread.index[spread > 1])
 
 
 def _holdout(cases: pd.DataFrame, fractions: tuple[float, float, float], seed: int) -> np.ndarray:
@@ -223,8 +190,7 @@ def _needed(split: Split, label: int) -> str:
     """Say how many patients of a class there are, and how many are needed."""
     cases = split.samples.cases
     having = cases.loc[cases["label"] == label, "patient_id"].nunique()
-    kind = "a malignant" if label else "a benign"
-    return f" (each part needs a patient with {kind} case; there are {having} such patients in all)"
+    return f" (each part needs a patient with a {CLASSES[label]} case; there are {having} such patients in all)"
 
 
 def check_trainable(split: Split, batch_size: int) -> None:
@@ -239,11 +205,10 @@ def check_trainable(split: Split, batch_size: int) -> None:
         if len(labels) == 0:
             errors.append(f"part {part} is empty; expected cases of both classes")
         elif part != "test" and len(set(labels)) == 1:
-            kind = "malignant" if labels[0] else "benign"
-            got = f"part {part} has one class only ({len(labels)} cases, all {kind})"
-            errors.append(f"{got}; expected both{_needed(split, 1 - labels[0])}")
+            what = f"has one class only ({len(labels)} cases, all {CLASSES[labels[0]]})"
+            errors.append(f"part {part} {what}; expected both{_needed(split, 1 - labels[0])}")
         elif part == "train" and len(labels) < batch_size:
-            got = f"part train has {len(labels)} cases, fewer than one batch of {batch_size}"
-            errors.append(f"{got}; lower training.batch_size or add data")
+            what = f"has {len(labels)} cases, fewer than one batch of {batch_size}"
+            errors.append(f"part train {what}; lower training.batch_size or add data")
     if errors:
         raise SplitError(in_one_line("split", errors))

@@ -1,4 +1,4 @@
-"""Defines and checks the lesion table: one row per lesion and view, in columns; the readers make it."""
+"""Defines, checks and filters the lesion table: one row per lesion and view, in columns; the readers make it."""
 
 from dataclasses import dataclass, field, replace
 
@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from mammo.errors import MOST_FAULTS_SHOWN, CaseError, in_one_line
-from mammo.tables import in_brief
+from mammo.settings.schema import DataSettings
+from mammo.tables import in_brief, line_of, row_faults
 
 BOX = ("x", "y", "width", "height")
 # `label` is 1 malignant, 0 benign, NaN unknown; so is `image_label`, for the whole film. Boxes are in the source
@@ -39,17 +40,35 @@ def no_exclusions() -> pd.DataFrame:
 
 
 @dataclass(frozen=True)
+class DataSetWords:
+    """What reports say of a data set. An empty text means that only the authors of a study can say it.
+
+    Attributes:
+        data: Name, licence and origin.
+        films: What kind of films they are.
+        reference_standard: What proves the labels.
+        unknown_because: Why `reference_standard` and the origin are not known here, such as "the films are generated".
+        generated: Whether no patient is in it.
+    """
+
+    data: str
+    films: str = ""
+    reference_standard: str = ""
+    unknown_because: str = ""
+    generated: bool = False
+
+
+@dataclass(frozen=True)
 class LesionTable:
     """The lesions of a data set.
 
-    `frame` has the columns `COLUMNS`. `excluded` has `case, patient_id, reason`, a row for each that was left out;
-    `warned` has the same columns, a row for each that was kept with a warning. `gone` has `PLACE` of what was left out
-    and is not known to be benign: the film, breast and patient are then not known to be benign either.
+    `frame` has the columns `COLUMNS`. `excluded` has `case, patient_id, reason`, a row for each that was left out.
+    `gone` has `PLACE` of what was left out and is not known to be benign: the film, breast and patient are then not
+    known to be benign either.
     """
 
     frame: pd.DataFrame
-    excluded: pd.DataFrame
-    warned: pd.DataFrame = field(default_factory=no_exclusions)
+    excluded: pd.DataFrame = field(default_factory=no_exclusions)
     gone: pd.DataFrame = field(default_factory=lambda: pd.DataFrame({name: pd.Series(dtype=object) for name in PLACE}))
 
     def without(self, rows: pd.Series, reason: str) -> "LesionTable":
@@ -64,6 +83,21 @@ class LesionTable:
         )
 
 
+def select_lesions(table: LesionTable, data: DataSettings) -> LesionTable:
+    """Return the table without unwanted lesion types, and without BENIGN_WITHOUT_CALLBACK where settings say so.
+
+    A film with a wanted lesion keeps all its lesions where films are judged.
+    """
+    unwanted = (table.frame["lesion_type"] != "") & ~table.frame["lesion_type"].isin(data.lesion_types)
+    if data.task != "lesion":
+        unwanted = unwanted.groupby(table.frame["image_id"]).transform("all")
+    table = table.without(unwanted, "lesion type is not in data.lesion_types")
+    if data.benign_without_callback == "exclude":
+        no_callback = table.frame["pathology"] == "BENIGN_WITHOUT_CALLBACK"
+        table = table.without(no_callback, "BENIGN_WITHOUT_CALLBACK, which settings leave out")
+    return table
+
+
 def not_benign(frame: pd.DataFrame) -> pd.Series:
     """Return which rows are malignant or unknown, by their own label or else their film's."""
     return ~frame["label"].fillna(frame["image_label"]).eq(0) | frame["image_label"].eq(1)
@@ -75,8 +109,9 @@ def exclusion_lines(excluded: pd.DataFrame) -> list[str]:
         return ["left out: nothing"]
     counts = excluded["reason"].value_counts()
     lines = [f"left out: {count} × {reason}" for reason, count in counts.head(MOST_FAULTS_SHOWN).items()]
-    more = counts.iloc[MOST_FAULTS_SHOWN:]
-    return lines + ([f"left out: {more.sum()} more, for {len(more)} other reasons"] if len(more) else [])
+    if len(more := counts.iloc[MOST_FAULTS_SHOWN:]):
+        lines.append(f"left out: {more.sum()} more, for {len(more)} other reasons")
+    return lines
 
 
 def warning_lines(warned: pd.DataFrame) -> list[str]:
@@ -97,34 +132,30 @@ def complete(frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-def check(frame: pd.DataFrame, where: str, lines: pd.Series | None = None) -> None:
+def check(frame: pd.DataFrame, where: str, lines: pd.DataFrame | None = None) -> None:
     """Check the rows against each other: unique lesions, one patient and side per image, labels that agree.
 
     Args:
         frame: A complete table.
         where: The file (or files), for the message.
-        lines: The line of each row; without it, row numbers are used.
+        lines: The table from `read_table`, which knows the line of each row; without it, each row counts as one line.
 
     Raises:
         CaseError: There are errors; all are in one message.
     """
-    number = lines if lines is not None else pd.Series(np.arange(2, len(frame) + 2), index=frame.index)
-    errors = [
-        f"line {number[row]}: lesion_id {in_brief(frame.lesion_id[row])} is duplicated"
-        for row in frame.index[frame.duplicated("lesion_id")]
-    ]
+    lines = frame if lines is None else lines
+    errors = row_faults(frame.duplicated("lesion_id"), "lesion_id is duplicated", frame["lesion_id"], lines)
     for column in ("patient_id", "laterality", "image_label"):
         spread = frame.groupby("image_id")[column].nunique()
         clashing = spread.index[spread > 1]
         for image in clashing[:MOST_FAULTS_SHOWN]:
             rows = frame.index[frame.image_id == image]
             values = sorted({in_brief(str(value)).strip("'") for value in frame.loc[rows, column]})[:MOST_FAULTS_SHOWN]
-            errors.append(
-                f"line {number[rows[0]]}: image {in_brief(image)} has more than one {column}: {', '.join(values)}"
-            )
+            what = f"image {in_brief(image)} has more than one {column}: {', '.join(values)}"
+            errors.append(f"line {line_of(lines, rows[0])}: {what}")
         errors += [""] * max(0, len(clashing) - MOST_FAULTS_SHOWN)  # counted only
     contradicting = frame["image_label"] < frame["label"]
-    errors += [f"line {number[row]}: image_label is 0 beside a malignant lesion" for row in frame.index[contradicting]]
+    errors += row_faults(contradicting, "image_label is 0 beside a malignant lesion", frame["image_label"], lines)
     if errors:
         raise CaseError(in_one_line(where, errors))
     if frame.empty:

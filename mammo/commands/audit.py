@@ -41,9 +41,9 @@ def _audit_csvs(folder: Path) -> None:
 
 def _audit_split(settings: Settings, cluster: str) -> None:
     from mammo.cases.audit import audit_split, refuse_leaks, refuse_shared_films
-    from mammo.prepare.duplicates import find_duplicates
-    from mammo.prepare.early import check_places
+    from mammo.prepare.film_checks import find_duplicates
     from mammo.prepare.gather import gather_split
+    from mammo.prepare.readers import check_places
     from mammo.report.text import show_audit, show_exclusions, show_list, show_warnings
 
     check_places(settings)

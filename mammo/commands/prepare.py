@@ -26,9 +26,8 @@ def main(arguments: argparse.Namespace) -> None:
     settings = read_settings(arguments)
     use_no_network()
     from mammo.prepare.contact_sheet import doubtful_views, write_contact_sheet
-    from mammo.prepare.early import check_places
     from mammo.prepare.gather import gather_split, prepare_split
-    from mammo.prepare.readers import words_of
+    from mammo.prepare.readers import check_places, words_of
     from mammo.report.text import show_exclusions, show_warnings
 
     check_places(settings)

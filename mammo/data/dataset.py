@@ -9,8 +9,8 @@ from mammo.data.augment import Augmentation
 from mammo.data.sampler import Blend
 from mammo.images.geometry import Size
 from mammo.images.network_input import PLAIN, Variant, apply_variant, to_network, to_unit
-from mammo.prepare.arrays import read_checked
 from mammo.prepare.gather import PreparedSplit
+from mammo.prepare.records import read_checked
 from mammo.runtime import paddle
 from mammo.settings.schema import AugmentationStep, Settings
 

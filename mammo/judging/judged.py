@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from mammo.cases.identity import likely_same
+from mammo.cases.audit import likely_same
 from mammo.cases.splits import SPLIT_COLUMNS, split_sha256
 from mammo.cases.table import exclusions, no_exclusions
 from mammo.errors import DataMissingError, ScoreError

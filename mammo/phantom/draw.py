@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from mammo.cases.cbis_ddsm import CSV_FILES
-from mammo.cases.data_set import DataSetWords
+from mammo.cases.table import DataSetWords
 from mammo.errors import SettingsError
 from mammo.files import locked, read_json
 from mammo.parallel.spread import spread

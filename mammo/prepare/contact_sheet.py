@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from mammo.errors import StoreError
-from mammo.prepare.doubts import is_doubtful, remarks_of
+from mammo.prepare.film_checks import doubts_of
 from mammo.prepare.gather import PreparedSplit
 
 TILE_PX = 224
@@ -19,8 +19,7 @@ MOST_DOUBTFUL = 120
 
 def doubtful_views(prepared: PreparedSplit) -> list[int]:
     """Return the numbers of the views whose breast or box is implausible."""
-    remarks = remarks_of(prepared.split.samples, prepared.entries)
-    return [number for number, keys in enumerate(remarks) if is_doubtful(keys)]
+    return [number for number, doubts in enumerate(doubts_of(prepared.split.samples, prepared.entries)) if doubts]
 
 
 def write_contact_sheet(
@@ -39,20 +38,17 @@ def write_contact_sheet(
         StoreError: The file cannot be written.
     """
     views, cases = prepared.split.samples.views, prepared.split.samples.cases
-    keys = remarks_of(prepared.split.samples, prepared.entries)
+    doubts = doubts_of(prepared.split.samples, prepared.entries)
     doubtful = doubtful_views(prepared)[:MOST_DOUBTFUL]
     drawn = _draw(cases["label"].to_numpy(int)[views["case"]], count, seed)
-    numbers = [*doubtful, *(number for number in drawn if number not in doubtful)]
     tiles = []
-    for number in numbers:
+    for number in dict.fromkeys([*doubtful, *drawn]):
         entry, case = prepared.entries[number], cases.iloc[views["case"].iloc[number]]
         words = f"PHANTOM {case.case_id}" if phantom and "PHANTOM" not in case.case_id else str(case.case_id)
-        doubts = [key for key in keys[number] if is_doubtful((key,))]
-        tiles.append(_tile(prepared.store.read(entry), entry.stored_box, int(case.label), words, doubts))
-    blank = np.zeros_like(tiles[0])
-    rows = [tiles[start : start + COLUMNS] for start in range(0, len(tiles), COLUMNS)]
+        tiles.append(_tile(prepared.store.read(entry), entry.stored_box, int(case.label), words, doubts[number]))
     columns = min(COLUMNS, len(tiles))
-    sheet = np.vstack([np.hstack([*row, *[blank] * (columns - len(row))]) for row in rows])
+    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
+    sheet = np.vstack([np.hstack(tiles[start : start + columns]) for start in range(0, len(tiles), columns)])
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         written = cv2.imwrite(str(path), sheet)
@@ -64,10 +60,8 @@ def write_contact_sheet(
 
 def _draw(labels: np.ndarray, count: int, seed: int) -> list[int]:
     generator = np.random.default_rng(seed)
-    by_class = [generator.permutation(np.flatnonzero(labels == label)) for label in (0, 1)]
-    shares = (count - count // 2, count // 2)
-    drawn = [number for group, share in zip(by_class, shares, strict=True) for number in group[:share]]
-    return sorted(int(number) for number in drawn)
+    benign, malignant = (generator.permutation(np.flatnonzero(labels == label)) for label in (0, 1))
+    return sorted([*benign[: count - count // 2].tolist(), *malignant[: count // 2].tolist()])
 
 
 def _tile(

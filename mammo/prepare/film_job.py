@@ -1,7 +1,6 @@
 """Prepares the requested arrays of one film file and writes them to the store: the work of one worker."""
 
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -11,33 +10,17 @@ from mammo.images.decode import Readers, readers, start_of
 from mammo.images.film import Film
 from mammo.images.geometry import Box, box_of_mask, check_mask, looks_like_mask, mask_from
 from mammo.images.preprocess import PreprocessSettings, prepare_film, prepare_lesion
-from mammo.prepare.arrays import write_array
-from mammo.prepare.index import Entry, Seen, StoreRequest
-from mammo.prepare.stamps import FileStamp, stamp_file, status_of
+from mammo.prepare.records import Entry, FileStamp, Seen, StoreRequest, stamp_file, status_of, write_array
 
 ASPECT_TOLERANCE = 0.02  # masks within 2 % of their film's aspect ratio are scaled to it; others are exclusions
-
-
-@dataclass(frozen=True)
-class Made:
-    """A finished request; its array is in the store."""
-
-    request: StoreRequest
-    entry: Entry
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why a request failed; `is_mask` if its mask does not fit its film, as some of CBIS-DDSM do not."""
-
-    request: StoreRequest
-    text: str
-    is_mask: bool
+# A finished request, whose array is in the store; or why it failed: a MaskError if its mask does not fit its film, as
+# some of CBIS-DDSM do not; or that the store cannot be written.
+Result = tuple[StoreRequest, Entry | ImageError | StoreError]
 
 
 def prepare_requests(
     requests: list[StoreRequest], settings: PreprocessSettings, folder: Path, *, untrusted: bool = False
-) -> list[Made | Failure | StoreError]:
+) -> list[Result]:
     """Prepare all requests of one film, decoding it once; a bad film fails all of them, a bad mask only its own.
 
     Args:
@@ -47,7 +30,7 @@ def prepare_requests(
         untrusted: Decode in a process of its own; the pixels are the same.
 
     Returns:
-        A result per request; a `StoreError` in its place ends the work.
+        A result per request; a `StoreError` ends the work, and is the last.
     """
     cv2.setNumThreads(1)
     path = Path(requests[0].film)
@@ -58,16 +41,19 @@ def prepare_requests(
         film = read.film(path)
         stamp = stamp_file(path, before)
     except (ImageError, OSError) as error:
-        return [Failure(request, str(error), is_mask=False) for request in requests]
-    film_hash = hashlib.blake2b(
-        film.pixels.tobytes(), digest_size=20, person=repr(film.pixels.shape).encode()[:16]
-    ).hexdigest()
-    made: list[Made | Failure | StoreError] = []
+        return [(request, ImageError(str(error))) for request in requests]
+    shape = repr(film.pixels.shape).encode()[:16]
+    film_hash = hashlib.blake2b(film.pixels.tobytes(), digest_size=20, person=shape).hexdigest()
+    made: list[Result] = []
     for request in requests:
         try:
-            made.append(_make(request, film, stamp, film_hash, settings, folder, read))
+            made.append((request, _make(request, film, stamp, film_hash, settings, folder, read)))
+        except (ImageError, OSError) as error:
+            text = str(error) if request.film in str(error) else f"{request.film}: {error}"
+            # A new error: this one's traceback would keep the film in memory.
+            made.append((request, MaskError(text) if isinstance(error, MaskError) else ImageError(text)))
         except StoreError as error:
-            return [*made, error]
+            return [*made, (request, error)]
     return made
 
 
@@ -79,30 +65,26 @@ def _make(
     settings: PreprocessSettings,
     folder: Path,
     read: Readers,
-) -> Made | Failure:
-    try:
-        absent = [mask for mask in request.masks if not Path(mask).is_file()]
-        if absent:
-            raise ImageError(f"mask {', '.join(absent)} does not exist; correct the column mask or leave it empty")
-        before = [status_of(Path(mask)) for mask in request.masks]
-        box, doubts = request.box, tuple[str, ...]()
-        if box is None and request.masks:
-            box, doubts = _box_from_masks(request.masks, film.pixels.shape, read)
-        stamps = (stamp, *(stamp_file(Path(mask), status) for mask, status in zip(request.masks, before, strict=True)))
-        if settings.task == "lesion":
-            if box is None:
-                raise ImageError(f"{request.film}: expected a lesion's box or mask, got neither")
-            prepared = prepare_lesion(film, box, settings)
-        else:
-            prepared = prepare_film(film, settings, box=box)
-    except (ImageError, OSError) as error:
-        text = str(error) if request.film in str(error) else f"{request.film}: {error}"
-        return Failure(request, text, is_mask=isinstance(error, MaskError))
+) -> Entry:
+    absent = [mask for mask in request.masks if not Path(mask).is_file()]
+    if absent:
+        raise ImageError(f"mask {', '.join(absent)} does not exist; correct the column mask or leave it empty")
+    before = [status_of(Path(mask)) for mask in request.masks]
+    box, doubts = request.box, tuple[str, ...]()
+    if box is None and request.masks:
+        box, doubts = _box_from_masks(request.masks, film.pixels.shape, read)
+    stamps = (stamp, *(stamp_file(Path(mask), status) for mask, status in zip(request.masks, before, strict=True)))
+    if settings.task != "lesion":
+        prepared = prepare_film(film, settings, box=box)
+    elif box is None:
+        raise ImageError(f"{request.film}: expected a lesion's box or mask, got neither")
+    else:
+        prepared = prepare_lesion(film, box, settings)
     name = hashlib.sha256(repr(([stamp.sha256 for stamp in stamps], box)).encode()).hexdigest()[:40]
     file = f"{name[:2]}/{name}.npy"
     crc32 = write_array(folder / file, prepared.pixels)
     seen = Seen(prepared.chest_wall, film.laterality, (*prepared.remarks, *doubts))
-    return Made(request, Entry(file, crc32, film_hash, box, prepared.box, stamps, seen))
+    return Entry(file, crc32, film_hash, box, prepared.box, stamps, seen)
 
 
 def _box_from_masks(masks: tuple[str, ...], film_size: tuple[int, ...], read: Readers) -> tuple[Box, tuple[str, ...]]:
@@ -130,7 +112,6 @@ def _box_from_masks(masks: tuple[str, ...], film_size: tuple[int, ...], read: Re
     height, width = pixels.shape[:2]
     across, down = film_size[1] / width, film_size[0] / height
     if abs(across / down - 1) > ASPECT_TOLERANCE:
-        raise MaskError(
-            f"{name}: mask of {width}×{height} px does not have the shape of its film, {film_size[1]}×{film_size[0]} px"
-        )
+        film = f"its film, {film_size[1]}×{film_size[0]} px"
+        raise MaskError(f"{name}: mask of {width}×{height} px does not have the shape of {film}")
     return (box[0] * across, box[1] * down, box[2] * across, box[3] * down), doubts

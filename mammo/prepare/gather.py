@@ -9,13 +9,12 @@ from mammo.cases.audit import Audit, audit_split, leaks_by_content, refuse_leaks
 from mammo.cases.samples import SampleTable
 from mammo.cases.splits import Split, split_lesions
 from mammo.cases.table import BOX, CANDIDATE_SEPARATOR, exclusion_lines
-from mammo.errors import CaseError, ImageError, in_one_line
+from mammo.errors import CaseError, ImageError, MaskError, in_one_line
 from mammo.images.film import in_words
 from mammo.images.preprocess import PreprocessSettings
-from mammo.prepare.doubts import film_warnings, is_doubtful, remarks_of
-from mammo.prepare.film_job import Failure
-from mammo.prepare.index import Entry, StoreRequest
+from mammo.prepare.film_checks import doubts_of, film_warnings
 from mammo.prepare.readers import read_lesions
+from mammo.prepare.records import Entry, StoreRequest
 from mammo.prepare.store import Store
 from mammo.settings.schema import Settings
 
@@ -44,9 +43,8 @@ def gather_split(settings: Settings) -> Split:
 def _refuse_nothing(settings: Settings, samples: SampleTable) -> None:
     if not len(samples):
         source = settings.data.manifest or settings.data.root or settings.data.kind
-        raise CaseError(
-            f"{source}: no case of task {settings.data.task} is left: " + "; ".join(exclusion_lines(samples.excluded))
-        )
+        why = "; ".join(exclusion_lines(samples.excluded))
+        raise CaseError(f"{source}: no case of task {settings.data.task} is left: {why}")
 
 
 def prepare_split(settings: Settings, split: Split, *, thorough: bool = False) -> PreparedSplit:
@@ -59,24 +57,21 @@ def prepare_split(settings: Settings, split: Split, *, thorough: bool = False) -
         StoreError: The store cannot be written.
         LoaderError: A worker ended early.
     """
-    store = Store(settings.store_folder, PreprocessSettings.from_data(settings.data))
-    requests = requests_of(split.samples)
     data = settings.data
+    store = Store(settings.store_folder, PreprocessSettings.from_data(data))
+    requests = requests_of(split.samples)
     entries, failures = store.fill(
         requests, workers=data.prepare_workers, untrusted=data.untrusted, cluster=data.cluster, thorough=thorough
     )
-    broken = [failure.text for failure in failures.values() if not failure.is_mask]
-    if broken and settings.data.bad_images == "refuse":
-        advice = "; data.bad_images=exclude lists them and continues"
-        raise ImageError(
-            in_one_line("images", list(dict.fromkeys(broken))) + _likely_cause(broken, len(requests)) + advice
-        )
+    broken = [str(error) for error in failures.values() if not isinstance(error, MaskError)]
+    if broken and data.bad_images == "refuse":
+        advice = _likely_cause(broken, len(requests)) + "; data.bad_images=exclude lists them and continues"
+        raise ImageError(in_one_line("images", list(dict.fromkeys(broken))) + advice)
     if failures:
-        split, requests = _without_failures(split, requests, failures)
-        _refuse_nothing(settings, split.samples)
+        split, requests = _without(split, requests, failures)
     if data.doubtful == "refuse":
         split, requests = _without_doubts(split, requests, entries, exclude=data.bad_images == "exclude")
-        _refuse_nothing(settings, split.samples)
+    _refuse_nothing(settings, split.samples)
     found = tuple(entries[request] for request in requests)
     warned = replace(split, samples=split.samples.warn(film_warnings(split.samples, found)))
     content = np.array([entry.film_hash for entry in found], object)
@@ -86,17 +81,15 @@ def prepare_split(settings: Settings, split: Split, *, thorough: bool = False) -
 
 def prepare_samples(settings: Settings, samples: SampleTable, part: str = "test") -> PreparedSplit:
     """Fill the store with samples that all belong to one part."""
-    _refuse_nothing(settings, samples)
     return prepare_split(settings, Split(samples, np.full(len(samples), part, object)))
 
 
 def requests_of(samples: SampleTable) -> list[StoreRequest]:
     """Return the requests to the store for samples: one per row of `samples.views`."""
     views = samples.views
+    boxes = views[list(BOX)].to_numpy(float).tolist()
     requests = []
-    for image, mask, (x, y, width, height) in zip(
-        views["image"], views["mask"], views[list(BOX)].to_numpy(float).tolist(), strict=True
-    ):
+    for image, mask, (x, y, width, height) in zip(views["image"], views["mask"], boxes, strict=True):
         if not np.isnan([x, y, width, height]).any():
             requests.append(StoreRequest(image, (x, y, width, height)))
         elif samples.task == "lesion" and mask:
@@ -106,40 +99,31 @@ def requests_of(samples: SampleTable) -> list[StoreRequest]:
     return requests
 
 
-def _without_failures(
-    split: Split, requests: list[StoreRequest], failures: dict[StoreRequest, Failure]
+def _without(
+    split: Split, requests: list[StoreRequest], errors: dict[StoreRequest, ImageError]
 ) -> tuple[Split, list[StoreRequest]]:
-    case_of_view = split.samples.views["case"].to_numpy()
-    bad = {
-        int(case): failures[request].text
-        for case, request in zip(case_of_view, requests, strict=True)
-        if request in failures
-    }
+    """List the cases with a view that has an error as exclusions."""
+    views = list(zip(split.samples.views["case"].tolist(), requests, strict=True))
+    bad = {case: str(errors[request]) for case, request in views if request in errors}
     good = np.array([case not in bad for case in range(len(split.samples))])
     kept = split.samples.keep(good, [bad[case] for case in sorted(bad)])
-    return replace(split, samples=kept, part=split.part[good]), [
-        request for case, request in zip(case_of_view, requests, strict=True) if good[case]
-    ]
+    return replace(split, samples=kept, part=split.part[good]), [request for case, request in views if good[case]]
 
 
 def _without_doubts(
     split: Split, requests: list[StoreRequest], entries: dict[StoreRequest, Entry], *, exclude: bool
 ) -> tuple[Split, list[StoreRequest]]:
     """Refuse the doubtful views, or list them as exclusions, for `data.doubtful=refuse`."""
-    keys = remarks_of(split.samples, [entries[request] for request in requests])
-    doubtful = {
-        request: Failure(
-            request,
-            f"{request.film}: " + "; ".join(in_words(key) for key in remarks if is_doubtful((key,))),
-            is_mask=False,
-        )
-        for request, remarks in zip(requests, keys, strict=True)
-        if is_doubtful(remarks)
+    doubts = doubts_of(split.samples, [entries[request] for request in requests])
+    errors = {
+        request: ImageError(f"{request.film}: " + "; ".join(map(in_words, keys)))
+        for request, keys in zip(requests, doubts, strict=True)
+        if keys
     }
-    if doubtful and not exclude:
+    if errors and not exclude:
         advice = "; data.doubtful=warn keeps them with a warning, data.bad_images=exclude lists them and continues"
-        raise ImageError(in_one_line("images", [failure.text for failure in doubtful.values()]) + advice)
-    return _without_failures(split, requests, doubtful) if doubtful else (split, requests)
+        raise ImageError(in_one_line("images", [str(error) for error in errors.values()]) + advice)
+    return _without(split, requests, errors) if errors else (split, requests)
 
 
 def _likely_cause(broken: list[str], views: int) -> str:
@@ -151,11 +135,7 @@ def _likely_cause(broken: list[str], views: int) -> str:
 
 
 def check_split(settings: Settings, split: Split) -> Audit:
-    """Audit a split and refuse one that leaks.
-
-    Raises:
-        SplitError: Patients are in more than one part; all are named.
-    """
+    """Audit a split, and raise SplitError if patients are in more than one part; all are named."""
     audit = audit_split(split)
     refuse_leaks(audit, split_name=settings.data.split, same_patients=settings.data.same_patients)
     return audit

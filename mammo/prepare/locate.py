@@ -5,7 +5,6 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from mammo.cases.cbis_ddsm import WHERE_TO_GET
@@ -49,14 +48,12 @@ def locate_files(
     found = index_series(root, wanted, untrusted=untrusted)
     films = series["image"].map(lambda uid: _film(found.get(uid, [])))
     both = zip(series["crop"], series["mask"], strict=True)
-    frame["mask"] = [CANDIDATE_SEPARATOR.join(_candidates(found, *uids)) for uids in both]
+    frame["mask"] = [_candidates(found.get(crop, []) + found.get(mask, [])) for crop, mask in both]
     absent = (films == "") | (frame["mask"] == "") if need_masks else films == ""
     if absent.all() or (absent.any() and missing == "refuse"):
-        example = table.frame["image"].iloc[int(np.argmax(absent))]
-        raise DataMissingError(
-            f"{root}: {absent.sum()} of {len(frame)} lesions have no film or no mask there, such as {example}; "
-            f"{_advice(root, absent)}"
-        )
+        what = f"{absent.sum()} of {len(frame)} lesions have no film or no mask there"
+        example = table.frame.loc[absent, "image"].iloc[0]
+        raise DataMissingError(f"{root}: {what}, such as {example}; {_advice(root, absent)}")
     frame["image"] = films
     frame["crop"] = ""
     return replace(table, frame=frame).without(absent, "film or mask is not on the disk")
@@ -67,13 +64,12 @@ def _advice(root: Path, absent: pd.Series) -> str:
     if not absent.all():
         return "fetch these series again, or data.bad_images=exclude lists them and continues"
     images = sum(is_image_name(file.name) and file.suffix != "" for file in walk_files(root, unreadable=[]))
-    if images:
-        return (
-            f"there are {images} image files below it, but none of the series that the CSVs name: the UIDs are neither "
-            "in folder names nor in DICOM headers; keep the tree as it was downloaded, or write a manifest "
-            "(data.kind=manifest)"
-        )
-    return WHERE_TO_GET
+    if not images:
+        return WHERE_TO_GET
+    return (
+        f"{images} image files are below it, but the series' UIDs are neither in folder names nor in DICOM headers; "
+        "keep the tree as it was downloaded, or write a manifest (data.kind=manifest)"
+    )
 
 
 def index_series(root: Path, wanted: set[str], *, untrusted: bool = False) -> dict[str, list[Path]]:
@@ -81,23 +77,22 @@ def index_series(root: Path, wanted: set[str], *, untrusted: bool = False) -> di
 
     Files that are not DICOM (licences, thumbnails, lists) are skipped; damaged ones are logged.
     """
-    found: dict[str, list[Path]] = {}
-    nameless: list[list[Path]] = []
     by_folder: dict[Path, list[Path]] = {}
     unreadable: list[OSError] = []
     for file in walk_files(root, unreadable=unreadable):
         if is_image_name(file.name):
             by_folder.setdefault(file.parent, []).append(file)
+    if unreadable:
+        what = "%d folders may not be read and are skipped, such as %s"
+        logger.warning(what, len(unreadable), unreadable[0].filename)
+    found: dict[str, list[Path]] = {}
+    nameless: list[list[Path]] = []
     for folder, files in by_folder.items():
         known = [uid for uid in UID.findall(folder.name) if uid in wanted]
         if known:
             found.setdefault(known[-1], []).extend(files)
         else:
             nameless.append([file for file in files if file.suffix.lower() in {".dcm", ""}])
-    if unreadable:
-        logger.warning(
-            "%d folders may not be read and are skipped, such as %s", len(unreadable), unreadable[0].filename
-        )
     read, damaged = readers(untrusted=untrusted), []
     for files in track(nameless, len(nameless), "reading series from headers"):
         for file in files:
@@ -109,11 +104,8 @@ def index_series(root: Path, wanted: set[str], *, untrusted: bool = False) -> di
             if uid in wanted:
                 found.setdefault(uid, []).append(file)
     if damaged:
-        logger.warning(
-            "%d files have no readable series and are skipped, such as %s",
-            len(damaged),
-            "; ".join(map(str, damaged[:MOST_NAMED])),
-        )
+        few = "; ".join(map(str, damaged[:MOST_NAMED]))
+        logger.warning("%d files have no readable series and are skipped, such as %s", len(damaged), few)
     return found
 
 
@@ -131,5 +123,5 @@ def _film(files: list[Path]) -> str:
     return str(max(files, key=lambda file: file.stat().st_size)) if files else ""
 
 
-def _candidates(found: dict[str, list[Path]], *uids: str) -> list[str]:
-    return [str(file) for file in np.unique([str(path) for uid in uids for path in found.get(uid, [])])]
+def _candidates(files: list[Path]) -> str:
+    return CANDIDATE_SEPARATOR.join(sorted(set(map(str, files))))

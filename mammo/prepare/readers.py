@@ -1,16 +1,17 @@
 """Reads the data set that `data.kind` names; a new data set is a row of `READERS` and a file with its reader."""
 
 import difflib
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from mammo.archives.unpack import data_root
 from mammo.cases import cbis_ddsm, manifest
-from mammo.cases.data_set import DataSetWords
-from mammo.cases.selection import select_lesions
-from mammo.cases.table import LesionTable
+from mammo.cases.table import DataSetWords, LesionTable, select_lesions
 from mammo.errors import SettingsError
+from mammo.images.decode import readers
+from mammo.parallel.spread import check_address
 from mammo.phantom import draw
 from mammo.prepare.locate import locate_files
 from mammo.settings.schema import DataSettings, Settings
@@ -22,35 +23,38 @@ class Reader:
 
     Attributes:
         words: What reports say about it.
-        needs: The key of `data` that must be set, and what it is; empty where none is needed.
-        root: Returns the folder of the data set; it may unpack or generate it.
-        read: Reads the lesion table below that folder.
-        by_series: Whether the table names DICOM series, whose files are then searched for below the folder.
+        needs: The key of `data` that must be set, and what it is; None where none is needed.
+        read: Reads the lesion table, without what settings leave out; it may unpack or generate the data set.
     """
 
     words: DataSetWords
     needs: tuple[str, str] | None
-    root: Callable[[Settings], Path]
-    read: Callable[[DataSettings, Path], LesionTable]
-    by_series: bool = True
+    read: Callable[[Settings], LesionTable]
 
 
-def _unpacked_root(settings: Settings) -> Path:
-    return data_root(Path(settings.data.root or ""), settings.store_folder)
+def _read_cbis_ddsm(settings: Settings) -> LesionTable:
+    return _read_series(settings.data, data_root(Path(settings.data.root or ""), settings.store_folder))
+
+
+def _read_manifest(settings: Settings) -> LesionTable:
+    return select_lesions(manifest.read_manifest(Path(settings.data.manifest or "")), settings.data)
+
+
+def _read_phantom(settings: Settings) -> LesionTable:
+    return _read_series(settings.data, draw.make_phantom(settings))
+
+
+def _read_series(data: DataSettings, root: Path) -> LesionTable:
+    """Read a table that names DICOM series, and find their files below `root`."""
+    table = select_lesions(cbis_ddsm.read_cbis_ddsm(data, root), data)
+    need_masks = data.task == "lesion"
+    return locate_files(table, root, missing=data.bad_images, need_masks=need_masks, untrusted=data.untrusted)
 
 
 READERS = {
-    "cbis_ddsm": Reader(
-        cbis_ddsm.WORDS, ("root", "the folder that holds CBIS-DDSM"), _unpacked_root, cbis_ddsm.read_cbis_ddsm
-    ),
-    "manifest": Reader(
-        manifest.WORDS,
-        ("manifest", "the path of a CSV file"),
-        lambda settings: Path(settings.data.manifest or ""),
-        lambda data, path: manifest.read_manifest(path),
-        by_series=False,
-    ),
-    "phantom": Reader(draw.WORDS, None, draw.make_phantom, cbis_ddsm.read_cbis_ddsm),
+    "cbis_ddsm": Reader(cbis_ddsm.WORDS, ("root", "the folder that holds CBIS-DDSM"), _read_cbis_ddsm),
+    "manifest": Reader(manifest.WORDS, ("manifest", "the path of a CSV file"), _read_manifest),
+    "phantom": Reader(draw.WORDS, None, _read_phantom),
 }
 
 
@@ -78,19 +82,40 @@ def read_lesions(settings: Settings) -> LesionTable:
         DataMissingError: The data set, or a film of it, is not there.
         CaseError: Its tables break their contract.
     """
-    data, reader = settings.data, reader_of(settings.data)
-    root = reader.root(settings)
-    table = select_lesions(reader.read(data, root), data)
-    if not reader.by_series:
-        return table
-    need_masks = data.task == "lesion"
-    return locate_files(table, root, missing=data.bad_images, need_masks=need_masks, untrusted=data.untrusted)
+    return reader_of(settings.data).read(settings)
 
 
 def words_of(kind: str) -> DataSetWords:
     """Return what reports say about a kind of data set; about an unknown one, that nothing is known."""
     if kind in READERS:
         return READERS[kind].words
-    return DataSetWords(
-        f"{kind}: not known to this version of mammo.", unknown_because="the data set is not known here"
-    )
+    unknown = f"{kind}: not known to this version of mammo."
+    return DataSetWords(unknown, unknown_because="the data set is not known here")
+
+
+def check_places(settings: Settings) -> None:
+    """Check at a command's start that the readers are installed, and that a new store can be created.
+
+    An existing store may be another user's and can still be read; filling it reports what is missing.
+
+    Raises:
+        SettingsError: Names the data set's setting, the folder, or the missing extra.
+        ImageError: `data.untrusted` is set, and the system has no limits for processes.
+    """
+    reader_of(settings.data)
+    if not settings.store_folder.is_dir():
+        check_writable(settings.store_folder, "data.store, or output,")
+    readers(untrusted=settings.data.untrusted)
+    if settings.data.cluster:
+        check_address(settings.data.cluster)
+
+
+def check_writable(folder: Path, key: str) -> None:
+    """Create a folder, and a file in it that is removed at once, or raise SettingsError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        advice = f"set {key} to a folder of yours with space"
+        raise SettingsError(f"{folder}: cannot be written ({error.strerror or error}); {advice}") from error

@@ -11,7 +11,7 @@ import io
 import itertools
 import logging
 import zlib
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,14 +19,21 @@ from typing import BinaryIO
 
 import numpy as np
 
-from mammo.errors import InUseError, StoreError
+from mammo.errors import ImageError, InUseError, StoreError
 from mammo.files import locked, write_text
 from mammo.images.preprocess import PreprocessSettings
 from mammo.parallel.spread import spread, spread_on_cluster
-from mammo.prepare.arrays import read_checked, writing
-from mammo.prepare.film_job import Failure, Made, prepare_requests
-from mammo.prepare.index import Entry, StoreRequest, read_index, write_all, write_line
-from mammo.prepare.stamps import FileStamp, still_as
+from mammo.prepare.film_job import Result, prepare_requests
+from mammo.prepare.records import (
+    Entry,
+    StoreRequest,
+    read_checked,
+    read_index,
+    still_as,
+    write_all,
+    write_line,
+    writing,
+)
 from mammo.progress import track
 from mammo.runtime import available_cores
 
@@ -45,7 +52,7 @@ class Store:
         self.folder = folder / settings.key
         self.settings = settings
         self._index = self.folder / "index.jsonl"
-        self._entries = dict(read_index(self._index))
+        self._entries = read_index(self._index)
 
     def fill(
         self,
@@ -55,7 +62,7 @@ class Store:
         untrusted: bool = False,
         thorough: bool = False,
         cluster: str = "",
-    ) -> tuple[dict[StoreRequest, Entry], dict[StoreRequest, Failure]]:
+    ) -> tuple[dict[StoreRequest, Entry], dict[StoreRequest, ImageError]]:
         """Prepare what is missing, outdated or damaged.
 
         Args:
@@ -68,7 +75,8 @@ class Store:
                 processes of this machine.
 
         Returns:
-            The entry of each request, and the failure of each that could not be prepared.
+            The entry of each request, and the error of each that could not be prepared: a MaskError if its mask does
+            not fit its film.
 
         Raises:
             StoreError: The store cannot be written.
@@ -76,22 +84,21 @@ class Store:
         """
         unique = list(dict.fromkeys(requests))
         good = self.usable(unique, thorough=thorough)
-        failures: dict[StoreRequest, Failure] = {}
         if len(good) == len(unique):
             self._note_times(good)
-            return good, failures
+            return good, {}
         with self._alone():
-            self._entries |= dict(read_index(self._index))  # another process may have written until now
+            self._entries |= read_index(self._index)  # another process may have written until now
             good |= self.usable([request for request in unique if request not in good], say=False, thorough=thorough)
             todo = [request for request in unique if request not in good]
             if not todo:
-                return good, failures
+                return good, {}
             logger.info("preparing %d views in %s, once; later runs use them", len(todo), self.folder)
-            full: list[StoreError] = []
+            job = functools.partial(prepare_requests, settings=self.settings, folder=self.folder, untrusted=untrusted)
             with self._appending() as index:
                 self._keep(good, index)
-                self._make(self._work(todo, workers, untrusted, cluster, full), good, failures, index, full)
-        return good, failures
+                made, failures = self._make(todo, job, index, workers, cluster)
+        return good | made, failures
 
     def _note_times(self, good: dict[StoreRequest, Entry]) -> None:
         """Record the new times of files with unchanged content; otherwise each run would hash them again."""
@@ -105,26 +112,43 @@ class Store:
 
     def _make(
         self,
-        results: Iterable[Made | Failure | StoreError],
-        good: dict[StoreRequest, Entry],
-        failures: dict[StoreRequest, Failure],
+        todo: list[StoreRequest],
+        job: Callable[[list[StoreRequest]], list[Result]],
         index: BinaryIO,
-        full: list[StoreError],
-    ) -> None:
-        """Record each result; if the disk is full, let the workers end normally: joblib prints about killed ones."""
-        for made in results:
-            if isinstance(made, Failure):
-                failures[made.request] = made
-            elif isinstance(made, StoreError):
-                full.append(made)
+        workers: int,
+        cluster: str,
+    ) -> tuple[dict[StoreRequest, Entry], dict[StoreRequest, ImageError]]:
+        """Prepare all, each film's requests in one job, and record each result.
+
+        If the disk is full, no more jobs start, and the workers end normally: joblib prints about killed ones.
+        """
+        by_film: dict[str, list[StoreRequest]] = {}
+        for request in todo:
+            by_film.setdefault(request.film, []).append(request)
+        full: list[StoreError] = []
+        groups = itertools.takewhile(lambda _: not full, by_film.values())
+        workers = min(workers or available_cores(), len(by_film))
+        results: Iterable[list[Result]] = map(job, groups)
+        if cluster:
+            results = spread_on_cluster(job, groups, cluster)
+        elif workers > 1 and len(by_film) >= FEW:
+            results = spread(job, groups, workers)
+        made: dict[StoreRequest, Entry] = {}
+        failures: dict[StoreRequest, ImageError] = {}
+        for request, result in itertools.chain.from_iterable(track(results, len(by_film), "preparing films")):
+            if isinstance(result, ImageError):
+                failures[request] = result
+            elif isinstance(result, StoreError):
+                full.append(result)
             elif not full:
                 try:
-                    self._keep({made.request: made.entry}, index)
-                    good[made.request] = made.entry
+                    self._keep({request: result}, index)
+                    made[request] = result
                 except StoreError as error:
                     full.append(error)
         if full:
             raise full[0]
+        return made, failures
 
     @contextmanager
     def _alone(self, *, wait: bool = True) -> Iterator[None]:
@@ -154,16 +178,16 @@ class Store:
         self, requests: Iterable[StoreRequest], *, say: bool = True, thorough: bool = True
     ) -> dict[StoreRequest, Entry]:
         """Return the requests with a whole entry of the file as it is now; `say` logs the number of damaged entries."""
-        seen: dict[FileStamp, FileStamp | None] = {}
+        current = functools.cache(still_as)  # each file is compared once
         known = [(request, self._entries[request]) for request in requests if request in self._entries]
         good, damaged = {}, {}
-        is_whole = (
-            self._is_whole if thorough or len(known) * self._array_bytes <= READ_AT_START_BYTES else self._is_there
-        )
+        thorough = thorough or len(known) * self._array_bytes <= READ_AT_START_BYTES
         for request, entry in track(known, len(known), "checking prepared images"):
-            if not is_whole(entry):
+            if not self._is_whole(entry, thorough):
                 damaged[entry.file] = True
-            elif (stamps := _current(entry.stamps, seen)) is not None:
+                continue
+            stamps = tuple(now for stamp in entry.stamps if (now := current(stamp)) is not None)
+            if len(stamps) == len(entry.stamps):
                 good[request] = replace(entry, stamps=stamps)
         if damaged and say:
             few = ", ".join(str(self.folder / file) for file in list(damaged)[:MOST_NAMED])
@@ -184,14 +208,11 @@ class Store:
         """
         return read_checked(self.path(entry), entry.crc32)
 
-    def _is_whole(self, entry: Entry) -> bool:
+    def _is_whole(self, entry: Entry, thorough: bool) -> bool:
+        """Check every byte of an entry's array, or only its size."""
         try:
-            return zlib.crc32(self.path(entry).read_bytes()) == entry.crc32
-        except OSError:
-            return False
-
-    def _is_there(self, entry: Entry) -> bool:
-        try:
+            if thorough:
+                return zlib.crc32(self.path(entry).read_bytes()) == entry.crc32
             return self.path(entry).stat().st_size == self._array_bytes
         except OSError:
             return False
@@ -201,39 +222,9 @@ class Store:
         height, width = self.settings.stored_size
         return HEADER_BYTES + 2 * height * width
 
-    def _work(
-        self, todo: list[StoreRequest], workers: int, untrusted: bool, cluster: str, stop: Sized
-    ) -> Iterator[Made | Failure | StoreError]:
-        """Prepare all, each film's requests in one job; start no job once `stop` is not empty."""
-        by_film: dict[str, list[StoreRequest]] = {}
-        for request in todo:
-            by_film.setdefault(request.film, []).append(request)
-        workers = min(workers or available_cores(), len(by_film))
-        groups = itertools.takewhile(lambda _: not stop, by_film.values())
-        job = functools.partial(prepare_requests, settings=self.settings, folder=self.folder, untrusted=untrusted)
-        if cluster:
-            results = spread_on_cluster(job, groups, cluster)
-        else:
-            results = map(job, groups) if workers == 1 or len(by_film) < FEW else spread(job, groups, workers)
-        for made in track(results, len(by_film), "preparing films"):
-            yield from made
-
     def _keep(self, entries: dict[StoreRequest, Entry], index: BinaryIO) -> None:
         """Write the entries that the index does not have yet."""
         for request, entry in entries.items():
             if self._entries.get(request) != entry:
                 write_line(index, request, entry, self._index)
                 self._entries[request] = entry
-
-
-def _current(stamps: Sequence[FileStamp], seen: dict[FileStamp, FileStamp | None]) -> tuple[FileStamp, ...] | None:
-    """Return the stamps as of now, or None if a file's content has changed; each file is compared once."""
-    now = []
-    for stamp in stamps:
-        if stamp not in seen:
-            seen[stamp] = still_as(stamp)
-        found = seen[stamp]
-        if found is None:
-            return None
-        now.append(found)
-    return tuple(now)

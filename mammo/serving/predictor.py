@@ -23,7 +23,7 @@ from mammo.images.geometry import Box
 from mammo.images.network_input import InputForm, network_input
 from mammo.images.preprocess import check_version
 from mammo.model.tensors import sha256_of
-from mammo.prepare.stamps import status_of
+from mammo.prepare.records import status_of
 from mammo.settings.types import Strict, Task
 
 NETWORK = "network"

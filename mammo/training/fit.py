@@ -23,8 +23,8 @@ from mammo.judging.judged import Judged
 from mammo.judging.run_folder import decide, judge_logits
 from mammo.model.checkpoint import Checkpoint, read_checkpoint, set_network
 from mammo.model.network import start_from_pretrained
-from mammo.prepare.early import check_places, check_writable
 from mammo.prepare.gather import PreparedSplit, check_split, gather_split, prepare_split
+from mammo.prepare.readers import check_places, check_writable
 from mammo.progress import print_table
 from mammo.runs import CONFIG_FILE, ENVIRONMENT_FILE, make_run_folder, point_latest_at, writing
 from mammo.runtime import describe

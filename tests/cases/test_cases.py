@@ -26,6 +26,7 @@ from tests.shared_data import SHARED, needs
 
 CSV = SHARED / "cbis_ddsm_csv"
 MANIFEST = SHARED / "cbis_ddsm_mass_800" / "manifest.csv"
+OWN_SPLIT = DataSettings(kind="manifest", split="manifest")
 HEAD = "image,patient_id,laterality,view,lesion_id,label,x,y,width,height,split\n"
 
 
@@ -165,7 +166,7 @@ def test_absent_csv_says_where_to_get_the_data(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_holdout_has_three_patient_disjoint_stratified_parts(tmp_path: Path, seed: int) -> None:
-    split = make_split(make_samples(read_manifest(two_breasts(tmp_path, 200)), "lesion"), "holdout", seed=seed)
+    split = make_split(make_samples(read_manifest(two_breasts(tmp_path, 200)), "lesion"), DataSettings(split_seed=seed))
     cases = split.samples.cases.assign(part=split.part)
     assert patients_on_two_sides(cases["patient_id"], split.part) == []
     assert cases.groupby("part")["patient_id"].nunique().to_dict() == {"train": 140, "validation": 30, "test": 30}
@@ -174,13 +175,14 @@ def test_holdout_has_three_patient_disjoint_stratified_parts(tmp_path: Path, see
 
 def test_holdout_is_the_same_for_a_seed_and_another_for_another(tmp_path: Path) -> None:
     samples = make_samples(read_manifest(two_breasts(tmp_path)), "lesion")
-    assert make_split(samples, "holdout", seed=3).sha256 == make_split(samples, "holdout", seed=3).sha256
-    assert make_split(samples, "holdout", seed=3).sha256 != make_split(samples, "holdout", seed=4).sha256
+    first, again, other = (make_split(samples, DataSettings(split_seed=seed)).sha256 for seed in (3, 3, 4))
+    assert first == again
+    assert first != other
 
 
 def test_validation_comes_out_of_training_patients(tmp_path: Path) -> None:
     samples = make_samples(read_manifest(two_breasts(tmp_path)), "lesion")
-    split = make_split(samples, "manifest")
+    split = make_split(samples, OWN_SPLIT)
     before = samples.cases["split"].to_numpy()
     assert set(before[split.part == "validation"]) == {"train"}
     assert set(before[split.part == "test"]) == {"test"}
@@ -188,7 +190,7 @@ def test_validation_comes_out_of_training_patients(tmp_path: Path) -> None:
 
 def test_leaking_manifest_is_refused_with_the_patients_named(tmp_path: Path) -> None:
     rows = [f"{n}.png,P{n % 7},LEFT,CC,L{n},{n % 2},1,2,3,4,{'train' if n < 8 else 'test'}" for n in range(12)]
-    split = make_split(make_samples(read_manifest(write_manifest(tmp_path, rows)), "lesion"), "manifest")
+    split = make_split(make_samples(read_manifest(write_manifest(tmp_path, rows)), "lesion"), OWN_SPLIT)
     with pytest.raises(SplitError, match=r"P1, P2, P3, P4"):
         refuse_leaks(audit_split(split), split_name="manifest")
 
@@ -206,7 +208,7 @@ def test_folds_keep_patients_together_and_differ_by_one_patient_at_most(k: int, 
 
 def test_every_case_is_tested_in_exactly_one_fold(tmp_path: Path) -> None:
     samples = make_samples(read_manifest(two_breasts(tmp_path)), "lesion")
-    splits = [make_split(samples, "holdout", seed=1, folds=5, fold=fold) for fold in range(5)]
+    splits = [make_split(samples, DataSettings(split_seed=1, folds=5, fold=fold)) for fold in range(5)]
     tested = np.concatenate([split.rows("test") for split in splits])
     assert sorted(tested) == list(range(len(samples)))
     assert all(patients_on_two_sides(samples.cases["patient_id"], split.part) == [] for split in splits)
@@ -293,7 +295,7 @@ def test_split_without_anything_to_learn_is_refused(
     tmp_path: Path, labels: list[int], parts: list[str], words: str
 ) -> None:
     rows = [f"{n}.png,P{n},LEFT,CC,L{n},{label},1,2,3,4," for n, label in enumerate(labels)]
-    split = make_split(make_samples(read_manifest(write_manifest(tmp_path, rows)), "lesion"), "holdout")
+    split = make_split(make_samples(read_manifest(write_manifest(tmp_path, rows)), "lesion"), DataSettings())
     object.__setattr__(split, "part", np.array(parts, object))
     with pytest.raises(SplitError, match=words):
         check_trainable(split, 8)

@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mammo.cases.audit import audit_split, refuse_leaks
-from mammo.cases.identity import likely_same
+from mammo.cases.audit import audit_split, likely_same, refuse_leaks
 from mammo.cases.manifest import read_manifest
 from mammo.cases.samples import make_samples
 from mammo.cases.splits import Split
 from mammo.errors import CaseError, SplitError
 from mammo.evaluation.scores import gather_level
+from mammo.settings.schema import DataSettings
 
 SAME = [
     ("007", "7"), ("7", "7.0"), ("7", "7.00"), ("P_007", "p_007"), ("P_007", "P7"), ("P 007", "P-007"), ("7", "P7"),
@@ -156,9 +156,9 @@ def test_too_few_patients_of_a_class_are_told_with_what_it_takes(tmp_path: Path)
     cases = split.samples.cases.assign(label=[1] + [0] * (len(ids) - 1))
     samples = type(split.samples)("lesion", cases, split.samples.views, split.samples.excluded)
     with pytest.raises(
-        SplitError, match="a patient with a malignant case in each part; there are 1 such patients in all"
+        SplitError, match="each part needs a patient with a malignant case; there are 1 such patients in all"
     ):
-        check_trainable(make_split(samples, "holdout"), 4)
+        check_trainable(make_split(samples, DataSettings()), 4)
 
 
 def test_level_of_benign_cases_beside_an_unknown_one_is_left_out(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mammo.images.preprocess import PreprocessSettings
 from mammo.prepare.gather import gather_split, requests_of
-from mammo.prepare.index import StoreRequest
+from mammo.prepare.records import StoreRequest
 from mammo.prepare.store import Entry, Store
 from mammo.settings.schema import Settings
 from tests.tiny import tiny_settings, write_films

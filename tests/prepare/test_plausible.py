@@ -13,7 +13,7 @@ from mammo.images.decode import read_film
 from mammo.images.film import Film
 from mammo.images.geometry import Box, check_mask, checked_box, mask_from
 from mammo.images.preprocess import PreprocessSettings, prepare_film
-from mammo.prepare.doubts import other_side
+from mammo.prepare.film_checks import other_side
 from mammo.prepare.gather import gather_split, prepare_split
 from tests.images.dicom_files import film_dataset, ramp, saved
 from tests.processes import call, command, refused

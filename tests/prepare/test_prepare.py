@@ -15,9 +15,9 @@ from mammo.phantom.draw import write_phantom
 from mammo.prepare.contact_sheet import write_contact_sheet
 from mammo.prepare.film_job import prepare_requests
 from mammo.prepare.gather import check_split, gather_split, prepare_split, requests_of
-from mammo.prepare.index import StoreRequest
 from mammo.prepare.locate import locate_files
 from mammo.prepare.readers import read_lesions
+from mammo.prepare.records import StoreRequest
 from mammo.prepare.store import Store
 from mammo.settings.schema import PhantomSettings
 from tests.tiny import tiny_settings, write_films
@@ -241,8 +241,8 @@ def test_same_film_under_two_patients_in_two_parts_is_refused(tmp_path: Path) ->
 
 
 def test_box_outside_its_film_is_reported(tmp_path: Path) -> None:
-    made = prepare_requests([StoreRequest("nowhere.png", (0.0, 0.0, 2.0, 2.0))], LESION, tmp_path)
-    assert "nowhere.png" in made[0].text
+    ((_, error),) = prepare_requests([StoreRequest("nowhere.png", (0.0, 0.0, 2.0, 2.0))], LESION, tmp_path)
+    assert "nowhere.png" in str(error)
 
 
 def test_contact_sheet_is_a_picture_with_coloured_boxes(tmp_path: Path) -> None:

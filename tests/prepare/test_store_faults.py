@@ -17,8 +17,8 @@ import pytest
 
 from mammo.errors import StoreError
 from mammo.phantom.draw import write_phantom
-from mammo.prepare.arrays import read_checked, write_array
 from mammo.prepare.gather import gather_split, requests_of
+from mammo.prepare.records import read_checked, write_array
 from mammo.prepare.store import Store
 from mammo.settings.schema import PhantomSettings
 from tests.prepare.store_runs import (

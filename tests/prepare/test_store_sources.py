@@ -15,14 +15,14 @@ import cv2
 import numpy as np
 import pytest
 
+from mammo.errors import ImageError
 from mammo.files import locked
 from mammo.images.limits import MAX_FILE_BYTES
 from mammo.images.preprocess import PreprocessSettings
-from mammo.prepare.duplicates import content_of
-from mammo.prepare.film_job import Failure, Made, prepare_requests
+from mammo.prepare.film_checks import content_of
+from mammo.prepare.film_job import prepare_requests
 from mammo.prepare.gather import gather_split, requests_of
-from mammo.prepare.index import StoreRequest
-from mammo.prepare.stamps import stamp_file, still_as
+from mammo.prepare.records import Entry, StoreRequest, stamp_file, still_as
 from mammo.prepare.store import Store
 from tests.images.workers import on_linux
 from tests.prepare.store_runs import LESION, filled, lines_of, settings_of, start, store_of
@@ -82,9 +82,8 @@ def test_film_that_changes_while_it_is_read_is_reported_and_not_kept(
     with going_on(lambda: change(film, new)):
         entries, failures = Store(tmp_path / "store", FILM).fill([StoreRequest(str(film))], workers=1)
     assert entries == {}
-    assert failures[StoreRequest(str(film))].text.startswith(
-        f"{film}: the file changed while it was read; run the command again"
-    )
+    message = str(failures[StoreRequest(str(film))])
+    assert message.startswith(f"{film}: the file changed while it was read; run the command again")
     replace_with(film, new)
     store = Store(tmp_path / "store", FILM)
     requests = [StoreRequest(str(film)), StoreRequest(str(new))]
@@ -103,12 +102,12 @@ def test_mask_that_changes_while_it_is_read_is_reported(tmp_path: Path) -> None:
     shutil.copyfile(masks[0], tmp_path / "mask.png")
     request = StoreRequest(str(film), None, (str(tmp_path / "mask.png"),))
     with going_on(lambda: replace_with(tmp_path / "mask.png", masks[1])):
-        (made,) = prepare_requests([request], FILM, tmp_path)
-    assert isinstance(made, Failure)
-    assert f"{tmp_path / 'mask.png'}: the file changed while it was read" in made.text
-    (made,) = prepare_requests([request], FILM, tmp_path)
-    assert isinstance(made, Made)
-    assert made.entry.film_box == (100, 300, 50, 50)
+        ((_, made),) = prepare_requests([request], FILM, tmp_path)
+    assert isinstance(made, ImageError)
+    assert f"{tmp_path / 'mask.png'}: the file changed while it was read" in str(made)
+    ((_, made),) = prepare_requests([request], FILM, tmp_path)
+    assert isinstance(made, Entry)
+    assert made.film_box == (100, 300, 50, 50)
 
 
 @pytest.mark.parametrize("how", ["renamed", "written again"])
@@ -236,9 +235,10 @@ def sparse(path: Path) -> Path:
 def test_mask_too_large_to_be_one_is_reported_unread(tmp_path: Path, untrusted: bool) -> None:
     film, mask = write_film(tmp_path / "film.pgm", 0), sparse(tmp_path / "mask.png")
     before = read_bytes()
-    (made,) = prepare_requests([StoreRequest(str(film), None, (str(mask),))], FILM, tmp_path, untrusted=untrusted)
-    assert isinstance(made, Failure)
-    assert f"{mask}: {MAX_FILE_BYTES + 1} bytes, more than the {MAX_FILE_BYTES} that an image may have" in made.text
+    request = StoreRequest(str(film), None, (str(mask),))
+    ((_, made),) = prepare_requests([request], FILM, tmp_path, untrusted=untrusted)
+    assert isinstance(made, ImageError)
+    assert f"{mask}: {MAX_FILE_BYTES + 1} bytes, more than the {MAX_FILE_BYTES} that an image may have" in str(made)
     assert read_bytes() - before < 100_000_000
 
 
@@ -258,9 +258,9 @@ def test_masks_that_are_no_files_are_reported(tmp_path: Path) -> None:
     film = write_film(tmp_path / "film.pgm", 0)
     os.mkfifo(tmp_path / "pipe.png")
     for mask in ("pipe.png", "absent.png"):
-        (made,) = prepare_requests([StoreRequest(str(film), None, (str(tmp_path / mask),))], FILM, tmp_path)
-        assert isinstance(made, Failure)
-        assert f"{mask} is not there" in made.text
+        ((_, made),) = prepare_requests([StoreRequest(str(film), None, (str(tmp_path / mask),))], FILM, tmp_path)
+        assert isinstance(made, ImageError)
+        assert f"{mask} does not exist" in str(made)
 
 
 def test_film_that_is_a_pipe_ends_no_comparison(tmp_path: Path) -> None:
@@ -271,4 +271,4 @@ def test_film_that_is_a_pipe_ends_no_comparison(tmp_path: Path) -> None:
     os.mkfifo(requests[0].film)
     good, failures = store_of(tmp_path).fill(requests, workers=1)
     assert len(good) == len(requests) - 1
-    assert "is not a regular file" in failures[requests[0]].text
+    assert "is not a regular file" in str(failures[requests[0]])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from mammo.cases.data_set import DataSetWords
+from mammo.cases.table import DataSetWords
 from mammo.report.cards.checklist import places_of, read_items, reasons_against, render_checklist
 from mammo.report.cards.facts import what_was_judged
 from mammo.report.cards.markdown import wrapped, wrapped_document

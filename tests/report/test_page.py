@@ -11,7 +11,7 @@ import pytest
 from mammo.evaluation.judge import judge
 from mammo.evaluation.metrics import Metric
 from mammo.images.film import REMARKS, in_words
-from mammo.prepare.doubts import HEADER_SIDE
+from mammo.prepare.film_checks import HEADER_SIDE
 from mammo.report.page.page import TEMPLATE, in_a_hundred, metric_cell, render_page, write_page
 from mammo.report.page.words import WORDS, translate
 from mammo.report.source import CasePicture

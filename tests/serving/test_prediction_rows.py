@@ -15,8 +15,8 @@ from PIL import Image
 from mammo.errors import DataMissingError, ImageError
 from mammo.images.decode import FILM, kind_of, read_film
 from mammo.inference.load import load_run
-from mammo.prepare.early import check_places
 from mammo.prepare.gather import gather_split, prepare_split
+from mammo.prepare.readers import check_places
 from mammo.runs import writing
 from mammo.serving.score_file import as_bytes, header
 from tests.images.dicom_files import film_dataset, ramp, saved

@@ -1,6 +1,6 @@
 """Computes the facts that model card and checklist state of a report."""
 
-from mammo.cases.data_set import DataSetWords
+from mammo.cases.table import DataSetWords
 from mammo.evaluation.metrics import Metric
 from mammo.evaluation.operating_point import Decision
 from mammo.prepare.readers import words_of
