@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import ndtri
 
-from mammo.evaluation.metrics import ECE_BINS, Metric, ece_bin, ratios
+from mammo.evaluation.metrics import ECE_BINS, SCREENING, Metric, ece_bin, metric_or, per_thousand, ratios
 from mammo.evaluation.scores import Cases
 from mammo.evaluation.weighted import Calibration, Ranking, sum_by_patient
 from mammo.progress import track
-from mammo.settings.metrics import ONE_CLASS
+from mammo.settings.metrics import ALL_ALIKE, ONE_CLASS
 
 LEVEL = 0.95
 # Where a metric has no value in many resamples, an interval over the others is not valid.
@@ -97,6 +97,16 @@ def with_interval(metric: Metric, values: np.ndarray) -> Metric:
 def with_intervals(metrics: dict[str, Metric], values: dict[str, np.ndarray]) -> dict[str, Metric]:
     """Add the interval to every metric that has resamples."""
     return {name: with_interval(metric, values[name]) if name in values else metric for name, metric in metrics.items()}
+
+
+def screened(measured: dict[str, Metric], resampled: dict[str, np.ndarray], prevalence: float) -> dict[str, Metric]:
+    """What a thousand screened people would see, with intervals."""
+    recall, specificity = measured["recall"], measured["specificity"]
+    if recall.value is None or specificity.value is None:
+        return dict.fromkeys(SCREENING, Metric(None, recall.undefined or specificity.undefined))
+    values = per_thousand(np.array(recall.value), np.array(specificity.value), prevalence)
+    plain = {name: metric_or(value, ALL_ALIKE[0]) for name, value in values.items()}
+    return with_intervals(plain, per_thousand(resampled["recall"], resampled["specificity"], prevalence))
 
 
 def with_exact_bounds(metrics: dict[str, Metric], cases: Cases, point: int) -> dict[str, Metric]:

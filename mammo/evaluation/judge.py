@@ -9,25 +9,15 @@ import pandas as pd
 
 from mammo.errors import ScoreError
 from mammo.evaluation.calibration import ReliabilityBin, measure_calibration, reliability, to_probability
-from mammo.evaluation.intervals import LEVEL, auc_interval, resample, with_exact_bounds, with_intervals
-from mammo.evaluation.metrics import (
-    Confusion,
-    Metric,
-    count_confusion,
-    measure_at,
-    measure_ranking,
-    metric_or,
-    per_thousand,
-)
+from mammo.evaluation.intervals import LEVEL, auc_interval, resample, screened, with_exact_bounds, with_intervals
+from mammo.evaluation.metrics import SCREENING, Confusion, Metric, count_confusion, measure_at, measure_ranking
 from mammo.evaluation.operating_point import HALF, Decision
 from mammo.evaluation.scores import Cases, gather_level, levels_of
 from mammo.evaluation.subgroups import Subgroup, judge_subgroups
-from mammo.settings.metrics import ALL_ALIKE
 from mammo.settings.schema import EvaluationSettings
 
 Decisions = Decision | Mapping[int, Decision]
 SWEEP_ROWS = 21
-SCREENING = ("recalled_per_1000", "found_per_1000", "missed_per_1000", "ppv_at_prevalence", "npv_at_prevalence")
 MANY = 20_000
 DEFAULTS = EvaluationSettings()
 
@@ -201,22 +191,12 @@ def _judge_level(
         measured = measure_at(confusion)
         metrics = with_exact_bounds(with_intervals(measured, drawn.points[number]), cases, number)
         if name == "patient":
-            metrics |= _screen(measured, drawn.points[number], how.prevalence)
+            metrics |= screened(measured, drawn.points[number], how.prevalence)
         points.append(PointResult(rule, cases.shared_threshold(number), metrics, confusion))
     ranking = _rank(cases, drawn.ranking)
     delong = auc_interval(cases.labels, cases.scores, cases.patient)
     known, more, positives = tuple(points[: len(rules)]), tuple(points[len(rules) :]), int(cases.labels.sum())
     return LevelResult(len(cases), positives, cases.patients, ranking, delong, known, more)
-
-
-def _screen(measured: dict[str, Metric], resampled: dict[str, np.ndarray], prevalence: float) -> dict[str, Metric]:
-    """What a thousand screened people would see, with intervals."""
-    recall, specificity = measured["recall"], measured["specificity"]
-    if recall.value is None or specificity.value is None:
-        return dict.fromkeys(SCREENING, Metric(None, recall.undefined or specificity.undefined))
-    values = per_thousand(np.array(recall.value), np.array(specificity.value), prevalence)
-    plain = {name: metric_or(value, ALL_ALIKE[0]) for name, value in values.items()}
-    return with_intervals(plain, per_thousand(resampled["recall"], resampled["specificity"], prevalence))
 
 
 def _rank(cases: Cases, resampled: dict[str, np.ndarray]) -> dict[str, Metric]:

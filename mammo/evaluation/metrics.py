@@ -9,6 +9,7 @@ from mammo.settings.metrics import METRICS, ONE_CLASS
 
 ECE_BINS = 15
 NO_CASES = "no cases"
+SCREENING = ("recalled_per_1000", "found_per_1000", "missed_per_1000", "ppv_at_prevalence", "npv_at_prevalence")
 UNDEFINED = {metric.key: metric.undefined[0] for metric in METRICS}
 
 
