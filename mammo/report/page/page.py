@@ -18,7 +18,7 @@ from mammo.judging.cross_validation import over_folds
 from mammo.plots.style import DASH, rule_name
 from mammo.report.charts import CHARTS, NO_LOG, draw_charts
 from mammo.report.page.svg import to_svg
-from mammo.report.page.words import WORDS, translate
+from mammo.report.page.words import read_words, translate
 from mammo.report.source import ReportSource, metrics_of
 from mammo.settings.load import dump_settings
 from mammo.settings.metrics import shown_in
@@ -53,9 +53,9 @@ def both(text: str) -> Markup:
     """Words of the page in both languages.
 
     Raises:
-        KeyError: `words.py` does not have them.
+        KeyError: `words.csv` does not have them.
     """
-    return _spans(text, WORDS[text])
+    return _spans(text, read_words()[text])
 
 
 def say(text: object) -> Markup:
