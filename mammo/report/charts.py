@@ -1,18 +1,24 @@
-"""Lists the charts of a report: each by name, with its section of the page, its captions and the call that draws it."""
+"""Draws the charts of a report, listed by name with their captions, and the curves of compared systems."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mammo.evaluation.judge import CalibrationSide, PointResult
+from mammo.evaluation.calibration import reliability
+from mammo.evaluation.cases import gather_level
+from mammo.evaluation.compare import Comparison, System
+from mammo.evaluation.judge import CalibrationSide, PointResult, one_decision
+from mammo.evaluation.metrics import measure_ranking
 from mammo.evaluation.operating_point import Decision
+from mammo.files import write_json
 from mammo.plots.curves import SQUARE_IN, Curve, draw_calibration, draw_precision_recall, draw_roc, pooled_curves
 from mammo.plots.learning import draw_learning, has_lines
-from mammo.plots.style import BLUE, GRAY, as_figure, rule_name
+from mammo.plots.style import BLUE, GRAY, any_letters, as_figure, literal, plain, rule_name
 from mammo.plots.subgroups import draw_subgroups
 from mammo.plots.thresholds import CONFUSION_IN, draw_confusion, draw_scores, draw_sweep
 from mammo.report.source import ReportSource
@@ -20,6 +26,7 @@ from mammo.report.source import ReportSource
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+LINES = ("-", "--", "-.", ":")
 NO_LOG = "no training log belongs to these scores"
 
 
@@ -29,15 +36,13 @@ class Chart:
 
     Attributes:
         section: Where the page shows it.
-        english: Its caption.
-        chinese: Its caption.
+        caption: In English; `page/words.csv` has the Chinese.
         draw: Draws it.
         size: `small` or `wide`; empty for the usual one.
     """
 
     section: str
-    english: str
-    chinese: str
+    caption: str
     draw: Callable[[ReportSource], Figure | str]
     size: str = ""
 
@@ -85,6 +90,10 @@ def _confusion(point: PointResult) -> Figure:
     return as_figure(draw_confusion, point.confusion, title=title, size_in=CONFUSION_IN)
 
 
+def _confusion_main(source: ReportSource) -> Figure:
+    return _confusion(source.judgement.own.main)
+
+
 def _confusion_half(source: ReportSource) -> Figure | str:
     own = source.judgement.own
     return _confusion(own.half) if own.half is not own.main else ""
@@ -102,13 +111,18 @@ def _sweep(source: ReportSource) -> Figure | str:
     return as_figure(draw_sweep, rows, source.judgement.own.points, _fold_thresholds(source))
 
 
-def _calibration(side: CalibrationSide | None, title: str, color: str) -> Figure | str:
-    return as_figure(draw_calibration, side.bins, title=title, color=color, size_in=SQUARE_IN) if side else ""
+def _calibration_before(source: ReportSource) -> Figure | str:
+    before = source.judgement.before
+    return _calibration(before, "before calibration", GRAY) if before else ""
 
 
-def _calibration_after(source: ReportSource) -> Figure | str:
+def _calibration_after(source: ReportSource) -> Figure:
     title = "after calibration" if source.judgement.before else "scores as given"
     return _calibration(source.judgement.after, title, BLUE)
+
+
+def _calibration(side: CalibrationSide, title: str, color: str) -> Figure:
+    return as_figure(draw_calibration, side.bins, title=title, color=color, size_in=SQUARE_IN)
 
 
 def _scores(source: ReportSource) -> Figure | str:
@@ -135,24 +149,57 @@ def _learning(metric: str) -> Callable[[ReportSource], Figure | str]:
 
 
 CHARTS = {
-    "roc": Chart("ranking", "ROC curve", "ROC 曲线", _roc),
-    "precision_recall": Chart("ranking", "Precision-recall curve", "精确率-召回率曲线", _precision_recall),
-    "confusion_main": Chart(
-        "points", "Main operating point", "主工作点", lambda source: _confusion(source.judgement.own.main), "small"
-    ),
-    "confusion_half": Chart("points", "At 0.5", "阈值 0.5", _confusion_half, "small"),
-    "sweep": Chart("points", "Every threshold", "所有阈值", _sweep),
-    "reliability_before": Chart(
-        "calibration",
-        "Reliability before calibration",
-        "校准前的可靠性图",
-        lambda source: _calibration(source.judgement.before, "before calibration", GRAY),
-    ),
-    "reliability_after": Chart("calibration", "Reliability of the scores", "评分的可靠性图", _calibration_after),
-    "scores": Chart("calibration", "Scores of both classes, with the thresholds", "两类的评分分布及阈值", _scores),
-    "subgroups": Chart("subgroups", "AUC and recall by group", "各组的 AUC 与召回率", _subgroups, "wide"),
-    "learning_auc": Chart("learning", "AUC", "AUC", _learning("auc")),
-    "learning_gap": Chart("learning", "The gap: over-fitting", "差距：过拟合", _learning("gap")),
-    "learning_loss": Chart("learning", "Loss", "损失", _learning("loss")),
-    "learning_recall": Chart("learning", "Recall at 0.5", "阈值 0.5 时的召回率", _learning("recall")),
+    "roc": Chart("ranking", "ROC curve", _roc),
+    "precision_recall": Chart("ranking", "Precision-recall curve", _precision_recall),
+    "confusion_main": Chart("points", "Main operating point", _confusion_main, "small"),
+    "confusion_half": Chart("points", "At 0.5", _confusion_half, "small"),
+    "sweep": Chart("points", "Every threshold", _sweep),
+    "reliability_before": Chart("calibration", "Reliability before calibration", _calibration_before),
+    "reliability_after": Chart("calibration", "Reliability of the scores", _calibration_after),
+    "scores": Chart("calibration", "Scores of both classes, with the thresholds", _scores),
+    "subgroups": Chart("subgroups", "AUC and recall by group", _subgroups, "wide"),
+    "learning_auc": Chart("learning", "AUC", _learning("auc")),
+    "learning_gap": Chart("learning", "The gap: over-fitting", _learning("gap")),
+    "learning_loss": Chart("learning", "Loss", _learning("loss")),
+    "learning_recall": Chart("learning", "Recall at 0.5", _learning("recall")),
 }
+
+
+def write_comparison(systems: tuple[System, ...], comparisons: tuple[Comparison, ...], folder: Path) -> Path:
+    """Write `compare.json`, and the curves over each other as `compare.png`, into a folder; returns it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "compare.json", [comparison.as_json() for comparison in comparisons])
+    with any_letters():
+        draw_overlaid(systems, comparisons[0].level).savefig(folder / "compare.png", dpi=110)
+    return folder
+
+
+def draw_overlaid(systems: tuple[System, ...], level: str) -> Figure:
+    """Draw ROC, precision-recall and calibration of all systems."""
+    from matplotlib.figure import Figure
+
+    legend_in = 0.6 + 0.2 * len(systems)
+    figure = Figure(figsize=(12, 4.1 + legend_in))
+    roc, precision_recall, calibration = figure.subplots(1, 3)
+    curves = [_curve_of(system, level, number) for number, system in enumerate(systems)]
+    draw_roc(roc, curves, title="ROC")
+    draw_precision_recall(precision_recall, curves, title="precision-recall")
+    for curve in curves:
+        bins = reliability(curve.labels, curve.scores)
+        draw_calibration(calibration, bins, title="calibration", **curve.style)
+    for axes in (roc, precision_recall, calibration):
+        plain(axes)
+    figure.legend(*roc.get_legend_handles_labels(), loc="lower center", fontsize=8)
+    bottom = (legend_in + 0.3) / (4.1 + legend_in)
+    figure.subplots_adjust(left=0.05, right=0.99, top=0.94, bottom=bottom, wspace=0.15)
+    return figure
+
+
+def _curve_of(system: System, level: str, number: int) -> Curve:
+    decision = one_decision(system.decisions)
+    frame = gather_level(system.scores, level, task=decision.task, how=decision.level_score)
+    labels, scores = frame["label"].to_numpy(int), frame["score"].to_numpy(float)
+    auc = measure_ranking(labels, scores)["auc"]
+    label = f"{literal(system.name)}: AUC {auc}" + (f" ({auc.undefined})" if auc.undefined else "")
+    style: dict[str, Any] = {"color": f"C{number}", "linestyle": LINES[number % len(LINES)]}
+    return Curve(labels, scores, label, style)

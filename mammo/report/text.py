@@ -16,9 +16,8 @@ from mammo.evaluation.metrics import Metric
 from mammo.evaluation.operating_point import Decision
 from mammo.judging.cross_validation import over_folds
 from mammo.progress import print_table
-from mammo.report.run_list import HEADER, list_runs
+from mammo.report.runs import HEADER, list_runs, summarise
 from mammo.report.source import metrics_of
-from mammo.report.summary import Summary
 from mammo.settings.metrics import shown_in
 
 if TYPE_CHECKING:  # its module imports what reads films, which tables do not need
@@ -191,9 +190,10 @@ def show_runs(output: Path) -> None:
     print_table(f"runs below {output}, on their test parts, with 95 % intervals of AUC", HEADER, rows)
 
 
-def show_summary(summary: Summary) -> None:
-    """Print mean and spread of several runs."""
-    print_table(f"{summary.runs} runs: mean ± standard deviation", ("", "mean", "each"), summary.rows)
+def show_summary(folders: list[Path], level: str) -> None:
+    """Print mean and spread of several runs; arguments and errors are those of `summarise`."""
+    runs, rows = summarise(folders, level)
+    print_table(f"{runs} runs: mean ± standard deviation", ("", "mean", "each"), rows)
 
 
 def show_audit(audit: Audit, about: str) -> None:

@@ -14,8 +14,7 @@ from mammo.evaluation.compare import System
 from mammo.evaluation.judge import case_thresholds
 from mammo.plots.style import as_picture
 from mammo.prepare.gather import PreparedSplit, gather_split, prepare_split
-from mammo.report.charts import CHARTS, draw_charts
-from mammo.report.comparison import draw_overlaid
+from mammo.report.charts import CHARTS, draw_charts, draw_overlaid
 from mammo.report.page.pictures import SIDE_PX, hardest_cases, make_pictures
 from mammo.report.page.svg import to_svg
 from mammo.settings.load import check_settings

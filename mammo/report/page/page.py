@@ -45,7 +45,8 @@ def render_page(source: ReportSource) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"metric": metric_cell, "rule": rule_name, "hundred": in_a_hundred}
-    environment.globals |= {"t": both, "say": say, "DASH": DASH, "shown_in": shown_in, "metrics_of": metrics_of}
+    environment.globals |= {"t": both, "say": say, "translate": translate, "DASH": DASH}
+    environment.globals |= {"shown_in": shown_in, "metrics_of": metrics_of}
     return environment.get_template(TEMPLATE).render(_values(source))
 
 
