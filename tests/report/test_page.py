@@ -12,9 +12,12 @@ from mammo.evaluation.judge import judge
 from mammo.evaluation.metrics import Metric
 from mammo.images.film import REMARKS, in_words
 from mammo.prepare.doubts import HEADER_SIDE
-from mammo.report.page.page import TEMPLATE, in_a_hundred, metric_cell, render_page, write_page
+from mammo.report.cards.checklist import render_checklist
+from mammo.report.cards.model_card import render_model_card
+from mammo.report.page.page import TEMPLATE, in_a_hundred, metric_cell, render_page
 from mammo.report.page.words import read_words, translate
 from mammo.report.source import CasePicture
+from mammo.report.write import write_documents
 from mammo.settings.load import check_settings
 from tests.report.page_sources import QUICK, Reader, drawn_scores, folds_source, full_source, outside_source
 
@@ -228,6 +231,12 @@ def test_numbers_keep_their_place_in_chinese() -> None:
     assert translate("something else 3") is None
 
 
-def test_page_is_the_only_file_written(tmp_path: Path) -> None:
-    write_page(full_source(), tmp_path / "report" / "index.html")
-    assert [path.name for path in (tmp_path / "report").iterdir()] == ["index.html"]
+def test_page_and_cards_are_the_only_files_written(tmp_path: Path) -> None:
+    source = full_source(parts=None)
+    write_documents(source, tmp_path / "report")
+    written = {path.name: path.read_text(encoding="utf-8") for path in (tmp_path / "report").iterdir()}
+    assert written == {
+        "index.html": render_page(source),
+        "model_card.md": render_model_card(source),
+        "checklist.md": render_checklist(source),
+    }

@@ -1,4 +1,4 @@
-"""Writes where a report answers each item of CLAIM 2024 and TRIPOD+AI, as Markdown."""
+"""Lists where a report answers each item of CLAIM 2024 and TRIPOD+AI, as Markdown."""
 
 import csv
 from collections.abc import Sequence
@@ -6,9 +6,8 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from mammo.files import write_text
-from mammo.report.cards.facts import FROM_OUTSIDE, UNSAID, what_was_judged, words_of_judged
 from mammo.report.cards.markdown import escaped, render
+from mammo.report.cards.model_card import FROM_OUTSIDE, UNSAID, what_was_judged, words_of_judged
 from mammo.report.charts import NO_LOG
 from mammo.report.source import ReportSource
 
@@ -50,15 +49,10 @@ def read_items() -> dict[str, tuple[Item, ...]]:
     return {name: tuple(items) for name, items in found.items()}
 
 
-def write_checklist(source: ReportSource, path: Path) -> None:
-    """Write the lists."""
-    write_text(path, render_checklist(source))
-
-
 def render_checklist(source: ReportSource) -> str:
     """State where the report of a judgement answers each item, and which items only the authors can answer."""
     lists = {name: [(item, *answer(item, source)) for item in items] for name, items in read_items().items()}
-    return render("checklist.md.j2", source, lists=lists)
+    return render("checklist.md.j2", source=source, judged=what_was_judged(source), lists=lists)
 
 
 def answer(item: Item, source: ReportSource) -> tuple[str, str]:

@@ -13,7 +13,6 @@ from mammo import __version__
 from mammo.evaluation.metrics import Metric
 from mammo.evaluation.operating_point import Decision
 from mammo.evaluation.subgroups import FEW_POSITIVES
-from mammo.files import write_text
 from mammo.judging.cross_validation import over_folds
 from mammo.plots.style import DASH, rule_name
 from mammo.report.charts import CHARTS, NO_LOG, draw_charts
@@ -27,12 +26,6 @@ FOLDER = Path(__file__).parent
 TEMPLATE = "page.html"
 MOST_LISTED, MOST_REASONS = 200, 30
 SHOWN_APART = ("command", "machine", "python", "packages")
-
-
-def write_page(source: ReportSource, path: Path) -> None:
-    """Write the page beside and rename it into place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, render_page(source))
 
 
 def render_page(source: ReportSource) -> str:
