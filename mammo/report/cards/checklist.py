@@ -79,11 +79,8 @@ def places_of(item: Item, source: ReportSource) -> tuple[tuple[str, ...], dict[s
 def reasons_against(source: ReportSource) -> dict[str, str]:
     """Why no place answers an item that needs something, or nothing, by what it needs."""
     judged, words = what_was_judged(source), words_of_judged(source)
-    not_own = {
-        "outside": FROM_OUTSIDE,
-        "other": "another data set than the run's was judged",
-        "unsaid": UNSAID,
-    }.get(judged, "")
+    other = "another data set than the run's was judged"
+    not_own = {"outside": FROM_OUTSIDE, "other": other, "unsaid": UNSAID}.get(judged, "")
     unknown = not_own or words.unknown_because
     by_source = any(group.column == "source" for group in source.judgement.subgroups)
     return {
@@ -109,13 +106,12 @@ def _missing(place: str, source: ReportSource) -> str:
         if name == "excluded.csv" and judged == "other":
             return "the run's list of exclusions is of its own data"
         return NO_LOG if name in OF_TRAINING and source.log is None and judged != "folds" else ""
+    no_pictures = escaped(source.no_pictures) or "it has no pictures of films"
     absent = {
         "page:Learning curves": "" if source.logs else no_log,
         "page:Cross-validation": "" if source.folds else "there was no cross-validation",
         "page:Subgroups": "" if source.judgement.subgroups else "the score table has no groups",
-        "page:Hardest mistakes": ""
-        if source.pictures
-        else escaped(source.no_pictures) or "it has no pictures of films",
+        "page:Hardest mistakes": "" if source.pictures else no_pictures,
     }
     return absent.get(place, "")
 

@@ -1,7 +1,5 @@
 """Makes a model card in Markdown, under the nine headings of Mitchell et al. 2019 (arXiv:1810.03993)."""
 
-import shlex
-
 from mammo import __version__
 from mammo.cases.data_set import DataSetWords
 from mammo.evaluation.operating_point import Decision
@@ -22,7 +20,6 @@ UNKNOWN = DataSetWords("not known here, beyond what the title says.", unknown_be
 def render_model_card(source: ReportSource) -> str:
     """State the facts of a run and its judgement, and mark, count and list what only the authors can add."""
     judgement, settings, environment = source.judgement, source.settings, source.environment
-    command, packages = environment.get("command"), environment.get("packages")
     groups = list(dict.fromkeys(group.column for group in judgement.subgroups))
     split_sha256 = environment.get("split_sha256") or ("" if source.folds else judgement.decision.split_sha256)
     return render(
@@ -39,8 +36,6 @@ def render_model_card(source: ReportSource) -> str:
         calibrated=how_calibrated(source),
         epoch=which_epoch(source),
         ended=source.log["time"].iloc[-1] if source.log is not None and "time" in source.log else "not known",
-        command=shlex.join(map(str, command)) if isinstance(command, list) else "",
-        packages=[" ".join(map(str, one)) for one in packages.items()] if isinstance(packages, dict) else [],
         split_sha256=split_sha256,
         groups=groups,
         not_groups=[column for column in COLUMNS if column not in groups],

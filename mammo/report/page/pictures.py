@@ -1,7 +1,5 @@
 """Draws pictures of the hardest mistakes: JPEGs of the prepared films with the lesion's box."""
 
-from itertools import groupby
-
 import cv2
 import numpy as np
 import pandas as pd
@@ -60,9 +58,8 @@ def make_pictures(
             case = scores.iloc[row]
             name = str(case["case_id"])
             if name not in entries:
-                raise DataMissingError(
-                    f"case {name} of the score table is not among the prepared cases; judge the run on its own data"
-                )
+                what = f"case {name} of the score table is not among the prepared cases"
+                raise DataMissingError(f"{what}; judge the run on its own data")
             jpeg = _draw(prepared.store, entries[name])
             values = (str(case["patient_id"]), mistake, float(case["score"]), float(thresholds[row]))
             pictures.append(CasePicture(name, *values, _about(case), jpeg))
@@ -73,12 +70,11 @@ def _entries_of(prepared: PreparedSplit, wanted: set[str]) -> dict[str, list[Ent
     """The prepared views of some cases, in the order of their slots."""
     names = prepared.split.samples.cases["case_id"].astype(str).to_numpy()
     case_of_view = prepared.split.samples.views["case"].to_numpy()
-    rows = [
-        (names[case], entry)
-        for case, entry in zip(case_of_view, prepared.entries, strict=True)
-        if names[case] in wanted
-    ]
-    return {name: [entry for _, entry in group] for name, group in groupby(rows, key=lambda row: row[0])}
+    found: dict[str, list[Entry]] = {}
+    for case, entry in zip(case_of_view, prepared.entries, strict=True):
+        if names[case] in wanted:
+            found.setdefault(names[case], []).append(entry)
+    return found
 
 
 def _about(case: pd.Series) -> str:
@@ -108,9 +104,8 @@ def _tile(pixels: np.ndarray, box: tuple[float, float, float, float] | None) -> 
     height, width = pixels.shape
     scale = SIDE_PX / max(height, width)
     size = (max(round(width * scale), 1), max(round(height * scale), 1))
-    small = cv2.resize(
-        (pixels >> 8).astype(np.uint8), size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    )
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    small = cv2.resize((pixels >> 8).astype(np.uint8), size, interpolation=interpolation)
     tile = cv2.cvtColor(small, cv2.COLOR_GRAY2BGR)
     if box is not None:
         x, y, across, down = (round(value * scale) for value in box)
