@@ -16,11 +16,21 @@ from mammo.evaluation.judge import CalibrationSide, PointResult, one_decision
 from mammo.evaluation.metrics import measure_ranking
 from mammo.evaluation.operating_point import Decision
 from mammo.files import write_json
-from mammo.plots.curves import SQUARE_IN, Curve, draw_calibration, draw_precision_recall, draw_roc, pooled_curves
+from mammo.plots.curves import (
+    CONFUSION_IN,
+    SQUARE_IN,
+    Curve,
+    draw_calibration,
+    draw_confusion,
+    draw_precision_recall,
+    draw_roc,
+    draw_scores,
+    draw_sweep,
+    pooled_curves,
+)
 from mammo.plots.learning import draw_learning, has_lines
 from mammo.plots.style import BLUE, GRAY, any_letters, as_figure, literal, plain, rule_name
 from mammo.plots.subgroups import draw_subgroups
-from mammo.plots.thresholds import CONFUSION_IN, draw_confusion, draw_scores, draw_sweep
 from mammo.report.source import ReportSource
 
 if TYPE_CHECKING:
