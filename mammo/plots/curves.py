@@ -39,20 +39,6 @@ class Curve:
     style: Mapping[str, Any] = field(default_factory=lambda: SYSTEM)
 
 
-def pooled_curves(
-    labels: np.ndarray, scores: np.ndarray, folds: Sequence[tuple[np.ndarray, np.ndarray]]
-) -> list[Curve]:
-    """Curves of a cross-validation: a thin one of each fold, and the pooled one over them.
-
-    Args:
-        labels: int [n], 1 is malignant.
-        scores: float [n], 0-1.
-        folds: Labels and scores of each fold.
-    """
-    single = [Curve(*fold, label="" if number else "each fold", style=FOLD) for number, fold in enumerate(folds)]
-    return [*single, Curve(labels, scores, "pooled")]
-
-
 def draw_roc(axes: Axes, curves: Sequence[Curve], points: Sequence[PointResult] = (), *, title: str = "") -> None:
     """Draw ROC curves, and the operating points by name. A curve of one class only is left out."""
     from sklearn.metrics import roc_curve
@@ -165,7 +151,6 @@ def draw_scores(
     """Draw how the scores of each class are distributed, in shares of the class, with the thresholds.
 
     Args:
-        axes: The frame.
         labels: int [n], 1 is malignant.
         scores: float [n], 0-1.
         points: The operating points, the main one first.
@@ -184,13 +169,9 @@ def draw_scores(
 def draw_sweep(
     axes: Axes, rows: Sequence[PointResult], points: Sequence[PointResult], by_fold: Sequence[float] = ()
 ) -> None:
-    """Draw recall, specificity and PPV over the threshold, with the bands of their intervals.
+    """Draw recall, specificity and PPV of `rows` over their thresholds, with the bands of their intervals.
 
-    Args:
-        axes: The frame.
-        rows: The metrics at many thresholds.
-        points: The operating points, the main one first.
-        by_fold: The main threshold of each fold, where each has its own.
+    The operating points and the thresholds of folds are those of `draw_scores`.
     """
     threshold = np.array([row.threshold for row in rows], float)
     for name, label, colour, style in SWEPT:

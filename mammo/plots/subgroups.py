@@ -22,12 +22,9 @@ Row = tuple[str, Subgroup | None]  # a label, and its group; none for the name o
 
 
 def draw_subgroups(groups: Sequence[Subgroup], *, auc: Metric, recall: Metric) -> Figure:
-    """Draw the groups, of which there must be one. Groups with few positives are hollow and starred.
+    """Draw at least one group, those of one column in a row; `auc` and `recall` are those of all cases.
 
-    Args:
-        groups: Those of one column in a row.
-        auc: Of all cases.
-        recall: Of all cases.
+    Groups with few positives are hollow and starred.
     """
     from matplotlib.figure import Figure
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from mammo.evaluation.calibration import reliability
 from mammo.evaluation.cases import gather_level
@@ -18,6 +19,7 @@ from mammo.evaluation.operating_point import Decision
 from mammo.files import write_json
 from mammo.plots.curves import (
     CONFUSION_IN,
+    FOLD,
     SQUARE_IN,
     Curve,
     draw_calibration,
@@ -26,7 +28,6 @@ from mammo.plots.curves import (
     draw_roc,
     draw_scores,
     draw_sweep,
-    pooled_curves,
 )
 from mammo.plots.learning import draw_learning, has_lines
 from mammo.plots.style import BLUE, GRAY, any_letters, as_figure, literal, plain, rule_name
@@ -79,16 +80,20 @@ def _precision_recall(source: ReportSource) -> Figure | str:
     return as_figure(draw_precision_recall, _curves(source), own.points, title=title, size_in=SQUARE_IN)
 
 
-def _labels_and_scores(source: ReportSource) -> tuple[np.ndarray, np.ndarray]:
-    return source.scores["label"].to_numpy(int), source.scores["score"].to_numpy(float)
+def _labels_and_scores(scores: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    return scores["label"].to_numpy(int), scores["score"].to_numpy(float)
 
 
 def _curves(source: ReportSource) -> list[Curve]:
+    """The curve of the scores; of a cross-validation a thin one of each fold, and the pooled one over them."""
     if not source.folds:
-        return [Curve(*_labels_and_scores(source))]
-    single = [] if "fold" not in source.scores else [group for _, group in source.scores.groupby("fold", sort=True)]
-    folds = [(group["label"].to_numpy(int), group["score"].to_numpy(float)) for group in single]
-    return pooled_curves(*_labels_and_scores(source), folds)
+        return [Curve(*_labels_and_scores(source.scores))]
+    curves: list[Curve] = []
+    if "fold" in source.scores:
+        for _, fold in source.scores.groupby("fold", sort=True):
+            label = "" if curves else "each fold"
+            curves.append(Curve(*_labels_and_scores(fold), label, FOLD))
+    return [*curves, Curve(*_labels_and_scores(source.scores), "pooled")]
 
 
 def _confusion(point: PointResult) -> Figure:
@@ -136,7 +141,8 @@ def _calibration(side: CalibrationSide, title: str, color: str) -> Figure:
 
 
 def _scores(source: ReportSource) -> Figure | str:
-    return as_figure(draw_scores, *_labels_and_scores(source), source.judgement.own.points, _fold_thresholds(source))
+    cases = _labels_and_scores(source.scores)
+    return as_figure(draw_scores, *cases, source.judgement.own.points, _fold_thresholds(source))
 
 
 def _subgroups(source: ReportSource) -> Figure | str:
@@ -208,7 +214,7 @@ def draw_overlaid(systems: tuple[System, ...], level: str) -> Figure:
 def _curve_of(system: System, level: str, number: int) -> Curve:
     decision = one_decision(system.decisions)
     frame = gather_level(system.scores, level, task=decision.task, how=decision.level_score)
-    labels, scores = frame["label"].to_numpy(int), frame["score"].to_numpy(float)
+    labels, scores = _labels_and_scores(frame)
     auc = measure_ranking(labels, scores)["auc"]
     label = f"{literal(system.name)}: AUC {auc}" + (f" ({auc.undefined})" if auc.undefined else "")
     style: dict[str, Any] = {"color": f"C{number}", "linestyle": LINES[number % len(LINES)]}

@@ -24,7 +24,6 @@ from mammo.plots.curves import (
     draw_roc,
     draw_scores,
     draw_sweep,
-    pooled_curves,
     wilson,
 )
 from mammo.plots.learning import draw_learning, write_curves
@@ -61,13 +60,6 @@ def test_precision_recall_is_scikit_learns_over_the_malignant_share() -> None:
     assert lines["this system"] == pytest.approx(np.column_stack([recall, precision]))
     assert lines["share of malignant cases"][:, 1].tolist() == [0.5, 0.5]
     assert lines["threshold 0.5"] == pytest.approx(np.array([[2 / 3, 2 / 3]]))
-
-
-def test_folds_are_drawn_under_the_pooled_curve() -> None:
-    curves = pooled_curves(LABELS, SCORES, [(LABELS[:3], SCORES[:3]), (LABELS[3:], SCORES[3:])])
-    drawn = [line for line in as_figure(draw_roc, curves).axes[0].lines if line.get_label() != "chance"]
-    assert [len(line.get_xydata()) for line in drawn] == [len(roc_curve(one.labels, one.scores)[0]) for one in curves]
-    assert (drawn[0].get_label(), drawn[-1].get_label()) == ("each fold", "pooled")
 
 
 def test_one_class_has_a_name_but_no_curve() -> None:

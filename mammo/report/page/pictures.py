@@ -16,18 +16,17 @@ BOX_COLOUR = (66, 228, 240)  # BGR yellow, on a black edge: seen on dark and on 
 GAP_PX = 6
 
 
-def hardest_cases(source_scores: pd.DataFrame, thresholds: np.ndarray, count: int) -> tuple[list[int], list[int]]:
-    """Find the mistakes whose scores are furthest on the wrong side.
+def hardest_cases(table: pd.DataFrame, thresholds: np.ndarray, count: int) -> tuple[list[int], list[int]]:
+    """Find at most `count` mistakes of each kind, those whose scores are furthest on the wrong side.
 
     Args:
-        source_scores: A score table.
+        table: A score table.
         thresholds: Of each row, float64 [n].
-        count: At most this many of each kind.
 
     Returns:
         Row numbers of false negatives, lowest score first, and of false positives, highest first.
     """
-    scores, labels = source_scores["score"].to_numpy(float), source_scores["label"].to_numpy(int)
+    scores, labels = table["score"].to_numpy(float), table["label"].to_numpy(int)
     called = scores >= thresholds
     missed, alarmed = np.flatnonzero((labels == 1) & ~called), np.flatnonzero((labels == 0) & called)
     lowest = missed[np.argsort(scores[missed], kind="stable")][:count]
@@ -38,13 +37,11 @@ def hardest_cases(source_scores: pd.DataFrame, thresholds: np.ndarray, count: in
 def make_pictures(
     scores: pd.DataFrame, thresholds: np.ndarray, prepared: PreparedSplit, *, count: int = 6
 ) -> tuple[CasePicture, ...]:
-    """Draw the hardest mistakes, the false negatives first.
+    """Draw the hardest mistakes, at most `count` of each kind, the false negatives first.
 
     Args:
         scores: A score table of cases of `prepared`.
         thresholds: Of each row, float64 [n].
-        prepared: Has their films.
-        count: At most this many of each kind.
 
     Raises:
         DataMissingError: A case is not among the prepared ones.
