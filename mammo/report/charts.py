@@ -17,18 +17,7 @@ from mammo.evaluation.judge import CalibrationSide, PointResult, one_decision
 from mammo.evaluation.metrics import measure_ranking
 from mammo.evaluation.operating_point import Decision
 from mammo.files import write_json
-from mammo.plots.curves import (
-    CONFUSION_IN,
-    FOLD,
-    SQUARE_IN,
-    Curve,
-    draw_calibration,
-    draw_confusion,
-    draw_precision_recall,
-    draw_roc,
-    draw_scores,
-    draw_sweep,
-)
+from mammo.plots import curves
 from mammo.plots.learning import draw_learning, has_lines
 from mammo.plots.style import BLUE, GRAY, any_letters, as_figure, literal, plain, rule_name
 from mammo.plots.subgroups import draw_subgroups
@@ -64,11 +53,12 @@ def draw_charts(source: ReportSource) -> dict[str, Figure | str]:
 
 
 def _roc(source: ReportSource) -> Figure | str:
-    auc = source.judgement.own.ranking["auc"]
+    own = source.judgement.own
+    auc = own.ranking["auc"]
     if auc.undefined:
         return auc.undefined
     title = ("pooled AUC " if source.folds else "AUC ") + auc.with_bounds()
-    return as_figure(draw_roc, _curves(source), source.judgement.own.points, title=title, size_in=SQUARE_IN)
+    return as_figure(curves.draw_roc, _curves(source), own.points, title=title, size_in=curves.SQUARE_IN)
 
 
 def _precision_recall(source: ReportSource) -> Figure | str:
@@ -77,23 +67,23 @@ def _precision_recall(source: ReportSource) -> Figure | str:
     if precision.undefined:
         return precision.undefined
     title = f"average precision {precision.with_bounds()}"
-    return as_figure(draw_precision_recall, _curves(source), own.points, title=title, size_in=SQUARE_IN)
+    return as_figure(curves.draw_precision_recall, _curves(source), own.points, title=title, size_in=curves.SQUARE_IN)
 
 
 def _labels_and_scores(scores: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     return scores["label"].to_numpy(int), scores["score"].to_numpy(float)
 
 
-def _curves(source: ReportSource) -> list[Curve]:
+def _curves(source: ReportSource) -> list[curves.Curve]:
     """The curve of the scores; of a cross-validation a thin one of each fold, and the pooled one over them."""
     if not source.folds:
-        return [Curve(*_labels_and_scores(source.scores))]
-    curves: list[Curve] = []
+        return [curves.Curve(*_labels_and_scores(source.scores))]
+    lines: list[curves.Curve] = []
     if "fold" in source.scores:
         for _, fold in source.scores.groupby("fold", sort=True):
-            label = "" if curves else "each fold"
-            curves.append(Curve(*_labels_and_scores(fold), label, FOLD))
-    return [*curves, Curve(*_labels_and_scores(source.scores), "pooled")]
+            label = "" if lines else "each fold"
+            lines.append(curves.Curve(*_labels_and_scores(fold), label, curves.FOLD))
+    return [*lines, curves.Curve(*_labels_and_scores(source.scores), "pooled")]
 
 
 def _confusion(point: PointResult) -> Figure:
@@ -102,7 +92,7 @@ def _confusion(point: PointResult) -> Figure:
         title += ", own of each fold"
     elif not title.startswith("threshold"):
         title += f", threshold {point.threshold:.3f}"
-    return as_figure(draw_confusion, point.confusion, title=title, size_in=CONFUSION_IN)
+    return as_figure(curves.draw_confusion, point.confusion, title=title, size_in=curves.CONFUSION_IN)
 
 
 def _confusion_main(source: ReportSource) -> Figure:
@@ -123,7 +113,7 @@ def _sweep(source: ReportSource) -> Figure | str:
     rows = [row for row in source.judgement.sweep if row.threshold is not None]
     if not rows:
         return "there is no threshold to sweep"
-    return as_figure(draw_sweep, rows, source.judgement.own.points, _fold_thresholds(source))
+    return as_figure(curves.draw_sweep, rows, source.judgement.own.points, _fold_thresholds(source))
 
 
 def _calibration_before(source: ReportSource) -> Figure | str:
@@ -137,12 +127,12 @@ def _calibration_after(source: ReportSource) -> Figure:
 
 
 def _calibration(side: CalibrationSide, title: str, color: str) -> Figure:
-    return as_figure(draw_calibration, side.bins, title=title, color=color, size_in=SQUARE_IN)
+    return as_figure(curves.draw_calibration, side.bins, title=title, color=color, size_in=curves.SQUARE_IN)
 
 
 def _scores(source: ReportSource) -> Figure | str:
     cases = _labels_and_scores(source.scores)
-    return as_figure(draw_scores, *cases, source.judgement.own.points, _fold_thresholds(source))
+    return as_figure(curves.draw_scores, *cases, source.judgement.own.points, _fold_thresholds(source))
 
 
 def _subgroups(source: ReportSource) -> Figure | str:
@@ -197,12 +187,12 @@ def draw_overlaid(systems: tuple[System, ...], level: str) -> Figure:
     legend_in = 0.6 + 0.2 * len(systems)
     figure = Figure(figsize=(12, 4.1 + legend_in))
     roc, precision_recall, calibration = figure.subplots(1, 3)
-    curves = [_curve_of(system, level, number) for number, system in enumerate(systems)]
-    draw_roc(roc, curves, title="ROC")
-    draw_precision_recall(precision_recall, curves, title="precision-recall")
-    for curve in curves:
-        bins = reliability(curve.labels, curve.scores)
-        draw_calibration(calibration, bins, title="calibration", **curve.style)
+    lines = [_curve_of(system, level, number) for number, system in enumerate(systems)]
+    curves.draw_roc(roc, lines, title="ROC")
+    curves.draw_precision_recall(precision_recall, lines, title="precision-recall")
+    for line in lines:
+        bins = reliability(line.labels, line.scores)
+        curves.draw_calibration(calibration, bins, title="calibration", **line.style)
     for axes in (roc, precision_recall, calibration):
         plain(axes)
     figure.legend(*roc.get_legend_handles_labels(), loc="lower center", fontsize=8)
@@ -211,11 +201,11 @@ def draw_overlaid(systems: tuple[System, ...], level: str) -> Figure:
     return figure
 
 
-def _curve_of(system: System, level: str, number: int) -> Curve:
+def _curve_of(system: System, level: str, number: int) -> curves.Curve:
     decision = one_decision(system.decisions)
     frame = gather_level(system.scores, level, task=decision.task, how=decision.level_score)
     labels, scores = _labels_and_scores(frame)
     auc = measure_ranking(labels, scores)["auc"]
     label = f"{literal(system.name)}: AUC {auc}" + (f" ({auc.undefined})" if auc.undefined else "")
     style: dict[str, Any] = {"color": f"C{number}", "linestyle": LINES[number % len(LINES)]}
-    return Curve(labels, scores, label, style)
+    return curves.Curve(labels, scores, label, style)

@@ -16,7 +16,7 @@ from mammo.files import write_text
 from mammo.judging.judged import Judged
 from mammo.plots.learning import write_curves
 from mammo.plots.style import as_picture
-from mammo.prepare.gather import PreparedSplit, gather_split, prepare_split
+from mammo.prepare.gather import gather_split, prepare_split
 from mammo.report.cards.checklist import render_checklist
 from mammo.report.cards.model_card import render_model_card
 from mammo.report.charts import draw_charts
@@ -60,7 +60,9 @@ def make_source(judged: Judged) -> ReportSource:
         **files | {"environment": _with_command(files.get("environment", {}))},
     )
     try:
-        prepared = _films(judged)
+        prepared = judged.prepared
+        if prepared is None and judged.settings is not None:
+            prepared = prepare_split(judged.settings, gather_split(judged.settings))
     except MammoError as error:
         return replace(source, no_pictures=f"the films could not be read again: {error}")
     if prepared is None:
@@ -78,12 +80,6 @@ def _with_command(environment: dict[str, object]) -> dict[str, object]:
     if environment.get("command") == sys.argv:
         return environment
     return environment | {"judged_with": shlex.join(["python", *sys.argv])}
-
-
-def _films(judged: Judged) -> PreparedSplit | None:
-    if judged.prepared or judged.settings is None:
-        return judged.prepared
-    return prepare_split(judged.settings, gather_split(judged.settings))
 
 
 def log_figures(source: ReportSource, folder: Path) -> None:

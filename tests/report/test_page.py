@@ -8,6 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from mammo.evaluation.calibration import measure_calibration
+from mammo.evaluation.cases import Cases
 from mammo.evaluation.judge import judge
 from mammo.evaluation.metrics import Metric
 from mammo.images.film import REMARKS, in_words
@@ -89,6 +91,22 @@ def test_words_of_the_template_are_known() -> None:
     assert asked
     assert asked <= set(read_words())
     assert all(re.search("[\u4e00-\u9fff]", words) or words == "AUC" for words in read_words().values())
+
+
+def test_every_heading_of_a_table_has_its_chinese(page: str) -> None:
+    for text in (page, render_page(folds_source())):
+        columns = re.findall(r"<th>(.*?)</th>", "".join(re.findall("<thead>.*?</thead>", text)))
+        assert len(columns) > 20
+        assert {column for column in columns if "zh-Hans" not in column} == {"", "AUC"}
+
+
+def test_reasons_of_calibration_have_their_chinese() -> None:
+    table = drawn_scores(1)
+    tables = [table.assign(score=0.5), table.assign(score=table["label"]), table.query("label == 0"), table.head(0)]
+    measured = [measure_calibration(Cases.of(one)) for one in tables]
+    reasons = {metric.undefined for metrics in measured for metric in metrics.values() if metric.undefined}
+    assert len(reasons) >= 4
+    assert [reason for reason in reasons if translate(reason) is None] == []
 
 
 def test_sections_are_in_order() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from mammo.settings.metrics import METRICS
 
 FILE = Path(__file__).with_name("words.csv")
-NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?")
+NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?(?:e[+-]?\d+)?")
 # The marks of a group with few malignant cases and of a missing value, the same in both languages.
 STAR, NONE = " *", "– "
 
