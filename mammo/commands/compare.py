@@ -28,7 +28,7 @@ def main(arguments: argparse.Namespace) -> None:
         show_runs(arguments.output)
         return
     from mammo.judging.comparison import compare_paths
-    from mammo.report.comparison import write_comparison
+    from mammo.report.charts import write_comparison
 
     systems, comparisons = compare_paths(arguments.runs, level=arguments.level, task=arguments.task)
     show_comparisons(comparisons)

@@ -34,9 +34,7 @@ def main(arguments: argparse.Namespace) -> None:
     from mammo.report.text import show_judged, show_summary
 
     if arguments.summary:
-        from mammo.report.summary import summarise
-
-        show_summary(summarise(arguments.summary, arguments.task or "lesion"))
+        show_summary(arguments.summary, arguments.task or "lesion")
         return
     if arguments.scores:
         from mammo.judging.score_table import judge_scores

@@ -1,4 +1,4 @@
-"""Draws ROC, precision-recall and calibration curves, for training, report and comparison alike."""
+"""Draws scores and what is measured on them: curves, confusion matrix, and metrics over the threshold."""
 
 from __future__ import annotations
 
@@ -10,15 +10,23 @@ import numpy as np
 
 from mammo.evaluation.calibration import ReliabilityBin
 from mammo.evaluation.judge import PointResult
-from mammo.plots.style import BLUE, GRAY, LIGHT, MARKERS, ORANGE, rule_name, thin
+from mammo.evaluation.metrics import Confusion, Metric, count_confusion, measure_at, measure_ranking
+from mammo.plots.style import BLUE, DASH, GRAY, GREEN, LIGHT, MARKERS, ORANGE, as_figure, rule_name, thin
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Z_95 = 1.959963984540054
 SYSTEM = {"color": BLUE, "linewidth": 1.8}
 FOLD = {"color": GRAY, "linewidth": 0.7, "alpha": 0.7}
-SQUARE_IN = (4.3, 4.9)
+SQUARE_IN, CONFUSION_IN = (4.3, 4.9), (3.2, 2.9)
+BINS = np.linspace(0, 1, 26)
+SWEPT = (
+    ("recall", "recall (sensitivity)", BLUE, "-"),
+    ("specificity", "specificity", ORANGE, "--"),
+    ("precision", "PPV (precision)", GREEN, "-."),
+)
 
 
 @dataclass(frozen=True)
@@ -31,20 +39,6 @@ class Curve:
     style: Mapping[str, Any] = field(default_factory=lambda: SYSTEM)
 
 
-def pooled_curves(
-    labels: np.ndarray, scores: np.ndarray, folds: Sequence[tuple[np.ndarray, np.ndarray]]
-) -> list[Curve]:
-    """Curves of a cross-validation: a thin one of each fold, and the pooled one over them.
-
-    Args:
-        labels: int [n], 1 is malignant.
-        scores: float [n], 0-1.
-        folds: Labels and scores of each fold.
-    """
-    single = [Curve(*fold, label="" if number else "each fold", style=FOLD) for number, fold in enumerate(folds)]
-    return [*single, Curve(labels, scores, "pooled")]
-
-
 def draw_roc(axes: Axes, curves: Sequence[Curve], points: Sequence[PointResult] = (), *, title: str = "") -> None:
     """Draw ROC curves, and the operating points by name. A curve of one class only is left out."""
     from sklearn.metrics import roc_curve
@@ -52,10 +46,7 @@ def draw_roc(axes: Axes, curves: Sequence[Curve], points: Sequence[PointResult] 
     _unit_square(axes, "1 - specificity", "recall (sensitivity)", title)
     axes.plot([0, 1], [0, 1], color=LIGHT, linewidth=1, linestyle="--", label="chance")
     _draw_curves(axes, curves, lambda labels, scores: roc_curve(labels, scores)[:2])
-    for number, point in enumerate(points):
-        recall, specificity = point.metrics["recall"].value, point.metrics["specificity"].value
-        if recall is not None and specificity is not None:
-            _mark(axes, number, point, 1 - specificity, recall)
+    _mark_points(axes, points, "specificity", "recall")
 
 
 def draw_precision_recall(
@@ -72,10 +63,7 @@ def draw_precision_recall(
     share = curves[-1].labels.mean()
     axes.axhline(share, color=LIGHT, linewidth=1, linestyle="--", label="share of malignant cases")
     _draw_curves(axes, curves, recall_and_precision)
-    for number, point in enumerate(points):
-        recall, precision = point.metrics["recall"].value, point.metrics["precision"].value
-        if recall is not None and precision is not None:
-            _mark(axes, number, point, recall, precision)
+    _mark_points(axes, points, "recall", "precision")
 
 
 def draw_calibration(
@@ -125,9 +113,112 @@ def _draw_curves(
         axes.plot(*thin(x, y), label=curve.label, **curve.style)
 
 
-def _mark(axes: Axes, number: int, point: PointResult, x: float, y: float) -> None:
-    """Mark an operating point; the first, the main one, is larger and in colour."""
-    style: dict[str, Any] = {"color": "black", "markersize": 6, "markeredgecolor": "white", "zorder": 5}
-    if number == 0:
-        style |= {"color": ORANGE, "markersize": 8}
-    axes.plot(x, y, MARKERS[number % len(MARKERS)], label=rule_name(point.rule), **style)
+def _mark_points(axes: Axes, points: Sequence[PointResult], x_name: str, y_name: str) -> None:
+    """Mark the operating points by two of their metrics; the first, the main one, is larger and in colour."""
+    style: dict[str, Any] = {"markeredgecolor": "white", "zorder": 5}
+    for number, point in enumerate(points):
+        x, y = point.metrics[x_name].value, point.metrics[y_name].value
+        if x is None or y is None:
+            continue
+        x = 1 - x if x_name == "specificity" else x
+        style |= {"color": "black", "markersize": 6} if number else {"color": ORANGE, "markersize": 8}
+        axes.plot(x, y, MARKERS[number % len(MARKERS)], label=rule_name(point.rule), **style)
+
+
+def draw_confusion(axes: Axes, confusion: Confusion, *, title: str = "") -> None:
+    """Draw the confusion matrix: counts, and their share of the true class as number and shade."""
+    benign = (confusion.true_negative, confusion.false_positive)
+    malignant = (confusion.false_negative, confusion.true_positive)
+    centred: dict[str, Any] = {"ha": "center", "va": "center"}
+    for row, counts in enumerate((benign, malignant)):
+        for column, count in enumerate(counts):
+            share = count / sum(counts) if sum(counts) else 0.0
+            sides = [column - 0.5, column + 0.5]
+            axes.fill_between(sides, row - 0.5, row + 0.5, color=BLUE, alpha=0.5 * share, linewidth=0)
+            axes.text(column, row - 0.06, f"{count:,}", fontsize=15, **centred)
+            axes.text(column, row + 0.25, f"{100 * share:.0f} %" if sum(counts) else DASH, fontsize=9, **centred)
+    axes.grid(False)
+    axes.tick_params(length=0)
+    axes.set(xlabel="called", ylabel="truth", xlim=(-0.5, 1.5), ylim=(1.5, -0.5))
+    axes.set_xticks([0, 1], ["benign", "malignant"])
+    axes.set_yticks([0, 1], ["benign", "malignant"], rotation=90, va="center")
+    axes.set_title(title, fontsize=10)
+
+
+def draw_scores(
+    axes: Axes, labels: np.ndarray, scores: np.ndarray, points: Sequence[PointResult], by_fold: Sequence[float] = ()
+) -> None:
+    """Draw how the scores of each class are distributed, in shares of the class, with the thresholds.
+
+    Args:
+        labels: int [n], 1 is malignant.
+        scores: float [n], 0-1.
+        points: The operating points, the main one first.
+        by_fold: The main threshold of each fold, where each has its own.
+    """
+    for label, name, colour in ((0, "benign", "#9ecae8"), (1, "malignant", ORANGE)):
+        of_class = scores[labels == label]
+        if len(of_class):
+            shares = np.histogram(of_class, BINS)[0] * 100 / len(of_class)
+            name = f"{name} (n = {len(of_class):,})"
+            axes.stairs(shares, BINS, fill=label == 0, color=colour, linewidth=2, label=name)
+    _mark_thresholds(axes, points, by_fold)
+    axes.set(xlabel="score (probability of malignancy)", ylabel="share of the class (%)", xlim=(0, 1))
+
+
+def draw_sweep(
+    axes: Axes, rows: Sequence[PointResult], points: Sequence[PointResult], by_fold: Sequence[float] = ()
+) -> None:
+    """Draw recall, specificity and PPV of `rows` over their thresholds, with the bands of their intervals.
+
+    The operating points and the thresholds of folds are those of `draw_scores`.
+    """
+    threshold = np.array([row.threshold for row in rows], float)
+    for name, label, colour, style in SWEPT:
+        metrics = [row.metrics[name] for row in rows]
+        value, low, high = np.array([(one.value, one.low, one.high) for one in metrics], float).T
+        if np.isfinite(value).any():
+            axes.plot(threshold, value, color=colour, linestyle=style, linewidth=1.6, label=label)
+            axes.fill_between(threshold, low, high, color=colour, alpha=0.15, linewidth=0)
+    _mark_thresholds(axes, points, by_fold)
+    axes.set(xlabel="threshold", ylabel="value, band: 95 % interval", xlim=(0, 1), ylim=(0, 1.02))
+
+
+def _mark_thresholds(axes: Axes, points: Sequence[PointResult], by_fold: Sequence[float]) -> None:
+    """Mark each threshold by a line and by its point's marker in the ROC plot."""
+    style: dict[str, Any] = {"color": "black", "markersize": 6, "markeredgecolor": "white", "linestyle": "none"}
+    for number, point in enumerate(points):
+        main, style["marker"] = number == 0, MARKERS[number % len(MARKERS)]
+        own = by_fold if main and point.threshold is None else [point.threshold]
+        for threshold in own:
+            if threshold is not None and 0 <= threshold <= 1:
+                axes.axvline(threshold, color="black" if main else GRAY, linewidth=1.2 if main else 0.7, linestyle=":")
+                axes.plot(threshold, 0, transform=axes.get_xaxis_transform(), clip_on=False, zorder=5, **style)
+        if point.threshold is not None or main:
+            label = rule_name(point.rule) + (", own of each fold" if point.threshold is None else "")
+            axes.plot([], [], label=label, **style)
+
+
+def draw_epoch(labels: np.ndarray, scores: np.ndarray, threshold: float) -> dict[str, Figure]:
+    """Draw ROC and precision-recall curve and confusion matrix, by name.
+
+    Args:
+        labels: int [n], 1 is malignant.
+        scores: float [n], 0-1.
+        threshold: Of the operating point.
+    """
+    confusion = count_confusion(labels, scores, threshold)
+    points = [PointResult(f"{threshold:.3f}", threshold, measure_at(confusion), confusion)]
+    curves = [Curve(labels, scores, "validation")]
+    ranking = measure_ranking(labels, scores)
+    roc = _title("AUC", ranking["auc"])
+    precision_recall = _title("average precision", ranking["average_precision"])
+    return {
+        "roc": as_figure(draw_roc, curves, points, title=roc, size_in=SQUARE_IN),
+        "precision_recall": as_figure(draw_precision_recall, curves, points, title=precision_recall, size_in=SQUARE_IN),
+        "confusion": as_figure(draw_confusion, confusion, title=f"threshold {threshold:.3f}", size_in=CONFUSION_IN),
+    }
+
+
+def _title(name: str, metric: Metric) -> str:
+    return f"{name} undefined: {metric.undefined}" if metric.undefined else f"{name} {metric}"

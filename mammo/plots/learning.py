@@ -62,7 +62,6 @@ def draw_learning(
     """Draw one metric of a run, or of several over each other, over the epochs.
 
     Args:
-        axes: The frame.
         logs: Logs of `read_log`, of one run, or of its folds, or of the runs in `names`.
         metric: A key of `NAMES`; `gap` is the AUC of training minus that of validation.
         names: Give each run a colour and its name in the legend.

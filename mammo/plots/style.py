@@ -26,15 +26,9 @@ DASH = "–"
 def as_figure(
     draw: Callable[..., None], *values: object, size_in: tuple[float, float] = (4.3, 3.7), **options: object
 ) -> Figure:
-    """Draw one plot as a figure of its own, the legend below it.
+    """Draw one plot as a figure of its own, the legend below it; `size_in` is width and height in inches.
 
     The margins are fixed: computing them takes as long as all the drawing, and training draws in each epoch.
-
-    Args:
-        draw: A plot function of this room, which takes the frame first.
-        values: Its other arguments.
-        size_in: Width and height in inches.
-        options: Its options.
     """
     from matplotlib.figure import Figure
 
@@ -73,12 +67,7 @@ def literal(text: str) -> str:
 
 
 def thin(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Keep at most `MOST_POINTS` points of a curve, evenly along its length; the ends stay.
-
-    Args:
-        x: float [n].
-        y: float [n].
-    """
+    """Keep at most `MOST_POINTS` points of a curve, float [n] each, evenly along its length; the ends stay."""
     if len(x) <= MOST_POINTS:
         return x, y
     along = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y)))])

@@ -22,12 +22,9 @@ Row = tuple[str, Subgroup | None]  # a label, and its group; none for the name o
 
 
 def draw_subgroups(groups: Sequence[Subgroup], *, auc: Metric, recall: Metric) -> Figure:
-    """Draw the groups, of which there must be one. Groups with few positives are hollow and starred.
+    """Draw at least one group, those of one column in a row; `auc` and `recall` are those of all cases.
 
-    Args:
-        groups: Those of one column in a row.
-        auc: Of all cases.
-        recall: Of all cases.
+    Groups with few positives are hollow and starred.
     """
     from matplotlib.figure import Figure
 
@@ -39,8 +36,16 @@ def draw_subgroups(groups: Sequence[Subgroup], *, auc: Metric, recall: Metric) -
     _draw_panel(right, rows, "recall", recall, {"color": ORANGE, "marker": "s"})
     left.set_title("AUC", fontsize=10)
     right.set_title("recall (sensitivity)", fontsize=10)
-    _label_rows(left, rows)
-    _write_counts(counts, rows)
+    left.set_yticks(range(len(rows)), [literal(label) for label, _ in rows], fontsize=9)
+    left.tick_params(axis="y", length=0)
+    counts.axis("off")
+    counts.set(xlim=(0, 1))
+    counts.set_title("n / malignant", fontsize=9)
+    for y, (text, (_, group)) in enumerate(zip(left.get_yticklabels(), rows, strict=True)):
+        if group is None:
+            text.set_fontweight("bold")
+        else:
+            counts.text(0.5, y, f"{group.n:,} / {group.n_positive:,}", fontsize=9, ha="center", va="center")
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=9, frameon=False)
     return figure
 
@@ -82,20 +87,3 @@ def _draw_metric(axes: Axes, y: int, metric: Metric, style: dict[str, Any]) -> N
     else:
         axes.text(metric.value - 0.06, y, "no interval", ha="right", **note)
     axes.plot(metric.value, y, markersize=6, **style)
-
-
-def _label_rows(axes: Axes, rows: Sequence[Row]) -> None:
-    axes.set_yticks(range(len(rows)), [literal(label) for label, _ in rows], fontsize=9)
-    axes.tick_params(axis="y", length=0)
-    for text, (_, group) in zip(axes.get_yticklabels(), rows, strict=True):
-        if group is None:
-            text.set_fontweight("bold")
-
-
-def _write_counts(axes: Axes, rows: Sequence[Row]) -> None:
-    axes.axis("off")
-    axes.set(xlim=(0, 1))
-    axes.set_title("n / malignant", fontsize=9)
-    for y, (_, group) in enumerate(rows):
-        if group:
-            axes.text(0.5, y, f"{group.n:,} / {group.n_positive:,}", fontsize=9, ha="center", va="center")

@@ -1,25 +1,32 @@
-"""Lists the charts of a report: each by name, with its section of the page, its captions and the call that draws it."""
+"""Draws the charts of a report, listed by name with their captions, and the curves of compared systems."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
-from mammo.evaluation.judge import CalibrationSide, PointResult
+from mammo.evaluation.calibration import reliability
+from mammo.evaluation.compare import Comparison, System
+from mammo.evaluation.judge import CalibrationSide, PointResult, one_decision
+from mammo.evaluation.metrics import measure_ranking
 from mammo.evaluation.operating_point import Decision
-from mammo.plots.curves import SQUARE_IN, Curve, draw_calibration, draw_precision_recall, draw_roc, pooled_curves
+from mammo.evaluation.scores import gather_level
+from mammo.files import write_json
+from mammo.plots import curves
 from mammo.plots.learning import draw_learning, has_lines
-from mammo.plots.style import BLUE, GRAY, as_figure, rule_name
+from mammo.plots.style import BLUE, GRAY, any_letters, as_figure, literal, plain, rule_name
 from mammo.plots.subgroups import draw_subgroups
-from mammo.plots.thresholds import CONFUSION_IN, draw_confusion, draw_scores, draw_sweep
 from mammo.report.source import ReportSource
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+LINES = ("-", "--", "-.", ":")
 NO_LOG = "no training log belongs to these scores"
 
 
@@ -29,15 +36,13 @@ class Chart:
 
     Attributes:
         section: Where the page shows it.
-        english: Its caption.
-        chinese: Its caption.
+        caption: In English; `page/words.csv` has the Chinese.
         draw: Draws it.
         size: `small` or `wide`; empty for the usual one.
     """
 
     section: str
-    english: str
-    chinese: str
+    caption: str
     draw: Callable[[ReportSource], Figure | str]
     size: str = ""
 
@@ -48,11 +53,12 @@ def draw_charts(source: ReportSource) -> dict[str, Figure | str]:
 
 
 def _roc(source: ReportSource) -> Figure | str:
-    auc = source.judgement.own.ranking["auc"]
+    own = source.judgement.own
+    auc = own.ranking["auc"]
     if auc.undefined:
         return auc.undefined
     title = ("pooled AUC " if source.folds else "AUC ") + auc.with_bounds()
-    return as_figure(draw_roc, _curves(source), source.judgement.own.points, title=title, size_in=SQUARE_IN)
+    return as_figure(curves.draw_roc, _curves(source), own.points, title=title, size_in=curves.SQUARE_IN)
 
 
 def _precision_recall(source: ReportSource) -> Figure | str:
@@ -61,19 +67,23 @@ def _precision_recall(source: ReportSource) -> Figure | str:
     if precision.undefined:
         return precision.undefined
     title = f"average precision {precision.with_bounds()}"
-    return as_figure(draw_precision_recall, _curves(source), own.points, title=title, size_in=SQUARE_IN)
+    return as_figure(curves.draw_precision_recall, _curves(source), own.points, title=title, size_in=curves.SQUARE_IN)
 
 
-def _labels_and_scores(source: ReportSource) -> tuple[np.ndarray, np.ndarray]:
-    return source.scores["label"].to_numpy(int), source.scores["score"].to_numpy(float)
+def _labels_and_scores(scores: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    return scores["label"].to_numpy(int), scores["score"].to_numpy(float)
 
 
-def _curves(source: ReportSource) -> list[Curve]:
+def _curves(source: ReportSource) -> list[curves.Curve]:
+    """The curve of the scores; of a cross-validation a thin one of each fold, and the pooled one over them."""
     if not source.folds:
-        return [Curve(*_labels_and_scores(source))]
-    single = [] if "fold" not in source.scores else [group for _, group in source.scores.groupby("fold", sort=True)]
-    folds = [(group["label"].to_numpy(int), group["score"].to_numpy(float)) for group in single]
-    return pooled_curves(*_labels_and_scores(source), folds)
+        return [curves.Curve(*_labels_and_scores(source.scores))]
+    lines: list[curves.Curve] = []
+    if "fold" in source.scores:
+        for _, fold in source.scores.groupby("fold", sort=True):
+            label = "" if lines else "each fold"
+            lines.append(curves.Curve(*_labels_and_scores(fold), label, curves.FOLD))
+    return [*lines, curves.Curve(*_labels_and_scores(source.scores), "pooled")]
 
 
 def _confusion(point: PointResult) -> Figure:
@@ -82,7 +92,11 @@ def _confusion(point: PointResult) -> Figure:
         title += ", own of each fold"
     elif not title.startswith("threshold"):
         title += f", threshold {point.threshold:.3f}"
-    return as_figure(draw_confusion, point.confusion, title=title, size_in=CONFUSION_IN)
+    return as_figure(curves.draw_confusion, point.confusion, title=title, size_in=curves.CONFUSION_IN)
+
+
+def _confusion_main(source: ReportSource) -> Figure:
+    return _confusion(source.judgement.own.main)
 
 
 def _confusion_half(source: ReportSource) -> Figure | str:
@@ -99,20 +113,26 @@ def _sweep(source: ReportSource) -> Figure | str:
     rows = [row for row in source.judgement.sweep if row.threshold is not None]
     if not rows:
         return "there is no threshold to sweep"
-    return as_figure(draw_sweep, rows, source.judgement.own.points, _fold_thresholds(source))
+    return as_figure(curves.draw_sweep, rows, source.judgement.own.points, _fold_thresholds(source))
 
 
-def _calibration(side: CalibrationSide | None, title: str, color: str) -> Figure | str:
-    return as_figure(draw_calibration, side.bins, title=title, color=color, size_in=SQUARE_IN) if side else ""
+def _calibration_before(source: ReportSource) -> Figure | str:
+    before = source.judgement.before
+    return _calibration(before, "before calibration", GRAY) if before else ""
 
 
-def _calibration_after(source: ReportSource) -> Figure | str:
+def _calibration_after(source: ReportSource) -> Figure:
     title = "after calibration" if source.judgement.before else "scores as given"
     return _calibration(source.judgement.after, title, BLUE)
 
 
+def _calibration(side: CalibrationSide, title: str, color: str) -> Figure:
+    return as_figure(curves.draw_calibration, side.bins, title=title, color=color, size_in=curves.SQUARE_IN)
+
+
 def _scores(source: ReportSource) -> Figure | str:
-    return as_figure(draw_scores, *_labels_and_scores(source), source.judgement.own.points, _fold_thresholds(source))
+    cases = _labels_and_scores(source.scores)
+    return as_figure(curves.draw_scores, *cases, source.judgement.own.points, _fold_thresholds(source))
 
 
 def _subgroups(source: ReportSource) -> Figure | str:
@@ -135,67 +155,57 @@ def _learning(metric: str) -> Callable[[ReportSource], Figure | str]:
 
 
 CHARTS = {
-    "roc": Chart("ranking", "ROC curve", "ROC 曲线", _roc),
-    "precision_recall": Chart("ranking", "Precision-recall curve", "精确率-召回率曲线", _precision_recall),
-    "confusion_main": Chart(
-        "points", "Main operating point", "主工作点", lambda source: _confusion(source.judgement.own.main), "small"
-    ),
-    "confusion_half": Chart("points", "At 0.5", "阈值 0.5", _confusion_half, "small"),
-    "sweep": Chart("points", "Every threshold", "所有阈值", _sweep),
-    "reliability_before": Chart(
-        "calibration",
-        "Reliability before calibration",
-        "校准前的可靠性图",
-        lambda source: _calibration(source.judgement.before, "before calibration", GRAY),
-    ),
-    "reliability_after": Chart("calibration", "Reliability of the scores", "评分的可靠性图", _calibration_after),
-    "scores": Chart("calibration", "Scores of both classes, with the thresholds", "两类的评分分布及阈值", _scores),
-    "subgroups": Chart("subgroups", "AUC and recall by group", "各组的 AUC 与召回率", _subgroups, "wide"),
-    "learning_auc": Chart("learning", "AUC", "AUC", _learning("auc")),
-    "learning_gap": Chart("learning", "The gap: over-fitting", "差距：过拟合", _learning("gap")),
-    "learning_loss": Chart("learning", "Loss", "损失", _learning("loss")),
-    "learning_recall": Chart("learning", "Recall at 0.5", "阈值 0.5 时的召回率", _learning("recall")),
+    "roc": Chart("ranking", "ROC curve", _roc),
+    "precision_recall": Chart("ranking", "Precision-recall curve", _precision_recall),
+    "confusion_main": Chart("points", "Main operating point", _confusion_main, "small"),
+    "confusion_half": Chart("points", "At 0.5", _confusion_half, "small"),
+    "sweep": Chart("points", "Every threshold", _sweep),
+    "reliability_before": Chart("calibration", "Reliability before calibration", _calibration_before),
+    "reliability_after": Chart("calibration", "Reliability of the scores", _calibration_after),
+    "scores": Chart("calibration", "Scores of both classes, with the thresholds", _scores),
+    "subgroups": Chart("subgroups", "AUC and recall by group", _subgroups, "wide"),
+    "learning_auc": Chart("learning", "AUC", _learning("auc")),
+    "learning_gap": Chart("learning", "The gap: over-fitting", _learning("gap")),
+    "learning_loss": Chart("learning", "Loss", _learning("loss")),
+    "learning_recall": Chart("learning", "Recall at 0.5", _learning("recall")),
 }
-# The words inside the drawings, for `page/words.py`: `#` is a number, `{0}` the first of them.
-LABELS = {
-    "chance": "随机水平",
-    "chance (AUC)": "随机水平（AUC）",
-    "each fold": "各折",
-    "pooled": "合并",
-    "this system": "本系统",
-    "average precision #": "平均精确率 {0}",
-    "average precision # (#–#)": "平均精确率 {0} ({1}–{2})",
-    "pooled AUC #": "合并 AUC {0}",
-    "pooled AUC # (#–#)": "合并 AUC {0} ({1}–{2})",
-    "1 - specificity": "1 − 特异度",
-    "recall (sensitivity)": "召回率（灵敏度）",
-    "PPV (precision)": "阳性预测值（精确率）",
-    "share of malignant cases": "恶性病例所占比例",
-    "before calibration": "校准前",
-    "after calibration": "校准后",
-    "scores as given": "原始评分",
-    "mean score of the bin": "该区间的平均评分",
-    "share malignant": "恶性比例",
-    "perfect": "完全一致",
-    "95 % interval (Wilson)": "95% 区间（Wilson）",
-    "a bin; larger: more cases": "一个区间；点越大，病例越多",
-    "value and 95 % interval": "数值与 95% 区间",
-    "value, band: 95 % interval": "数值；色带为 95% 区间",
-    "benign (n = #)": "良性 (n = {0})",
-    "malignant (n = #)": "恶性 (n = {0})",
-    "score (probability of malignancy)": "评分（恶性概率）",
-    "share of the class (%)": "占该类别的比例 (%)",
-    "called": "判定",
-    "truth": "真实",
-    "all cases": "全部病例",
-    "no interval": "无区间",
-    "n / malignant": "病例 / 恶性",
-    "* fewer than # malignant cases": "* 恶性病例少于 {0} 个",
-    "gap": "差距",
-    "training": "训练",
-    "epoch": "轮次",
-    "best epoch #": "最佳轮次 {0}",
-    "loss (cross-entropy)": "损失（交叉熵）",
-    "recall at #": "阈值 {0} 时的召回率",
-    "AUC, training - validation": "AUC：训练 − 验证",
-}
+
+
+def write_comparison(systems: tuple[System, ...], comparisons: tuple[Comparison, ...], folder: Path) -> Path:
+    """Write `compare.json`, and the curves over each other as `compare.png`, into a folder; returns it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "compare.json", [comparison.as_json() for comparison in comparisons])
+    with any_letters():
+        draw_overlaid(systems, comparisons[0].level).savefig(folder / "compare.png", dpi=110)
+    return folder
+
+
+def draw_overlaid(systems: tuple[System, ...], level: str) -> Figure:
+    """Draw ROC, precision-recall and calibration of all systems."""
+    from matplotlib.figure import Figure
+
+    legend_in = 0.6 + 0.2 * len(systems)
+    figure = Figure(figsize=(12, 4.1 + legend_in))
+    roc, precision_recall, calibration = figure.subplots(1, 3)
+    lines = [_curve_of(system, level, number) for number, system in enumerate(systems)]
+    curves.draw_roc(roc, lines, title="ROC")
+    curves.draw_precision_recall(precision_recall, lines, title="precision-recall")
+    for line in lines:
+        bins = reliability(line.labels, line.scores)
+        curves.draw_calibration(calibration, bins, title="calibration", **line.style)
+    for axes in (roc, precision_recall, calibration):
+        plain(axes)
+    figure.legend(*roc.get_legend_handles_labels(), loc="lower center", fontsize=8)
+    bottom = (legend_in + 0.3) / (4.1 + legend_in)
+    figure.subplots_adjust(left=0.05, right=0.99, top=0.94, bottom=bottom, wspace=0.15)
+    return figure
+
+
+def _curve_of(system: System, level: str, number: int) -> curves.Curve:
+    decision = one_decision(system.decisions)
+    frame = gather_level(system.scores, level, task=decision.task, how=decision.level_score)
+    labels, scores = _labels_and_scores(frame)
+    auc = measure_ranking(labels, scores)["auc"]
+    label = f"{literal(system.name)}: AUC {auc}" + (f" ({auc.undefined})" if auc.undefined else "")
+    style: dict[str, Any] = {"color": f"C{number}", "linestyle": LINES[number % len(LINES)]}
+    return curves.Curve(labels, scores, label, style)

@@ -1,5 +1,6 @@
 """Gathers all that a report shows: page, model card and checklist read nothing else."""
 
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,18 @@ class ReportSource:
     def logs(self) -> tuple[pd.DataFrame, ...]:
         """The log of the run or those of its folds, as far as there are any."""
         return self.fold_logs or (() if self.log is None else (self.log,))
+
+    @property
+    def command(self) -> str:
+        """What was run with Python, quoted for a shell; empty where it is not known."""
+        command = self.environment.get("command")
+        return shlex.join(map(str, command)) if isinstance(command, list) else ""
+
+    @property
+    def packages(self) -> list[str]:
+        """The packages of the run with their versions, as far as they are known."""
+        packages = self.environment.get("packages")
+        return [f"{name} {version}" for name, version in packages.items()] if isinstance(packages, dict) else []
 
     @property
     def best_epoch(self) -> int | None:

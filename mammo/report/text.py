@@ -16,9 +16,8 @@ from mammo.evaluation.metrics import Metric
 from mammo.evaluation.operating_point import Decision
 from mammo.judging.cross_validation import over_folds
 from mammo.progress import print_table
-from mammo.report.run_list import HEADER, list_runs
+from mammo.report.runs import HEADER, list_runs, summarise
 from mammo.report.source import metrics_of
-from mammo.report.summary import Summary
 from mammo.settings.metrics import shown_in
 
 if TYPE_CHECKING:  # its module imports what reads films, which tables do not need
@@ -31,10 +30,9 @@ PHANTOM = " (PHANTOM: generated films, says nothing about patients)"
 def show_judgement(judgement: Judgement, about: str, *, phantom: bool = False) -> None:
     """Print a judgement: every level at the main operating point, the other points at the task's level, calibration."""
     levels, points = shown_in("levels"), shown_in("points")
-    rows = [
-        (name, f"{level.n} ({level.n_positive})", *(_short(metrics_of(level)[one.key]) for one in levels))
-        for name, level in judgement.levels.items()
-    ]
+    rows: list[tuple[str, ...]] = []
+    for name, level in judgement.levels.items():
+        rows.append((name, f"{level.n} ({level.n_positive})", *(_short(metrics_of(level)[one.key]) for one in levels)))
     header = ("level", "n (+)", *(one.english for one in levels))
     print_table(f"{about}{PHANTOM if phantom else ''}, with 95 % intervals", header, rows)
     rows = [(point.rule, _threshold(point), *_at(point)) for point in judgement.own.points]
@@ -60,15 +58,10 @@ def _decision_lines(judgement: Judgement) -> list[str]:
         return [f"{main}, the threshold of each fold chosen on its own validation part"]
     if not decision.cases:
         return []
-    lines = [
-        f"{main}, chosen on {decision.cases} {decision.part} cases ({decision.positives} malignant), "
-        "each level on its own"
-    ]
+    chosen_on = f"{decision.cases} {decision.part} cases ({decision.positives} malignant)"
+    lines = [f"{main}, chosen on {chosen_on}, each level on its own"]
     if decision.part == "out-of-fold":
-        lines.append(
-            "these scores are single networks'; a mean of several varies less: calibration and thresholds "
-            "apply only roughly"
-        )
+        lines.append("scores of single networks: a mean varies less, so calibration and thresholds apply only roughly")
     if decision.points[0].borrowed:
         borrowed = ", ".join(decision.points[0].borrowed)
         lines.append(f"{borrowed}: {decision.part} has one class only there, so {decision.task}'s threshold is used")
@@ -100,11 +93,11 @@ def _calibration_lines(judgement: Judgement) -> list[str]:
     sides = {"as given": judgement.after}
     if judgement.before:
         sides = {"raw": judgement.before, _method(judgement): judgement.after}
-    return [
-        f"calibration, {name}: "
-        + ", ".join(f"{one.short or one.english} {side.metrics[one.key]}" for one in shown_in("calibration"))
-        for name, side in sides.items()
-    ]
+    lines = []
+    for name, side in sides.items():
+        metrics = [f"{one.short or one.english} {side.metrics[one.key]}" for one in shown_in("calibration")]
+        lines.append(f"calibration, {name}: {', '.join(metrics)}")
+    return lines
 
 
 def _method(judgement: Judgement) -> str:
@@ -145,15 +138,10 @@ def _fold_row(name: str, level: LevelResult) -> tuple[str, ...]:
 def show_comparisons(comparisons: tuple[Comparison, ...]) -> None:
     """Print each system beside the first."""
     for one in comparisons:
-        rows = [
-            (row.metric, str(row.first), str(row.second), _signed(row.difference), _p(row)) for row in one.differences
-        ]
+        rows = [(row.metric, row.first, row.second, _signed(row.difference), _p(row)) for row in one.differences]
         size = f"{one.n} cases of {one.n_patients} patients, {one.n_positive} malignant"
-        names = [
-            f"{letter} {name}, at {_point(one, side)}"
-            for side, (letter, name) in enumerate((("A", one.first), ("B", one.second)))
-        ]
-        print_table("\n".join([*names, f"{one.level}, {size}"]), ("metric", "A", "B", "B - A (95 %)", "p"), rows)
+        about = f"A {one.first}, at {_point(one, 0)}\nB {one.second}, at {_point(one, 1)}\n{one.level}, {size}"
+        print_table(about, ("metric", "A", "B", "B - A (95 %)", "p"), rows)
         if one.rules[0] != one.rules[1]:
             print("the operating points have different rules: do not compare the threshold metrics, such as recall")
     print("p: AUC by DeLong for clusters (Obuchowski 1997)")
@@ -164,9 +152,8 @@ def show_comparisons(comparisons: tuple[Comparison, ...]) -> None:
 
 def _point(comparison: Comparison, side: int) -> str:
     threshold = comparison.thresholds[side]
-    return (
-        f"{comparison.rules[side]} ({'thresholds of each fold' if threshold is None else f'threshold {threshold:.3f}'})"
-    )
+    which = "thresholds of each fold" if threshold is None else f"threshold {threshold:.3f}"
+    return f"{comparison.rules[side]} ({which})"
 
 
 def _signed(metric: Metric) -> str:
@@ -191,9 +178,10 @@ def show_runs(output: Path) -> None:
     print_table(f"runs below {output}, on their test parts, with 95 % intervals of AUC", HEADER, rows)
 
 
-def show_summary(summary: Summary) -> None:
-    """Print mean and spread of several runs."""
-    print_table(f"{summary.runs} runs: mean ± standard deviation", ("", "mean", "each"), summary.rows)
+def show_summary(folders: list[Path], level: str) -> None:
+    """Print mean and spread of several runs; arguments and errors are those of `summarise`."""
+    runs, rows = summarise(folders, level)
+    print_table(f"{runs} runs: mean ± standard deviation", ("", "mean", "each"), rows)
 
 
 def show_audit(audit: Audit, about: str) -> None:

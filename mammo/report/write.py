@@ -12,14 +12,15 @@ from visualdl import LogWriter
 from mammo.cases.audit import audit_split
 from mammo.errors import MammoError
 from mammo.evaluation.judge import case_thresholds
+from mammo.files import write_text
 from mammo.judging.judged import Judged
 from mammo.plots.learning import write_curves
 from mammo.plots.style import as_picture
-from mammo.prepare.gather import PreparedSplit, gather_split, prepare_split
-from mammo.report.cards.checklist import write_checklist
-from mammo.report.cards.model_card import write_model_card
+from mammo.prepare.gather import gather_split, prepare_split
+from mammo.report.cards.checklist import render_checklist
+from mammo.report.cards.model_card import render_model_card
 from mammo.report.charts import draw_charts
-from mammo.report.page.page import write_page
+from mammo.report.page.page import render_page
 from mammo.report.page.pictures import make_pictures
 from mammo.report.source import ReportSource, read_run_files
 from mammo.runs import VISUALDL_FILE, curves_folder
@@ -28,16 +29,21 @@ from mammo.runs import VISUALDL_FILE, curves_folder
 def write_report(judged: Judged) -> Path:
     """Write it below `judged.out/report`; returns the page."""
     folder = judged.out / "report"
-    folder.mkdir(parents=True, exist_ok=True)
     source = make_source(judged)
-    write_page(source, folder / "index.html")
-    write_model_card(source, folder / "model_card.md")
-    write_checklist(source, folder / "checklist.md")
+    write_documents(source, folder)
     if source.log is not None and judged.run:
         write_curves({"": judged.run}, folder / "curves.png")
     if judged.run == judged.out and judged.settings is not None:
         log_figures(source, curves_folder(judged.settings.output, judged.out))
     return folder / "index.html"
+
+
+def write_documents(source: ReportSource, folder: Path) -> None:
+    """Write page, model card and checklist into a folder, which is made."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "index.html", render_page(source))
+    write_text(folder / "model_card.md", render_model_card(source))
+    write_text(folder / "checklist.md", render_checklist(source))
 
 
 def make_source(judged: Judged) -> ReportSource:
@@ -54,7 +60,9 @@ def make_source(judged: Judged) -> ReportSource:
         **files | {"environment": _with_command(files.get("environment", {}))},
     )
     try:
-        prepared = _films(judged)
+        prepared = judged.prepared
+        if prepared is None and judged.settings is not None:
+            prepared = prepare_split(judged.settings, gather_split(judged.settings))
     except MammoError as error:
         return replace(source, no_pictures=f"the films could not be read again: {error}")
     if prepared is None:
@@ -72,12 +80,6 @@ def _with_command(environment: dict[str, object]) -> dict[str, object]:
     if environment.get("command") == sys.argv:
         return environment
     return environment | {"judged_with": shlex.join(["python", *sys.argv])}
-
-
-def _films(judged: Judged) -> PreparedSplit | None:
-    if judged.prepared or judged.settings is None:
-        return judged.prepared
-    return prepare_split(judged.settings, gather_split(judged.settings))
 
 
 def log_figures(source: ReportSource, folder: Path) -> None:

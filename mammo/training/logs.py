@@ -18,7 +18,7 @@ from visualdl import LogWriter
 from mammo.data.dataset import MammogramDataset
 from mammo.errors import TrainingError
 from mammo.images.network_input import DEVIATION, MEAN
-from mammo.plots.epoch import draw_epoch
+from mammo.plots.curves import draw_epoch
 from mammo.plots.style import as_picture
 from mammo.progress import SECONDS_BETWEEN_LINES
 from mammo.runs import VISUALDL_FILE

@@ -10,8 +10,7 @@ import pytest
 from mammo.errors import DataMissingError
 from mammo.files import read_json
 from mammo.plots.learning import read_log, write_curves
-from mammo.report.run_list import list_runs
-from mammo.report.summary import summarise
+from mammo.report.runs import list_runs, summarise
 from mammo.runs import VISUALDL_FILE, curves_folder
 from tests.commands.test_commands import assert_refused, call, write_config
 from tests.evaluation.tables import drawn_table

@@ -15,12 +15,20 @@ from mammo.evaluation.calibration import reliability
 from mammo.evaluation.judge import PointResult
 from mammo.evaluation.metrics import Confusion, Metric, count_confusion, measure_at
 from mammo.evaluation.subgroups import Subgroup
-from mammo.plots.curves import Curve, draw_calibration, draw_precision_recall, draw_roc, pooled_curves, wilson
-from mammo.plots.epoch import draw_epoch
+from mammo.plots.curves import (
+    Curve,
+    draw_calibration,
+    draw_confusion,
+    draw_epoch,
+    draw_precision_recall,
+    draw_roc,
+    draw_scores,
+    draw_sweep,
+    wilson,
+)
 from mammo.plots.learning import draw_learning, write_curves
 from mammo.plots.style import MOST_POINTS, as_figure, literal, rule_name, thin
 from mammo.plots.subgroups import draw_subgroups
-from mammo.plots.thresholds import draw_confusion, draw_scores, draw_sweep
 
 LABELS = np.array([0, 0, 1, 0, 1, 1])
 SCORES = np.array([0.1, 0.2, 0.3, 0.6, 0.7, 0.9])
@@ -52,13 +60,6 @@ def test_precision_recall_is_scikit_learns_over_the_malignant_share() -> None:
     assert lines["this system"] == pytest.approx(np.column_stack([recall, precision]))
     assert lines["share of malignant cases"][:, 1].tolist() == [0.5, 0.5]
     assert lines["threshold 0.5"] == pytest.approx(np.array([[2 / 3, 2 / 3]]))
-
-
-def test_folds_are_drawn_under_the_pooled_curve() -> None:
-    curves = pooled_curves(LABELS, SCORES, [(LABELS[:3], SCORES[:3]), (LABELS[3:], SCORES[3:])])
-    drawn = [line for line in as_figure(draw_roc, curves).axes[0].lines if line.get_label() != "chance"]
-    assert [len(line.get_xydata()) for line in drawn] == [len(roc_curve(one.labels, one.scores)[0]) for one in curves]
-    assert (drawn[0].get_label(), drawn[-1].get_label()) == ("each fold", "pooled")
 
 
 def test_one_class_has_a_name_but_no_curve() -> None:
@@ -179,7 +180,7 @@ def test_training_draws_its_three_figures() -> None:
 
 
 def test_training_does_not_wait_for_matplotlib() -> None:
-    code = "import sys, mammo.plots.epoch, mammo.plots.learning; assert 'matplotlib' not in sys.modules"
+    code = "import sys, mammo.plots.curves, mammo.plots.learning; assert 'matplotlib' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -7,15 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import roc_auc_score, roc_curve
 
 from mammo.errors import DataMissingError
 from mammo.evaluation.compare import System
 from mammo.evaluation.judge import case_thresholds
 from mammo.plots.style import as_picture
 from mammo.prepare.gather import PreparedSplit, gather_split, prepare_split
-from mammo.report.charts import CHARTS, draw_charts
-from mammo.report.comparison import draw_overlaid
+from mammo.report.charts import CHARTS, draw_charts, draw_overlaid
 from mammo.report.page.pictures import SIDE_PX, hardest_cases, make_pictures
 from mammo.report.page.svg import to_svg
 from mammo.settings.load import check_settings
@@ -74,10 +73,11 @@ def test_charts_draw_the_judgement() -> None:
 def test_charts_of_folds_have_a_line_and_a_threshold_for_each() -> None:
     source = folds_source()
     roc, scores = (CHARTS[name].draw(source).axes[0] for name in ("roc", "scores"))
-    assert [line.get_label() for line in roc.lines[:5]][1:2] == ["each fold"]
     curves = [line for line in roc.lines if len(line.get_xydata()) > 2]
-    assert len(curves) == 4
-    assert curves[-1].get_label() == "pooled"
+    tables = [*(fold for _, fold in source.scores.groupby("fold")), source.scores]
+    expected = [len(roc_curve(table["label"], table["score"])[0]) for table in tables]
+    assert [len(curve.get_xydata()) for curve in curves] == expected
+    assert [curves[0].get_label(), curves[-1].get_label()] == ["each fold", "pooled"]
     thresholds = [decision.threshold for decision in source.judgement.decisions.values()]
     drawn = {line.get_xdata()[0] for line in scores.lines if len(line.get_xdata())}
     assert set(thresholds) <= drawn

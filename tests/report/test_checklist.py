@@ -9,9 +9,8 @@ import pytest
 
 from mammo.cases.table import DataSetWords
 from mammo.report.cards.checklist import places_of, read_items, reasons_against, render_checklist
-from mammo.report.cards.facts import what_was_judged
 from mammo.report.cards.markdown import wrapped, wrapped_document
-from mammo.report.cards.model_card import render_model_card
+from mammo.report.cards.model_card import render_model_card, what_was_judged
 from mammo.report.page.page import render_page
 from tests.report.card_sources import (
     PAGE_SECTIONS,
@@ -108,7 +107,7 @@ def test_a_data_set_without_a_reference_standard_leaves_it_to_the_authors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = DataSetWords("a data set with a licence.", films="digital films.")
-    monkeypatch.setattr("mammo.report.cards.facts.words_of", lambda kind: words)
+    monkeypatch.setattr("mammo.report.cards.model_card.words_of", lambda kind: words)
     against = reasons_against(run_source(tmp_path))
     assert (against["origin"], against["films"]) == ("", "")
     assert against["standard"] == "the reference standard is not known here"

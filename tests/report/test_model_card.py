@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from mammo.errors import SettingsError
-from mammo.report.cards.checklist import render_checklist, write_checklist
-from mammo.report.cards.model_card import render_model_card, write_model_card
+from mammo.report.cards.checklist import render_checklist
+from mammo.report.cards.model_card import render_model_card
 from mammo.report.source import read_run_files
 from mammo.settings.load import check_settings
 from tests.report.card_sources import (
@@ -205,11 +205,3 @@ def test_an_unknown_data_set_is_said_to_be_unknown(tmp_path: Path) -> None:
     assert "**Source and reference standard:** **TO BE FILLED IN BY THE AUTHORS**" in text
     assert "**Source of the training films:** **TO BE FILLED IN BY THE AUTHORS**" in text
     assert "CBIS" not in text
-
-
-def test_both_are_written(tmp_path: Path) -> None:
-    source = run_source(tmp_path)
-    write_model_card(source, tmp_path / "model_card.md")
-    write_checklist(source, tmp_path / "checklist.md")
-    assert (tmp_path / "model_card.md").read_text(encoding="utf-8") == render_model_card(source)
-    assert (tmp_path / "checklist.md").read_text(encoding="utf-8") == render_checklist(source)

@@ -8,13 +8,18 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from mammo.evaluation.calibration import measure_calibration
 from mammo.evaluation.judge import judge
 from mammo.evaluation.metrics import Metric
+from mammo.evaluation.scores import Cases
 from mammo.images.film import REMARKS, in_words
 from mammo.prepare.film_checks import HEADER_SIDE
-from mammo.report.page.page import TEMPLATE, in_a_hundred, metric_cell, render_page, write_page
-from mammo.report.page.words import WORDS, translate
+from mammo.report.cards.checklist import render_checklist
+from mammo.report.cards.model_card import render_model_card
+from mammo.report.page.page import TEMPLATE, in_a_hundred, metric_cell, render_page
+from mammo.report.page.words import read_words, translate
 from mammo.report.source import CasePicture
+from mammo.report.write import write_documents
 from mammo.settings.load import check_settings
 from tests.report.page_sources import QUICK, Reader, drawn_scores, folds_source, full_source, outside_source
 
@@ -84,8 +89,24 @@ def test_words_of_the_template_are_known() -> None:
     template = (Path(__file__).parents[2] / "mammo" / "report" / "page" / TEMPLATE).read_text(encoding="utf-8")
     asked = set(re.findall(r'\bt\("([^"]+)"\)', template))
     assert asked
-    assert asked <= set(WORDS)
-    assert all(re.search("[\u4e00-\u9fff]", words) or words == "AUC" for words in WORDS.values())
+    assert asked <= set(read_words())
+    assert all(re.search("[\u4e00-\u9fff]", words) or words == "AUC" for words in read_words().values())
+
+
+def test_every_heading_of_a_table_has_its_chinese(page: str) -> None:
+    for text in (page, render_page(folds_source())):
+        columns = re.findall(r"<th>(.*?)</th>", "".join(re.findall("<thead>.*?</thead>", text)))
+        assert len(columns) > 20
+        assert {column for column in columns if "zh-Hans" not in column} == {"", "AUC"}
+
+
+def test_reasons_of_calibration_have_their_chinese() -> None:
+    table = drawn_scores(1)
+    tables = [table.assign(score=0.5), table.assign(score=table["label"]), table.query("label == 0"), table.head(0)]
+    measured = [measure_calibration(Cases.of(one)) for one in tables]
+    reasons = {metric.undefined for metrics in measured for metric in metrics.values() if metric.undefined}
+    assert len(reasons) >= 4
+    assert [reason for reason in reasons if translate(reason) is None] == []
 
 
 def test_sections_are_in_order() -> None:
@@ -228,6 +249,12 @@ def test_numbers_keep_their_place_in_chinese() -> None:
     assert translate("something else 3") is None
 
 
-def test_page_is_the_only_file_written(tmp_path: Path) -> None:
-    write_page(full_source(), tmp_path / "report" / "index.html")
-    assert [path.name for path in (tmp_path / "report").iterdir()] == ["index.html"]
+def test_page_and_cards_are_the_only_files_written(tmp_path: Path) -> None:
+    source = full_source(parts=None)
+    write_documents(source, tmp_path / "report")
+    written = {path.name: path.read_text(encoding="utf-8") for path in (tmp_path / "report").iterdir()}
+    assert written == {
+        "index.html": render_page(source),
+        "model_card.md": render_model_card(source),
+        "checklist.md": render_checklist(source),
+    }

@@ -1,4 +1,4 @@
-"""Writes where a report answers each item of CLAIM 2024 and TRIPOD+AI, as Markdown."""
+"""Lists where a report answers each item of CLAIM 2024 and TRIPOD+AI, as Markdown."""
 
 import csv
 from collections.abc import Sequence
@@ -6,9 +6,8 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from mammo.files import write_text
-from mammo.report.cards.facts import FROM_OUTSIDE, UNSAID, what_was_judged, words_of_judged
 from mammo.report.cards.markdown import escaped, render
+from mammo.report.cards.model_card import FROM_OUTSIDE, UNSAID, what_was_judged, words_of_judged
 from mammo.report.charts import NO_LOG
 from mammo.report.source import ReportSource
 
@@ -50,15 +49,10 @@ def read_items() -> dict[str, tuple[Item, ...]]:
     return {name: tuple(items) for name, items in found.items()}
 
 
-def write_checklist(source: ReportSource, path: Path) -> None:
-    """Write the lists."""
-    write_text(path, render_checklist(source))
-
-
 def render_checklist(source: ReportSource) -> str:
     """State where the report of a judgement answers each item, and which items only the authors can answer."""
     lists = {name: [(item, *answer(item, source)) for item in items] for name, items in read_items().items()}
-    return render("checklist.md.j2", source, lists=lists)
+    return render("checklist.md.j2", source=source, judged=what_was_judged(source), lists=lists)
 
 
 def answer(item: Item, source: ReportSource) -> tuple[str, str]:
@@ -85,11 +79,8 @@ def places_of(item: Item, source: ReportSource) -> tuple[tuple[str, ...], dict[s
 def reasons_against(source: ReportSource) -> dict[str, str]:
     """Why no place answers an item that needs something, or nothing, by what it needs."""
     judged, words = what_was_judged(source), words_of_judged(source)
-    not_own = {
-        "outside": FROM_OUTSIDE,
-        "other": "another data set than the run's was judged",
-        "unsaid": UNSAID,
-    }.get(judged, "")
+    other = "another data set than the run's was judged"
+    not_own = {"outside": FROM_OUTSIDE, "other": other, "unsaid": UNSAID}.get(judged, "")
     unknown = not_own or words.unknown_because
     by_source = any(group.column == "source" for group in source.judgement.subgroups)
     return {
@@ -115,13 +106,12 @@ def _missing(place: str, source: ReportSource) -> str:
         if name == "excluded.csv" and judged == "other":
             return "the run's list of exclusions is of its own data"
         return NO_LOG if name in OF_TRAINING and source.log is None and judged != "folds" else ""
+    no_pictures = escaped(source.no_pictures) or "it has no pictures of films"
     absent = {
         "page:Learning curves": "" if source.logs else no_log,
         "page:Cross-validation": "" if source.folds else "there was no cross-validation",
         "page:Subgroups": "" if source.judgement.subgroups else "the score table has no groups",
-        "page:Hardest mistakes": ""
-        if source.pictures
-        else escaped(source.no_pictures) or "it has no pictures of films",
+        "page:Hardest mistakes": "" if source.pictures else no_pictures,
     }
     return absent.get(place, "")
 

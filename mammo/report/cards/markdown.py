@@ -8,8 +8,8 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from mammo.errors import few_of
-from mammo.report.cards.facts import metric_cell, what_was_judged
-from mammo.report.source import ReportSource, metrics_of
+from mammo.evaluation.metrics import Metric
+from mammo.report.source import metrics_of
 from mammo.settings.metrics import shown_in
 
 NAMES_SHOWN = 8
@@ -17,8 +17,8 @@ WIDTH = 88
 NOT_WRAPPED = ("|", "#", ">")
 
 
-def render(template: str, source: ReportSource, **values: object) -> str:
-    """Render a template; `source`, and what was judged, are known in all of them."""
+def render(template: str, **values: object) -> str:
+    """Render a template and break its lines; all templates need `source` and `judged`."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         undefined=StrictUndefined,
@@ -29,8 +29,7 @@ def render(template: str, source: ReportSource, **values: object) -> str:
     )
     environment.filters |= {"md": escaped, "fenced": fenced, "metric": metric_cell}
     environment.globals |= {"shown_in": shown_in, "metrics_of": metrics_of, "few": few_escaped}
-    text = environment.get_template(template).render(source=source, judged=what_was_judged(source), **values)
-    return wrapped_document(text)
+    return wrapped_document(environment.get_template(template).render(values))
 
 
 def wrapped_document(text: str) -> str:
@@ -62,6 +61,13 @@ def wrapped(text: str, *, width: int = WIDTH) -> str:
     indent = "  " if text.startswith("- ") else ""
     lines = textwrap.wrap(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
     return "\n".join(lines[:1] + [re.sub(r"^(\s*\d*)([-+=>#.)]+)(?=\s|$)", r"\1\\\2", line) for line in lines[1:]])
+
+
+def metric_cell(metric: Metric, digits: int) -> str:
+    """A metric with its interval, or why it has none."""
+    if metric.value is None:
+        return f"undefined: {metric.undefined}"
+    return metric.with_bounds(digits) + (f" (no interval: {metric.no_interval})" if metric.no_interval else "")
 
 
 def few_escaped(names: Sequence[object]) -> str:

@@ -2,7 +2,6 @@
 
 import base64
 import re
-import shlex
 from pathlib import Path
 
 import numpy as np
@@ -13,26 +12,18 @@ from mammo import __version__
 from mammo.evaluation.metrics import Metric
 from mammo.evaluation.operating_point import Decision
 from mammo.evaluation.subgroups import FEW_POSITIVES
-from mammo.files import write_text
 from mammo.judging.cross_validation import over_folds
 from mammo.plots.style import DASH, rule_name
 from mammo.report.charts import CHARTS, NO_LOG, draw_charts
 from mammo.report.page.svg import to_svg
-from mammo.report.page.words import WORDS, translate
+from mammo.report.page.words import read_words, translate
 from mammo.report.source import ReportSource, metrics_of
 from mammo.settings.load import dump_settings
 from mammo.settings.metrics import shown_in
 
 FOLDER = Path(__file__).parent
 TEMPLATE = "page.html"
-MOST_LISTED, MOST_REASONS = 200, 30
 SHOWN_APART = ("command", "machine", "python", "packages")
-
-
-def write_page(source: ReportSource, path: Path) -> None:
-    """Write the page beside and rename it into place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, render_page(source))
 
 
 def render_page(source: ReportSource) -> str:
@@ -45,7 +36,8 @@ def render_page(source: ReportSource) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"metric": metric_cell, "rule": rule_name, "hundred": in_a_hundred}
-    environment.globals |= {"t": both, "say": say, "DASH": DASH, "shown_in": shown_in, "metrics_of": metrics_of}
+    environment.globals |= {"t": both, "say": say, "translate": translate, "DASH": DASH}
+    environment.globals |= {"shown_in": shown_in, "metrics_of": metrics_of}
     return environment.get_template(TEMPLATE).render(_values(source))
 
 
@@ -53,9 +45,9 @@ def both(text: str) -> Markup:
     """Words of the page in both languages.
 
     Raises:
-        KeyError: `words.py` does not have them.
+        KeyError: `words.csv` does not have them.
     """
-    return _spans(text, WORDS[text])
+    return _spans(text, read_words()[text])
 
 
 def say(text: object) -> Markup:
@@ -98,23 +90,17 @@ def in_a_hundred(metric: Metric) -> str:
 def _values(source: ReportSource) -> dict[str, object]:
     judgement = source.judgement
     decisions = None if isinstance(judgement.decisions, Decision) else judgement.decisions
+    hashes = _hashes(source)
     return {
         "source": source,
-        "judgement": judgement,
-        "own": judgement.own,
-        "task": judgement.task,
-        "decision": judgement.decision,
-        "how": judgement.how,
         "few": FEW_POSITIVES,
         "chosen": {point.rule: point for point in judgement.decision.points} if decisions is None else {},
         "malignant_percent": 100 * judgement.own.n_positive / judgement.own.n,
         "fold_spread": _fold_spread(source),
         "decisions": decisions,
         "best_row": _best_row(source),
-        "most_listed": MOST_LISTED,
-        "most_reasons": MOST_REASONS,
-        "hashes": _hashes(source),
-        "made": _made(source),
+        "hashes": hashes,
+        "facts": {name: value for name, value in source.environment.items() if name not in {*SHOWN_APART, *hashes}},
         "version": __version__,
         "charts": CHARTS,
         "drawn": _drawn(source),
@@ -126,10 +112,8 @@ def _values(source: ReportSource) -> dict[str, object]:
 
 def _drawn(source: ReportSource) -> dict[str, Markup | str]:
     """The charts by name: a drawing, in which every text is escaped already, or the reason why there is none."""
-    return {
-        name: drawn if isinstance(drawn, str) else Markup(to_svg(drawn, name))
-        for name, drawn in draw_charts(source).items()
-    }
+    charts = draw_charts(source).items()
+    return {name: drawn if isinstance(drawn, str) else Markup(to_svg(drawn, name)) for name, drawn in charts}
 
 
 def _fold_spread(source: ReportSource) -> list[dict[str, str]]:
@@ -157,22 +141,9 @@ def _best_row(source: ReportSource) -> dict[str, float]:
 
 def _hashes(source: ReportSource) -> dict[str, str]:
     """Every hash that a reader could check: of the split, and of data where the run kept one."""
-    found = {
-        name: str(value) for name, value in source.environment.items() if re.search(r"sha256|hash", name) and value
-    }
+    environment = source.environment
+    found = {name: str(value) for name, value in environment.items() if re.search(r"sha256|hash", name) and value}
     decisions = source.judgement.decisions
     if isinstance(decisions, Decision):
         return found | ({"split_sha256": decisions.split_sha256} if decisions.split_sha256 else {})
     return found | {f"split_sha256, fold {fold}": one.split_sha256 for fold, one in decisions.items()}
-
-
-def _made(source: ReportSource) -> dict[str, object]:
-    """How the run was started and with what; empty where it is not known."""
-    environment = source.environment
-    command, packages = environment.get("command"), environment.get("packages")
-    hidden = {*SHOWN_APART, *_hashes(source)}
-    return {
-        "command": f"python {shlex.join(map(str, command))}" if isinstance(command, list) and command else "",
-        "packages": [" ".join(map(str, one)) for one in packages.items()] if isinstance(packages, dict) else [],
-        "others": {name: value for name, value in environment.items() if name not in hidden},
-    }

@@ -1,7 +1,5 @@
 """Draws pictures of the hardest mistakes: JPEGs of the prepared films with the lesion's box."""
 
-from itertools import groupby
-
 import cv2
 import numpy as np
 import pandas as pd
@@ -18,18 +16,17 @@ BOX_COLOUR = (66, 228, 240)  # BGR yellow, on a black edge: seen on dark and on 
 GAP_PX = 6
 
 
-def hardest_cases(source_scores: pd.DataFrame, thresholds: np.ndarray, count: int) -> tuple[list[int], list[int]]:
-    """Find the mistakes whose scores are furthest on the wrong side.
+def hardest_cases(table: pd.DataFrame, thresholds: np.ndarray, count: int) -> tuple[list[int], list[int]]:
+    """Find at most `count` mistakes of each kind, those whose scores are furthest on the wrong side.
 
     Args:
-        source_scores: A score table.
+        table: A score table.
         thresholds: Of each row, float64 [n].
-        count: At most this many of each kind.
 
     Returns:
         Row numbers of false negatives, lowest score first, and of false positives, highest first.
     """
-    scores, labels = source_scores["score"].to_numpy(float), source_scores["label"].to_numpy(int)
+    scores, labels = table["score"].to_numpy(float), table["label"].to_numpy(int)
     called = scores >= thresholds
     missed, alarmed = np.flatnonzero((labels == 1) & ~called), np.flatnonzero((labels == 0) & called)
     lowest = missed[np.argsort(scores[missed], kind="stable")][:count]
@@ -40,13 +37,11 @@ def hardest_cases(source_scores: pd.DataFrame, thresholds: np.ndarray, count: in
 def make_pictures(
     scores: pd.DataFrame, thresholds: np.ndarray, prepared: PreparedSplit, *, count: int = 6
 ) -> tuple[CasePicture, ...]:
-    """Draw the hardest mistakes, the false negatives first.
+    """Draw the hardest mistakes, at most `count` of each kind, the false negatives first.
 
     Args:
         scores: A score table of cases of `prepared`.
         thresholds: Of each row, float64 [n].
-        prepared: Has their films.
-        count: At most this many of each kind.
 
     Raises:
         DataMissingError: A case is not among the prepared ones.
@@ -60,9 +55,8 @@ def make_pictures(
             case = scores.iloc[row]
             name = str(case["case_id"])
             if name not in entries:
-                raise DataMissingError(
-                    f"case {name} of the score table is not among the prepared cases; judge the run on its own data"
-                )
+                what = f"case {name} of the score table is not among the prepared cases"
+                raise DataMissingError(f"{what}; judge the run on its own data")
             jpeg = _draw(prepared.store, entries[name])
             values = (str(case["patient_id"]), mistake, float(case["score"]), float(thresholds[row]))
             pictures.append(CasePicture(name, *values, _about(case), jpeg))
@@ -73,12 +67,11 @@ def _entries_of(prepared: PreparedSplit, wanted: set[str]) -> dict[str, list[Ent
     """The prepared views of some cases, in the order of their slots."""
     names = prepared.split.samples.cases["case_id"].astype(str).to_numpy()
     case_of_view = prepared.split.samples.views["case"].to_numpy()
-    rows = [
-        (names[case], entry)
-        for case, entry in zip(case_of_view, prepared.entries, strict=True)
-        if names[case] in wanted
-    ]
-    return {name: [entry for _, entry in group] for name, group in groupby(rows, key=lambda row: row[0])}
+    found: dict[str, list[Entry]] = {}
+    for case, entry in zip(case_of_view, prepared.entries, strict=True):
+        if names[case] in wanted:
+            found.setdefault(names[case], []).append(entry)
+    return found
 
 
 def _about(case: pd.Series) -> str:
@@ -108,9 +101,8 @@ def _tile(pixels: np.ndarray, box: tuple[float, float, float, float] | None) -> 
     height, width = pixels.shape
     scale = SIDE_PX / max(height, width)
     size = (max(round(width * scale), 1), max(round(height * scale), 1))
-    small = cv2.resize(
-        (pixels >> 8).astype(np.uint8), size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    )
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    small = cv2.resize((pixels >> 8).astype(np.uint8), size, interpolation=interpolation)
     tile = cv2.cvtColor(small, cv2.COLOR_GRAY2BGR)
     if box is not None:
         x, y, across, down = (round(value * scale) for value in box)

@@ -1,64 +1,94 @@
-"""Summarises several runs of one recipe: the mean and spread of their metrics, as a results table quotes them."""
+"""Gathers what runs reached on their test parts: a list of all runs, and mean and spread of several runs."""
 
+import os
 import statistics
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from mammo.errors import DataMissingError
 from mammo.files import read_json
 from mammo.plots.learning import read_log
-from mammo.runs import find_run, fold_folder, is_cross_validation, is_trained, read_folds, refuse_doubles
+from mammo.runs import CONFIG_FILE, find_run, fold_folder, is_cross_validation, is_trained, read_folds, refuse_doubles
 from mammo.settings.metrics import shown_in
 
+NOT_RUNS = {"store", "checkpoints", "visualdl", "report"}
+LISTED = shown_in("levels")
+HEADER = ("run", "n (+)", *(one.short or one.english for one in LISTED), "split")
 AT_POINT = [one for one in shown_in("summary") if one.key != "auc"]
 CHOSEN = {"training AUC": "train/auc", "validation AUC (used for selection)": "validation/auc", "gap": "gap/auc"}
 
 
-@dataclass(frozen=True)
-class Summary:
-    """`rows`: name, mean ± sample standard deviation, and each run's value, all as text."""
-
-    runs: int
-    rows: list[tuple[str, str, str]]
+def list_runs(output: Path) -> list[tuple[str, ...]]:
+    """A row per run below a folder, oldest first; "not judged" where a run has no report yet."""
+    return [_row(folder, output) for folder in sorted(_find_runs(output), key=lambda folder: folder.name)]
 
 
-def summarise(folders: list[Path], level: str) -> Summary:
+def _find_runs(output: Path) -> Iterator[Path]:
+    """All run folders below a folder; a cross-validation counts once; links and stores are skipped."""
+    for name, folders, files in os.walk(output):
+        if CONFIG_FILE in files:
+            folders.clear()
+            yield Path(name)
+        else:
+            folders[:] = sorted(folder for folder in folders if folder not in NOT_RUNS)
+
+
+def _row(folder: Path, output: Path) -> tuple[str, ...]:
+    name = "/\n".join(folder.relative_to(output).parts)
+    no_values = ["-"] * (len(HEADER) - 2)
+    try:
+        found = read_json(folder / "report" / "metrics.json")
+        task, point = found["task"], found["operating_point"]
+        level = found["levels"][task]
+        values = [_number(level[one.key], bounds=one.key == "auc") for one in LISTED]
+        split = "folds" if "folds" in point else str(point.get("split_sha256", ""))[:8] or "-"
+        return (name, f"{level['n']} ({level['n_positive']})\n{task}", *values, split)
+    except FileNotFoundError:
+        return (name, "not judged", *no_values)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
+        return (name, "damaged", *no_values)
+
+
+def _number(metric: dict, *, bounds: bool) -> str:
+    value = "-" if metric["value"] is None else f"{metric['value']:.3f}"
+    return f"{value} ({metric['low']:.2f}–{metric['high']:.2f})" if bounds and "low" in metric else value
+
+
+def summarise(folders: list[Path], level: str) -> tuple[int, list[tuple[str, str, str]]]:
     """Gather the test part's metrics of runs, and the training and validation AUC of the epoch that each kept.
 
     Args:
         folders: Run folders; a cross-validation stands for its folds.
         level: lesion, image, breast or patient.
 
+    Returns:
+        The number of runs; and rows of text: name, mean ± sample standard deviation, each run's value.
+
     Raises:
         DataMissingError: A run has no report yet, or none at that level.
     """
     refuse_doubles(folders)
     found = [find_run(folder.parent, folder) for folder in folders]
-    folders = [run for folder in found for run in _runs_in(folder)]
+    runs = [run for folder in found for run in _runs_in(folder)]
     values: dict[str, list[float]] = {}
-    for folder in folders:
-        for name, value in _measured(folder, level).items():
+    for run in runs:
+        for name, value in _measured(run, level).items():
             values.setdefault(name, []).append(value)
-    return Summary(
-        len(folders),
-        [
-            (name, _mean_and_spread(found), ", ".join(f"{value:.3f}" for value in found))
-            for name, found in values.items()
-        ],
-    )
+    rows = []
+    for name, of_runs in values.items():
+        rows.append((name, _mean_and_spread(of_runs), ", ".join(f"{value:.3f}" for value in of_runs)))
+    return len(runs), rows
 
 
 def _runs_in(folder: Path) -> list[Path]:
     """The run, or the folds of a cross-validation."""
     if not is_trained(folder):
-        raise DataMissingError(
-            f"{folder}: has no training of its own (an ensemble, or a judgement kept elsewhere); name runs"
-        )
-    return (
-        [fold_folder(folder, fold) for fold in range(read_folds(folder))] if is_cross_validation(folder) else [folder]
-    )
+        why = "has no training of its own (an ensemble, or a judgement kept elsewhere)"
+        raise DataMissingError(f"{folder}: {why}; name runs")
+    if is_cross_validation(folder):
+        return [fold_folder(folder, fold) for fold in range(read_folds(folder))]
+    return [folder]
 
 
 def _measured(folder: Path, level: str) -> dict[str, float]:
