@@ -23,7 +23,8 @@ from mammo.model.network import start_from_pretrained
 from mammo.prepare.gather import PreparedSplit, gather_split, prepare_split
 from mammo.progress import track
 from mammo.runtime import available_cores, paddle
-from mammo.serving.predictor import ONNX_FILE, Engine, installed_engines, open_engine, read_description
+from mammo.serving.engines import ONNX_FILE, Engine, installed_engines, open_engine
+from mammo.serving.export_description import read_description
 from mammo.settings.schema import Settings
 from mammo.training.assemble import make_network
 

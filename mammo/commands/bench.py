@@ -146,7 +146,7 @@ def _all(settings: Settings, arguments: argparse.Namespace) -> None:
     from mammo.bench.measure import bench_limits
     from mammo.bench.prepare import bench_many, bench_prepare
     from mammo.bench.steps import bench_finetune, bench_loader, bench_start
-    from mammo.serving.predictor import read_description
+    from mammo.serving.export_description import read_description
 
     if arguments.run:
         read_description(arguments.run / "export")

@@ -103,8 +103,8 @@ def predict_with_export(arguments: argparse.Namespace) -> None:
     from mammo.prepare.readers import words_of
     from mammo.progress import track
     from mammo.runtime import available_cores
+    from mammo.serving.export_description import read_description
     from mammo.serving.folder import find_films, predict_films
-    from mammo.serving.predictor import read_description
     from mammo.serving.score_file import ScoreFile, check_errors, print_rows
 
     described = read_description(arguments.export)

@@ -77,9 +77,10 @@ class ReportSource:
 
     @property
     def command(self) -> str:
-        """What was run with Python, quoted for a shell; empty where it is not known."""
+        """Return the command that made the run, quoted for a shell; empty where it is not known."""
         command = self.environment.get("command")
-        return shlex.join(map(str, command)) if isinstance(command, list) else ""
+        words = [str(word) for word in command] if isinstance(command, list) else []
+        return shlex.join(["python", *words] if words and words[0].endswith(".py") else words)
 
     @property
     def packages(self) -> list[str]:

@@ -2,7 +2,6 @@
 
 import io
 import shlex
-import sys
 from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +22,7 @@ from mammo.report.charts import draw_charts
 from mammo.report.page.page import render_page
 from mammo.report.page.pictures import make_pictures
 from mammo.report.source import ReportSource, read_run_files
-from mammo.runs import VISUALDL_FILE, curves_folder
+from mammo.runs import VISUALDL_FILE, command_line, curves_folder
 
 
 def write_report(judged: Judged) -> Path:
@@ -76,10 +75,10 @@ def make_source(judged: Judged) -> ReportSource:
 def _with_command(environment: dict[str, object]) -> dict[str, object]:
     """What made the scores, and, where that was another command, what judged them."""
     if not environment:
-        return {"command": sys.argv}
-    if environment.get("command") == sys.argv:
+        return {"command": command_line()}
+    if environment.get("command") == command_line():
         return environment
-    return environment | {"judged_with": shlex.join(["python", *sys.argv])}
+    return environment | {"judged_with": shlex.join(command_line())}
 
 
 def log_figures(source: ReportSource, folder: Path) -> None:

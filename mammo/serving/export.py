@@ -22,16 +22,8 @@ from mammo.prepare.gather import PreparedSplit, gather_split, prepare_split
 from mammo.progress import track
 from mammo.runs import network_sha256, read_hash
 from mammo.runtime import available_cores, paddle
-from mammo.serving.predictor import (
-    DESCRIPTION_FILE,
-    NETWORK,
-    ONNX_FILE,
-    ExportDescription,
-    Origin,
-    Parity,
-    installed_engines,
-    open_engine,
-)
+from mammo.serving.engines import NETWORK, ONNX_FILE, installed_engines, open_engine
+from mammo.serving.export_description import DESCRIPTION_FILE, ExportDescription, Origin, Parity
 
 CLOSE_ENOUGH = 1e-4  # of logits; relative for logits above 1. Scores then differ by less than a third of it
 OPSET = 17

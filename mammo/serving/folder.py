@@ -13,7 +13,8 @@ from mammo.files import walk_files
 from mammo.images.decode import FILM, is_unread_picture, kind_of
 from mammo.images.geometry import Box
 from mammo.parallel.spread import spread, spread_on_cluster
-from mammo.serving.predictor import AUTO, Prediction, open_export
+from mammo.serving.engines import AUTO
+from mammo.serving.predictor import Prediction, open_export
 from mammo.tables import read_table, row_faults, to_numbers
 
 FEW = 4  # below this many films, starting workers takes longer than they save

@@ -6,7 +6,6 @@ import logging
 import platform
 import shlex
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -26,7 +25,7 @@ from mammo.model.network import start_from_pretrained
 from mammo.prepare.gather import PreparedSplit, check_split, gather_split, prepare_split
 from mammo.prepare.readers import check_places, check_writable
 from mammo.progress import print_table
-from mammo.runs import CONFIG_FILE, ENVIRONMENT_FILE, make_run_folder, point_latest_at, writing
+from mammo.runs import CONFIG_FILE, ENVIRONMENT_FILE, command_line, make_run_folder, point_latest_at, writing
 from mammo.runtime import describe
 from mammo.settings.load import dump_settings
 from mammo.settings.schema import Settings
@@ -169,7 +168,7 @@ def _write_run_files(
 def write_environment(folder: Path, hashes: dict[str, str]) -> None:
     """Write `environment.json`: the command, versions and machine of a run, and the hashes of its data."""
     made = {"machine": describe(), "python": platform.python_version(), "packages": installed_versions()}
-    write_text(folder / ENVIRONMENT_FILE, json.dumps({"command": sys.argv} | hashes | made, indent=1))
+    write_text(folder / ENVIRONMENT_FILE, json.dumps({"command": command_line()} | hashes | made, indent=1))
 
 
 def installed_versions() -> dict[str, str]:

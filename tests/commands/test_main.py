@@ -122,3 +122,20 @@ def test_data_sets_that_cannot_be_read_are_refused_first(overrides: list[str], m
         assert (done.returncode, done.stderr.count("\n")) == (2, 1)
         assert message in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        (["/venv/bin/mammo", "train", "-c", "a b"], ["mammo", "train", "-c", "a b"]),
+        (["/checkout/mammo/__main__.py", "eval"], ["mammo", "eval"]),
+        (["tools/train.py", "-c", "x"], ["python", "tools/train.py", "-c", "x"]),
+    ],
+)
+def test_command_is_kept_as_a_user_can_type_it(
+    words: list[str], command: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mammo.runs import command_line
+
+    monkeypatch.setattr(sys, "argv", words)
+    assert command_line() == command

@@ -107,7 +107,7 @@ def test_versions_command_and_split_of_the_run_are_stated(tmp_path: Path) -> Non
     assert "Python 3.11.7, numpy 1.24.4" in text
     assert "SHA-256 abc123" in text
     (command,) = [token.content for token in parse(text) if token.type == "fence"]
-    assert command == "tools/train.py -c 'a\n```\nb.yaml'\n"
+    assert command == "python tools/train.py -c 'a\n```\nb.yaml'\n"
 
 
 @pytest.mark.parametrize("render", [render_model_card, render_checklist])

@@ -18,8 +18,10 @@ from mammo.model.network import build_network
 from mammo.prepare.gather import gather_split, prepare_split
 from mammo.runtime import paddle
 from mammo.serving import export as exporting
+from mammo.serving.engines import ENGINES, installed_engines, open_engine
 from mammo.serving.export import CLOSE_ENOUGH
-from mammo.serving.predictor import ENGINES, installed_engines, open_engine, open_export, read_description
+from mammo.serving.export_description import read_description
+from mammo.serving.predictor import open_export
 from tests.processes import call, command, ended, refused, start, trained_run, wait_until
 from tests.tiny import write_films
 

@@ -229,7 +229,7 @@ def test_judgements_elsewhere_and_ensembles_hold_no_network(crossed: tuple[Path,
     )
     with pytest.raises(DataMissingError, match="holds no network; it is a judgement: name its run"):
         load_run(fold_folder(other.out, 0))
-    with pytest.raises(SettingsError, match=r"--out .*fold_0: is a run of its own, whose results would be overwritten"):
+    with pytest.raises(SettingsError, match=r"--out .*fold_0: is another run, whose results would be replaced"):
         judge_run_folder(
             judged.out, output=tmp_path, out=fold_folder(judged.out, 0), overrides=["evaluation.operating_point=youden"]
         )
