@@ -125,8 +125,8 @@ def find_run(output: Path, run: Path | None = None) -> Path:
     """
     if run is not None:
         if not (run / CONFIG_FILE).is_file():
-            expected = "expected one such as output/quickstart/<time>"
-            raise DataMissingError(f"{run}: is not a run folder (it has no {CONFIG_FILE}); {expected}")
+            advice = "mammo compare --list shows all runs; train one: mammo train -c quickstart"
+            raise DataMissingError(f"{run}: is not a run folder (it has no {CONFIG_FILE}); {advice}")
         return run.resolve()
     latest = output / "latest"
     if (latest / CONFIG_FILE).is_file():

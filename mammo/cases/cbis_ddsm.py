@@ -74,7 +74,8 @@ def _csv_folder(root: Path) -> Path:
     if root.is_dir() and any(path.is_dir() or path.suffix.lower() in endings for path in root.iterdir()):
         advice = "fetch them from The Cancer Imaging Archive, or set data.root to the folder that has them"
         raise DataMissingError(f"{root}: has files, but not the CSVs of CBIS-DDSM ({searched}); {advice}")
-    raise DataMissingError(f"{root}: no CBIS-DDSM there ({searched}); {WHERE_TO_GET}")
+    there = "no CBIS-DDSM there" if root.is_dir() else "there is no such folder, and so no CBIS-DDSM"
+    raise DataMissingError(f"{root}: {there} ({searched}); {WHERE_TO_GET}")
 
 
 def read_official_csvs(root: Path, lesion_types: Iterable[str] = LESION_TYPES) -> LesionTable:

@@ -30,7 +30,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--boxes", type=Path, metavar="CSV", help=what)
     what = "write here (default: stdout); a command that was killed goes on where it stopped"
     group.add_argument("--out", type=Path, metavar="CSV", help=what)
-    what = "openvino, onnxruntime or paddle (default: the first proved one)"
+    what = "the package that computes (default: the first one that mammo export compared)"
     group.add_argument("--engine", default="auto", metavar="NAME", help=what)
     group.add_argument("--workers", type=at_least(0), default=0, metavar="N", help="processes (default: one per core)")
     group.add_argument("--untrusted", action="store_true", help="decode in processes of their own, with limits")

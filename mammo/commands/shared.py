@@ -1,6 +1,7 @@
 """Defines what all commands share: how they start and end, their parser, and options that several of them have."""
 
 import argparse
+import difflib
 import io
 import logging
 import os
@@ -140,8 +141,14 @@ def add_cluster(parser: argparse.ArgumentParser) -> None:
 
 def config_file(text: str) -> Path:
     """Return the settings file of that path, or else the one of that name that comes with mammo."""
-    path = _path(text)
-    return path if path.suffix or path.exists() else shipped_configs().get(text, path)
+    path, shipped = _path(text), shipped_configs()
+    if path.suffix or path.exists():
+        return path
+    if text not in shipped:
+        near = difflib.get_close_matches(text, shipped, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise argparse.ArgumentTypeError(f"{text}: expected a YAML file or one of {', '.join(shipped)}{hint}")
+    return shipped[text]
 
 
 def shipped_configs() -> dict[str, Path]:
@@ -207,7 +214,7 @@ def use_no_network() -> None:
     from mammo.runtime import available_cores
 
     _show_log()
-    print(f"device cpu, {available_cores()} threads, no network is loaded", flush=True)
+    print(f"device cpu, {available_cores()} threads; this command loads no neural network", flush=True)
 
 
 def _show_log() -> None:

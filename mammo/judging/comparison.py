@@ -43,7 +43,8 @@ def _read_system(path: Path, name: str, task: Task) -> System:
     if path.is_file():
         return System(name, read_scores(path), half_decision(task))
     if not (path / CONFIG_FILE).is_file():
-        raise DataMissingError(f"{path}: is neither a run folder (it has no {CONFIG_FILE}) nor a score table")
+        problem = f"{path}: is neither a run folder (it has no {CONFIG_FILE}) nor a score table"
+        raise DataMissingError(f"{problem}; mammo compare --list shows all runs")
     if is_cross_validation(path):
         scores = read_scores(path / OUT_OF_FOLD_FILE)
         return System(name, scores, {fold: read_decision(fold_folder(path, fold)) for fold in range(read_folds(path))})

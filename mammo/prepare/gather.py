@@ -44,7 +44,8 @@ def _refuse_nothing(settings: Settings, samples: SampleTable) -> None:
     if not len(samples):
         source = settings.data.manifest or settings.data.root or settings.data.kind
         why = "; ".join(exclusion_lines(samples.excluded))
-        raise CaseError(f"{source}: no case of task {settings.data.task} is left: {why}")
+        advice = "correct the data, or choose another data.task"
+        raise CaseError(f"{source}: no case of task {settings.data.task} is left ({why}); {advice}")
 
 
 def prepare_split(settings: Settings, split: Split, *, thorough: bool = False) -> PreparedSplit:

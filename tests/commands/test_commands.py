@@ -188,7 +188,7 @@ def test_manifest_without_boxes_says_why_nothing_is_left(fresh: Path) -> None:
     (fresh / "manifest.csv").write_text("image,patient_id,label\n00_CC.png,P0,0\n01_CC.png,P1,1\n", encoding="utf-8")
     assert_refused(
         call("prepare", "-c", "tiny.yaml", folder=fresh),
-        "no case of task lesion is left: left out: 2 × lesion has neither box nor mask",
+        "no case of task lesion is left (left out: 2 × lesion has neither box nor mask)",
     )
 
 

@@ -132,7 +132,9 @@ def test_damaged_best_network_is_named_and_made_again_or_replaced(films: Path, t
     run = copied(trained, tmp_path)
     flip(run / "checkpoints" / "best" / "network.safetensors")
     message = refused(
-        call(command("eval", "--run", run)), "best/network.safetensors: does not have the SHA-256", "train.py --resume"
+        call(command("eval", "--run", run)),
+        "best/network.safetensors: does not have the SHA-256",
+        "mammo train --resume",
     )
     assert str(run) in message
     done = call(command("train", "--resume", run))

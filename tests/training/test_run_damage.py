@@ -125,13 +125,13 @@ def begin(films: Path, name: str) -> tuple[object, Path]:
 def test_removed_lock_stops_the_run(films: Path) -> None:
     process, run = begin(films, "unlocked")
     (run / ".lock").unlink()
-    refused(ended(process), str(run / ".lock"), "was removed or moved under way")  # type: ignore[arg-type]
+    refused(ended(process), str(run / ".lock"), "was removed or moved, and another process may write there")  # type: ignore[arg-type]
 
 
 def test_moved_run_stops_and_leaves_nothing_behind(films: Path) -> None:
     process, run = begin(films, "moved")
     moved = run.rename(run.with_name("elsewhere"))
-    refused(ended(process), "was removed or moved under way")  # type: ignore[arg-type]
+    refused(ended(process), "was removed or moved, and another process may write there")  # type: ignore[arg-type]
     assert not (run / "checkpoints").exists()
     assert (moved / "checkpoints" / "last" / "state.json").is_file()
 
