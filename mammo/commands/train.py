@@ -51,7 +51,8 @@ def _add_folds(arguments: argparse.Namespace) -> None:
     """
     if not arguments.folds or arguments.resume is not None:
         return
-    keys = [override.partition("=")[0].strip() for override in arguments.override]
-    if given := ", ".join(key for key in keys if key in ("data.folds", "data.fold")):
-        raise SettingsError(f"--folds {arguments.folds}: trains all folds, got also {given}; remove one of them")
+    folds = ("data.folds", "data.fold")
+    if given := [override for override in arguments.override if override.partition("=")[0].strip() in folds]:
+        others = ", ".join(given)
+        raise SettingsError(f"--folds {arguments.folds}: trains all folds, got also {others}; remove one of them")
     arguments.override.append(f"data.folds={arguments.folds}")

@@ -307,4 +307,4 @@ def test_every_fault_of_a_score_table_is_one_line_and_exit_2(tmp_path: Path) -> 
     assert "with another label" in done.stderr
     frame.drop(columns=["label", "patient_id"]).to_csv(tmp_path / "fewer.csv", index=False)
     assert_refused(call("eval", "--scores", "fewer.csv", folder=tmp_path), "column patient_id is missing")
-    assert_refused(call("eval", "--scores", "bad.csv", "--data", "m.csv", folder=tmp_path), "leave one of them out")
+    assert_refused(call("eval", "--scores", "bad.csv", "--data", "m.csv", folder=tmp_path), "remove one")
