@@ -174,7 +174,7 @@ def show_runs(output: Path) -> None:
     """
     rows = list_runs(output)
     if not rows:
-        raise DataMissingError(f"{output}: holds no run yet; train one: mammo train -c configs/quickstart.yaml")
+        raise DataMissingError(f"{output}: has no run yet; train one: mammo train -c quickstart")
     print_table(f"runs below {output}, on their test parts, with 95 % intervals of AUC", HEADER, rows)
 
 

@@ -261,7 +261,7 @@ def test_export_is_not_written_over_another(exports: dict[str, Path], runs: dict
             "export_description.json: is missing; expected a folder that mammo export made",
         ),
         (("{films}/nowhere", "--export", "{image}"), "nowhere: there is no such file or folder"),
-        (("{films}/00_CC.png", "--out", "x.csv"), "--out: only an exported network takes it"),
+        (("{films}/00_CC.png", "--out", "x.csv"), "--out: only for an exported network"),
     ],
 )
 def test_wrong_options_are_one_line(
