@@ -176,7 +176,6 @@ def _connect_ray(stack: ExitStack, address: str) -> int:
     stack.callback(ray.shutdown)
     ray_joblib.register_ray()
     stack.enter_context(joblib.parallel_config(backend="ray"))
-    stack.enter_context(redirect_stdout(sys.stderr))  # Ray's words about its workers; stdout may be for results
     return int(ray.cluster_resources().get("CPU", 0))
 
 
@@ -185,7 +184,8 @@ BACKENDS = {"dask": ("distributed", _connect_dask), "ray": ("ray", _connect_ray)
 
 def _run(job: Callable[[Item], Result], items: list[Item], cores: int, address: str) -> list[Result]:
     try:
-        return list(joblib.Parallel(cores, batch_size=1)(joblib.delayed(job)(item) for item in items))
+        with redirect_stdout(sys.stderr):  # Ray prints about its workers; stdout may be for results
+            return list(joblib.Parallel(cores, batch_size=1)(joblib.delayed(job)(item) for item in items))
     except Exception as error:  # each library has its own error tree; a bad film is a result, not an error of the job
         raise LoaderError(
             f"--cluster {address}: the work stopped ({type(error).__name__}: {first_line(error)}); "
