@@ -1,7 +1,8 @@
 """Defines the errors that a user can cause; a command reports each in one line."""
 
+import difflib
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 MOST_FAULTS_SHOWN = 12
@@ -108,3 +109,9 @@ def first_line(error: Exception) -> str:
 def few_of(names: Sequence[str], most: int = 6) -> str:
     """Return the first few of some names, and how many more there are."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def did_you_mean(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
+    """Return `; did you mean X?` for the known name nearest to a wrong one, or "" where none is similar."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
+    return f"; did you mean {near[0]}?" if near else ""

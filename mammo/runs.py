@@ -133,8 +133,13 @@ def find_run(output: Path, run: Path | None = None) -> Path:
         return latest.resolve()
     runs = [file.parent for file in output.glob(f"*/*/{CONFIG_FILE}") if is_trained(file.parent)]
     if not runs:
-        raise DataMissingError(f"{output}: has no run yet; train one: mammo train -c quickstart")
+        raise no_run_in(output)
     return max(runs, key=lambda folder: (folder.name, folder)).resolve()
+
+
+def no_run_in(output: Path) -> DataMissingError:
+    """Return the error for an output folder without a run."""
+    return DataMissingError(f"{output}: has no run yet; train one: mammo train -c quickstart")
 
 
 def refuse_doubles(runs: Sequence[Path]) -> None:

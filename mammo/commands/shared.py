@@ -1,7 +1,6 @@
 """Defines what all commands share: how they start and end, their parser, and options that several of them have."""
 
 import argparse
-import difflib
 import io
 import logging
 import os
@@ -13,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from mammo.errors import MammoError, Stopped, plain_stops
+from mammo.errors import MammoError, Stopped, did_you_mean, plain_stops
 from mammo.settings.load import dump_settings, load_settings
 from mammo.settings.schema import Settings
 
@@ -145,8 +144,7 @@ def config_file(text: str) -> Path:
     if path.suffix or path.exists():
         return path
     if text not in shipped:
-        near = difflib.get_close_matches(text, shipped, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        hint = did_you_mean(text, shipped)
         raise argparse.ArgumentTypeError(f"{text}: expected a YAML file or one of {', '.join(shipped)}{hint}")
     return shipped[text]
 

@@ -12,6 +12,7 @@ from mammo.errors import DataMissingError, ScoreError
 from mammo.evaluation.judge import Judgement
 from mammo.files import write_json, write_text
 from mammo.prepare.gather import PreparedSplit
+from mammo.prepare.readers import words_of
 from mammo.runs import CONFIG_FILE, ENVIRONMENT_FILE, read_hash
 from mammo.settings.load import dump_settings
 from mammo.settings.schema import Settings
@@ -53,7 +54,7 @@ class Judged:
     @property
     def phantom(self) -> bool:
         """Whether the films are generated."""
-        return self.settings is not None and self.settings.data.kind == "phantom"
+        return self.settings is not None and words_of(self.settings.data.kind).generated
 
     @property
     def file(self) -> Path:

@@ -9,7 +9,6 @@ the first layer with what follows it at once (norm, activation), and each halvin
 What runs at the stem's size behind the stem belongs to the stage after it.
 """
 
-import difflib
 import importlib
 import inspect
 import logging
@@ -19,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mammo.errors import SettingsError
+from mammo.errors import SettingsError, did_you_mean
 from mammo.model.resnet_vd import PLANS, ResNetVdFeatures, stage_prefixes
 from mammo.runtime import paddle
 
@@ -182,8 +181,7 @@ def _normal_name(name: str) -> str:
     spellings = {candidate.lower(): candidate for candidate in known}
     if name in known or name.lower() in spellings:
         return name if name in known else spellings[name.lower()]
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-    hint = f"; did you mean {near[0]}?" if near else ""
+    hint = did_you_mean(name, known, cutoff=0.4)
     if is_paddleclas:
         raise SettingsError(f"model.backbone: PaddleClas has no network {name.partition(':')[2]!r}{hint}")
     others = "vision:<name> of paddle.vision.models and paddleclas:<name> of PaddleClas"

@@ -1,6 +1,5 @@
 """Reads the data set that `data.kind` names; a new data set is a row of `READERS` and a file with its reader."""
 
-import difflib
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from pathlib import Path
 from mammo.archives.unpack import data_root
 from mammo.cases import cbis_ddsm, manifest
 from mammo.cases.table import DataSetWords, LesionTable, select_lesions
-from mammo.errors import SettingsError
+from mammo.errors import SettingsError, did_you_mean
 from mammo.images.decode import readers
 from mammo.parallel.spread import check_address
 from mammo.phantom import draw
@@ -65,8 +64,7 @@ def reader_of(data: DataSettings) -> Reader:
         SettingsError: There is no such reader, or a setting that it needs is missing.
     """
     if data.kind not in READERS:
-        near = difflib.get_close_matches(data.kind, READERS, n=1)
-        advice = f"; did you mean {near[0]}?" if near else ""
+        advice = did_you_mean(data.kind, READERS)
         raise SettingsError(f"data.kind: expected one of {', '.join(READERS)}, got {data.kind[:100]!r}{advice}")
     reader = READERS[data.kind]
     if reader.needs and getattr(data, reader.needs[0]) is None:

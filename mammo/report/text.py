@@ -9,7 +9,7 @@ import pandas as pd
 
 from mammo.cases.audit import Audit
 from mammo.cases.table import exclusion_lines, warning_lines
-from mammo.errors import DataMissingError, few_of
+from mammo.errors import few_of
 from mammo.evaluation.compare import Comparison, Difference
 from mammo.evaluation.judge import Judgement, LevelResult, PointResult
 from mammo.evaluation.metrics import Metric
@@ -18,6 +18,7 @@ from mammo.judging.cross_validation import over_folds
 from mammo.progress import print_table
 from mammo.report.runs import HEADER, list_runs, summarise
 from mammo.report.source import metrics_of
+from mammo.runs import no_run_in
 from mammo.settings.metrics import shown_in
 
 if TYPE_CHECKING:  # its module imports what reads films, which tables do not need
@@ -174,7 +175,7 @@ def show_runs(output: Path) -> None:
     """
     rows = list_runs(output)
     if not rows:
-        raise DataMissingError(f"{output}: has no run yet; train one: mammo train -c quickstart")
+        raise no_run_in(output)
     print_table(f"runs below {output}, on their test parts, with 95 % intervals of AUC", HEADER, rows)
 
 

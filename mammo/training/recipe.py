@@ -1,11 +1,10 @@
 """What training settings name, in tables: the loss, the optimizer, the learning rate and image size over time."""
 
-import difflib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from mammo.errors import SettingsError, in_one_line
+from mammo.errors import SettingsError, did_you_mean, in_one_line
 from mammo.model.network import MammogramNet
 from mammo.runtime import paddle
 from mammo.settings.schema import LossSettings, OptimizerSettings, ScheduleSettings, SmallerSettings, TrainingSettings
@@ -25,8 +24,7 @@ def check_names(training: TrainingSettings) -> None:
     for key, table in tables.items():
         name = getattr(training, key).name
         if name not in table:
-            near = difflib.get_close_matches(name, table, n=1, cutoff=0.5)
-            hint = f"; did you mean {near[0]}?" if near else ""
+            hint = did_you_mean(name, table, cutoff=0.5)
             errors.append(f"training.{key}.name: expected one of {', '.join(table)}, got {name!r}{hint}")
     if errors:
         raise SettingsError(in_one_line("settings", errors))
