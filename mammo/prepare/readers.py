@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mammo.archives.unpack import data_root
@@ -14,6 +14,7 @@ from mammo.parallel.spread import check_address
 from mammo.phantom import draw
 from mammo.prepare.locate import locate_files
 from mammo.settings.schema import DataSettings, Settings
+from mammo.settings.types import CROPPED
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def _read_phantom(settings: Settings) -> LesionTable:
 def _read_series(data: DataSettings, root: Path) -> LesionTable:
     """Read a table that names DICOM series, and find their files below `root`."""
     table = select_lesions(cbis_ddsm.read_cbis_ddsm(data, root), data)
-    need_masks = data.task == "lesion"
+    need_masks = data.task in CROPPED
     return locate_files(table, root, missing=data.bad_images, need_masks=need_masks, untrusted=data.untrusted)
 
 
@@ -80,7 +81,9 @@ def read_lesions(settings: Settings) -> LesionTable:
         DataMissingError: The data set, or a film of it, is not there.
         CaseError: Its tables break their contract.
     """
-    return reader_of(settings.data).read(settings)
+    table = reader_of(settings.data).read(settings)
+    aspect = table.frame["pixel_aspect"].fillna(settings.data.pixel_aspect)
+    return replace(table, frame=table.frame.assign(pixel_aspect=aspect))
 
 
 def words_of(kind: str) -> DataSetWords:
@@ -98,14 +101,27 @@ def check_places(settings: Settings) -> None:
 
     Raises:
         SettingsError: Names the data set's setting, the folder, or the missing extra.
+        DataMissingError: The data set is not there.
         ImageError: `data.untrusted` is set, and the system has no limits for processes.
     """
-    reader_of(settings.data)
+    reader = reader_of(settings.data)
+    if reader.words.generated:
+        _check_nothing_is_ignored(settings.data)
+    elif reader.needs and not Path(getattr(settings.data, reader.needs[0])).exists():
+        reader.read(settings)  # fails, and says where to get the data
     if not settings.store_folder.is_dir():
         check_writable(settings.store_folder, "data.store, or output,")
     readers(untrusted=settings.data.untrusted)
     if settings.data.cluster:
         check_address(settings.data.cluster)
+
+
+def _check_nothing_is_ignored(data: DataSettings) -> None:
+    """Raise SettingsError if a data set is given beside a kind that generates its films."""
+    for kind, reader in READERS.items():
+        if reader.needs and getattr(data, reader.needs[0]) is not None:
+            given = f"data.{reader.needs[0]} is set, but data.kind is {data.kind}, which generates its films"
+            raise SettingsError(f"{given}; add -o data.kind={kind}, or remove data.{reader.needs[0]}")
 
 
 def check_writable(folder: Path, key: str) -> None:

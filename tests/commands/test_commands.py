@@ -253,6 +253,8 @@ def test_print_config_is_the_config(fresh: Path) -> None:
         (["-o", "training.epoch=3"], "did you mean training.epochs?"),
         (["-o", "training.epochs=soon"], "training.epochs"),
         (["-o", "data.manifest=none.csv"], "none.csv: there is no such file"),
+        (["-o", "data.manifest=none.csv", "-o", "model.pretrained=none.pdparams"], "none.csv: there is no such file"),
+        (["-o", "data.kind=phantom"], "data.manifest is set, but data.kind is phantom, which generates its films"),
         (["-o", "data.kind=cbis_ddsm", "-o", "data.root=nowhere"], "get CBIS-DDSM"),
         (["-o", "training.batch_size=500"], "fewer than one batch of 500"),
         (["-o", "data.fractions=[0.5, 0.0, 0.5]"], "part validation is empty"),
