@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from mammo.cases.findings import VOCABULARY, descriptors
 from mammo.cases.table import LATERALITIES, PATHOLOGY_LABELS, DataSetWords, LesionTable, check, complete
 from mammo.errors import CaseError, DataMissingError, in_one_line
 from mammo.settings.schema import DataSettings
+from mammo.settings.types import CROPPED
 from mammo.tables import read_table, row_faults, to_numbers
 
 CSV_FILES = {
@@ -26,6 +28,8 @@ SOURCE_COLUMNS = {
     "pathology": "pathology",
     "assessment": "assessment",
     "subtlety": "subtlety",
+    "mass_shape": "shape",
+    "mass_margins": "margins",
     "image_file_path": "image",
     "cropped_image_file_path": "crop",
     "ROI_mask_file_path": "mask",
@@ -53,7 +57,7 @@ def read_cbis_ddsm(data: DataSettings, root: Path) -> LesionTable:
         DataMissingError: CSVs are missing.
         CaseError: A file breaks the official form, or no wanted lesion type is in CBIS-DDSM.
     """
-    wanted = tuple(kind for kind in LESION_TYPES if kind in data.lesion_types or data.task != "lesion")
+    wanted = tuple(kind for kind in LESION_TYPES if kind in data.lesion_types or data.task not in CROPPED)
     if not wanted:
         given = ", ".join(data.lesion_types)
         raise CaseError(f"data.lesion_types: CBIS-DDSM has only {' and '.join(LESION_TYPES)}, got {given}")
@@ -101,6 +105,8 @@ def _read_one(path: Path, kind: str, part: str) -> pd.DataFrame:
         raise DataMissingError(f"{path}: missing beside the other CSVs; {advice}")
     raw = read_table(path, "a case-description CSV of CBIS-DDSM", error=CaseError)
     raw.columns = raw.columns.str.strip().str.replace(" ", "_")
+    if kind != "mass":  # the calcification files have other descriptors
+        raw[["mass_shape", "mass_margins"]] = ""
     missing = [name for name in SOURCE_COLUMNS if name not in raw]
     if missing:
         raise CaseError(in_one_line(str(path), [f"column {name} is missing" for name in missing]))
@@ -114,9 +120,13 @@ def _read_one(path: Path, kind: str, part: str) -> pd.DataFrame:
     frame["source"] = f"CBIS-DDSM {kind} {part}"
     frame["image_id"] = frame["patient_id"] + "_" + frame["laterality"] + "_" + frame["view"]
     frame["lesion_id"] = kind + "_" + frame["image_id"] + "_" + frame["abnormality"]
+    breast = frame["patient_id"] + "_" + frame["laterality"]
+    frame["finding_id"] = kind + "_" + breast + "_" + frame["abnormality"]
     frame["image"] = frame["image"].str.replace("\\", "/")
     for column in ("density", "assessment", "subtlety"):
         frame[column] = to_numbers(frame[column])
+    for column in VOCABULARY:
+        frame[column] = frame[column].map(lambda text, column=column: descriptors(text, column))
     return complete(frame)
 
 
@@ -125,6 +135,10 @@ def _check_values(frame: pd.DataFrame, path: Path) -> None:
     for column, allowed in (("laterality", LATERALITIES), ("pathology", PATHOLOGY_LABELS), ("view", ("CC", "MLO"))):
         rule = f"{column} must be one of {', '.join(allowed)}"
         errors += row_faults(~frame[column].isin(list(allowed)), rule, frame[column])
+    for column, known in VOCABULARY.items():
+        unknown = frame[column].map(lambda text, column=column: descriptors(text, column) is None)
+        rule = f"{column} must be of {', '.join(known)}, several joined by hyphens"
+        errors += row_faults(unknown, rule, frame[column])
     errors += row_faults(frame["patient_id"] == "", "patient_id is empty", frame["patient_id"])
     if errors:
         raise CaseError(in_one_line(str(path), errors))

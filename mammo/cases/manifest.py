@@ -5,12 +5,14 @@ import posixpath
 import re
 import unicodedata
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from mammo.cases import words
+from mammo.cases.findings import VOCABULARY, descriptors, finding_of
 from mammo.cases.table import BOX, LESION_TYPES, PATHOLOGY_LABELS, DataSetWords, LesionTable, check, complete
 from mammo.errors import CaseError, in_one_line
 from mammo.tables import read_table, row_faults, to_numbers
@@ -21,8 +23,9 @@ WORDS = DataSetWords(
 )
 REQUIRED = ("image", "patient_id")
 ONE_OF = ("pathology", "label", "image_label")
-DETAILS = ("lesion_id", "laterality", "view", "lesion_type", "density", "assessment", "subtlety")
-KNOWN = (*REQUIRED, *ONE_OF, *DETAILS, *BOX, "mask", "split", "source")
+DETAILS = ("lesion_id", "finding_id", "laterality", "view", "lesion_type", "density", "assessment", "subtlety")
+KNOWN = (*REQUIRED, *ONE_OF, *DETAILS, *VOCABULARY, "pixel_aspect", *BOX, "mask", "split", "source")
+LEAST_ASPECT = 0.2
 DAMAGED = re.compile(r"[+-]?\d(?:[.,]\d+)?[eE]\+\d{1,3}")  # 1.02938E+17, as spreadsheets write an id of many digits
 EXPECTED = f"a CSV with the columns {', '.join(REQUIRED)} and {' or '.join(ONE_OF)}"
 
@@ -54,7 +57,24 @@ def read_manifest(path: Path) -> LesionTable:
     for column in ("image", "mask"):
         frame[column] = [str(folder / name) if name else "" for name in frame[column]]
     check(frame, str(path), raw)
+    _check_findings(frame, str(path), raw)
     return LesionTable(frame)
+
+
+def _check_findings(frame: pd.DataFrame, where: str, lines: pd.DataFrame) -> None:
+    """Refuse findings that are in several breasts or have several labels, and their views without a box or mask."""
+    named = frame["finding_id"] != ""
+    finding = finding_of(frame)
+    errors = []
+    for column, what in (("patient_id", "patients"), ("laterality", "sides"), ("label", "labels")):
+        known = frame[column].replace("", np.nan)
+        several = named & (known.groupby(finding).transform("nunique") > 1)
+        errors += row_faults(several, f"the finding has two {what}", frame["finding_id"], lines)
+    placed = frame["x"].notna() | (frame["mask"] != "")
+    placeless = named & ~placed & placed.groupby(finding).transform("any")
+    errors += row_faults(placeless, "this view of the finding has no box and no mask", frame["finding_id"], lines)
+    if errors:
+        raise CaseError(in_one_line(where, errors))
 
 
 def _check_columns(raw: pd.DataFrame, path: Path) -> None:
@@ -110,6 +130,13 @@ def _convert(raw: pd.DataFrame, errors: list[str]) -> pd.DataFrame:
     grades = "a BI-RADS assessment 0 to 6, or 4A to 4C"
     frame["assessment"] = _read(raw, "assessment", words.assessment, grades, errors, empty=np.nan)
     frame["subtlety"] = _numbers(raw, "subtlety", errors)
+    for name, known in VOCABULARY.items():
+        expected = f"of {', '.join(known)}, several joined by hyphens"
+        frame[name] = _read(raw, name, partial(descriptors, column=name), expected, errors)
+    frame["pixel_aspect"] = _numbers(raw, "pixel_aspect", errors)
+    unlikely = ~frame["pixel_aspect"].fillna(1.0).between(LEAST_ASPECT, 1 / LEAST_ASPECT)
+    rule = f"pixel_aspect (a pixel's width over its height) must be from {LEAST_ASPECT:g} to {1 / LEAST_ASPECT:g}"
+    errors += row_faults(unlikely, rule, raw["pixel_aspect"])
     _convert_boxes(raw, frame, errors)
     errors += row_faults(repeated, "the row is duplicated", raw["image"])
     return frame

@@ -7,17 +7,20 @@ import pandas as pd
 
 from mammo.errors import MOST_FAULTS_SHOWN, CaseError, in_one_line
 from mammo.settings.schema import DataSettings
+from mammo.settings.types import CROPPED
 from mammo.tables import in_brief, line_of, row_faults
 
 BOX = ("x", "y", "width", "height")
 # `label` is 1 malignant, 0 benign, NaN unknown; so is `image_label`, for the whole film. Boxes are in the source
 # image's pixels, from its top left corner. `mask` names a file, or several candidates joined by CANDIDATE_SEPARATOR;
-# only their content shows which is the mask.
+# only their content shows which is the mask. `pixel_aspect` is the width of a pixel over its height; NaN means square,
+# or what the film's header says.
 COLUMNS = (
-    "lesion_id", "patient_id", "laterality", "view", "lesion_type", "pathology", "label", "image_label", "density",
-    "assessment", "subtlety", "image_id", "image", *BOX, "mask", "crop", "split", "source",
+    "lesion_id", "finding_id", "patient_id", "laterality", "view", "lesion_type", "pathology", "label", "image_label",
+    "density", "assessment", "subtlety", "shape", "margins", "image_id", "image", "pixel_aspect", *BOX, "mask", "crop",
+    "split", "source",
 )  # fmt: skip
-NUMBER_COLUMNS = ("label", "image_label", "density", "assessment", "subtlety", *BOX)
+NUMBER_COLUMNS = ("label", "image_label", "density", "assessment", "subtlety", "pixel_aspect", *BOX)
 LATERALITIES = {"L": "LEFT", "LEFT": "LEFT", "R": "RIGHT", "RIGHT": "RIGHT"}
 PATHOLOGY_LABELS = {"MALIGNANT": 1.0, "BENIGN": 0.0, "BENIGN_WITHOUT_CALLBACK": 0.0, "NORMAL": 0.0}
 PLACE = ("patient_id", "laterality", "image_id")
@@ -89,7 +92,7 @@ def select_lesions(table: LesionTable, data: DataSettings) -> LesionTable:
     A film with a wanted lesion keeps all its lesions where films are judged.
     """
     unwanted = (table.frame["lesion_type"] != "") & ~table.frame["lesion_type"].isin(data.lesion_types)
-    if data.task != "lesion":
+    if data.task not in CROPPED:
         unwanted = unwanted.groupby(table.frame["image_id"]).transform("all")
     table = table.without(unwanted, "lesion type is not in data.lesion_types")
     if data.benign_without_callback == "exclude":

@@ -2,8 +2,10 @@
 
 import argparse
 from pathlib import Path
+from typing import get_args
 
 from mammo.commands.shared import add_output, use_no_network
+from mammo.settings.types import Task
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -12,9 +14,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", nargs="*", type=Path, metavar="RUN", help=what)
     parser.add_argument("--list", action="store_true", help="list the runs below --output instead")
     add_output(parser)
-    what = "lesion, image, breast or patient (default: the first run's task)"
+    what = "lesion, finding, image, breast or patient (default: the first run's task)"
     parser.add_argument("--level", default="", metavar="LEVEL", help=what)
-    tasks = ("lesion", "image", "breast")
+    tasks = get_args(Task)
     parser.add_argument("--task", choices=tasks, default="lesion", help="what a case of a score table is")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where the comparison goes (default: OUTPUT/compare)")
 

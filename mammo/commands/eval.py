@@ -22,7 +22,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     what = "mean and spread of several judged runs"
     source.add_argument("--summary", type=Path, nargs="+", metavar="RUN", help=what)
     add_overrides(parser, "change one evaluation.… setting for this judgement; needs --out")
-    levels = ("lesion", "image", "breast", "patient")
+    levels = ("lesion", "finding", "image", "breast", "patient")
     parser.add_argument("--task", choices=levels, help="what a case of --scores is, or the level of --summary")
     what = "where scores and report/ go (default: the run folder, or the table's)"
     parser.add_argument("--out", type=Path, metavar="DIR", help=what)

@@ -13,6 +13,7 @@ from mammo.prepare.gather import PreparedSplit
 from mammo.prepare.records import read_checked
 from mammo.runtime import paddle
 from mammo.settings.schema import AugmentationStep, Settings
+from mammo.settings.types import CROPPED
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class MammogramDataset(paddle.io.Dataset):
         self.scale = 1.0  # below 1 in first epochs with smaller images
         self._settings, self._prepared = settings, prepared
         self._channels, self._variant, self._weights = channels, variant, class_weights
-        border = cv2.BORDER_REFLECT_101 if settings.data.task == "lesion" else cv2.BORDER_CONSTANT
+        border = cv2.BORDER_REFLECT_101 if settings.data.task in CROPPED else cv2.BORDER_CONSTANT
         self._augment = Augmentation(augmentation, border=border) if augmentation else None
         samples = prepared.split.samples
         self._slots = samples.slots

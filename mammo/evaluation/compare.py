@@ -9,9 +9,10 @@ from scipy.special import chdtrc, ndtr
 
 from mammo.evaluation.calibration import measure_calibration
 from mammo.evaluation.intervals import SMALLEST_VARIANCE, auc_covariance, resample, with_interval
-from mammo.evaluation.judge import DEFAULTS, Decisions, case_thresholds, one_decision, plain_how
+from mammo.evaluation.judge import DEFAULTS, case_thresholds, plain_how
 from mammo.evaluation.metrics import Metric, count_confusion, measure_at, measure_ranking
-from mammo.evaluation.scores import Cases, check_same_cases, gather_level
+from mammo.evaluation.operating_point import Decisions, gather, one_decision
+from mammo.evaluation.scores import Cases, check_same_cases
 from mammo.settings.schema import EvaluationSettings
 
 
@@ -89,7 +90,7 @@ class _Side:
 
     def __init__(self, system: System, level: str, how: EvaluationSettings) -> None:
         decision = one_decision(system.decisions)
-        frame = gather_level(system.scores, level, task=decision.task, how=decision.level_score)
+        frame = gather(system.scores, level, system.decisions)
         self.name, self.rule = system.name, decision.rule
         self.cases = cases = Cases.of(frame, case_thresholds(frame, system.decisions, level)[:1])
         confusion = count_confusion(cases.labels, cases.scores, cases.thresholds[0])

@@ -1,7 +1,7 @@
 """Judges a score table with a decision at every level, as written to `report/metrics.json`."""
 
+import functools
 import logging
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -11,12 +11,11 @@ from mammo.errors import ScoreError
 from mammo.evaluation.calibration import ReliabilityBin, measure_calibration, reliability, to_probability
 from mammo.evaluation.intervals import LEVEL, auc_interval, resample, screened, with_exact_bounds, with_intervals
 from mammo.evaluation.metrics import SCREENING, Confusion, Metric, count_confusion, measure_at, measure_ranking
-from mammo.evaluation.operating_point import HALF, Decision
-from mammo.evaluation.scores import Cases, gather_level, levels_of
+from mammo.evaluation.operating_point import HALF, Decision, Decisions, gather, one_decision
+from mammo.evaluation.scores import Cases, levels_of
 from mammo.evaluation.subgroups import Subgroup, judge_subgroups
 from mammo.settings.schema import EvaluationSettings
 
-Decisions = Decision | Mapping[int, Decision]
 SWEEP_ROWS = 21
 MANY = 20_000
 DEFAULTS = EvaluationSettings()
@@ -129,7 +128,8 @@ def judge(scores: pd.DataFrame, decisions: Decisions, *, how: EvaluationSettings
     task = decision.task
     if len(scores) > MANY:
         logger.info("judging %d cases with %d resamples; this takes a while", len(scores), how.resamples)
-    frames = {level: gather_level(scores, level, task=task, how=decision.level_score) for level in levels_of(task)}
+    known = decision.points[0].thresholds
+    frames = {level: gather(scores, level, decisions) for level in levels_of(task, scores) if level in known}
     if frames["patient"].empty:
         raise ScoreError("no patient has a known label: each has benign cases and what is malignant or unknown")
     thresholds = dict.fromkeys((task, "patient"), _sweep_thresholds(frames[task]["score"].to_numpy()))
@@ -142,7 +142,13 @@ def judge(scores: pd.DataFrame, decisions: Decisions, *, how: EvaluationSettings
         for row, people in zip(levels[task].swept, levels["patient"].swept, strict=True)
     )
     main = case_thresholds(scores, decisions, task)[0]
-    subgroups = judge_subgroups(scores, main, resamples=how.resamples, seed=how.resamples_seed)
+    if task == "finding" and "complete" in scores:
+        scores = scores.assign(finding_views=np.where(scores["complete"].astype(str) == "True", 2, 1))
+    groups = functools.partial(judge_subgroups, resamples=how.resamples, seed=how.resamples_seed)
+    subgroups = groups(scores, main)
+    if "finding" in frames and task != "finding":
+        findings = frames["finding"]
+        subgroups += groups(findings, case_thresholds(findings, decisions, "finding")[0])
     before = None
     if "logit" in scores and decision.calibrator.method != "none":
         cases = Cases.of(scores.assign(score=to_probability(scores["logit"].to_numpy(float))))
@@ -150,11 +156,6 @@ def judge(scores: pd.DataFrame, decisions: Decisions, *, how: EvaluationSettings
         before = _calibration_side(_rank(cases, drawn.ranking), cases)
     after = _calibration_side(levels[task].ranking, Cases.of(frames[task]))
     return Judgement(levels, decisions, task, sweep, subgroups, before, after, how)
-
-
-def one_decision(decisions: Decisions) -> Decision:
-    """The decision, or the first of the folds'."""
-    return decisions if isinstance(decisions, Decision) else next(iter(decisions.values()))
 
 
 def case_thresholds(frame: pd.DataFrame, decisions: Decisions, level: str) -> np.ndarray:

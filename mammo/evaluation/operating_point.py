@@ -1,5 +1,6 @@
 """Chooses thresholds on validation scores, and makes the decision: how a logit becomes a score, and a score a call."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from mammo.errors import ScoreError
 from mammo.evaluation.calibration import Calibrator, fit_calibrator
 from mammo.evaluation.metrics import count_confusion, measure_at
-from mammo.evaluation.scores import Cases, gather_level, levels_of
+from mammo.evaluation.scores import Cases, gather_level, levels_of, log_odds_of
 from mammo.settings.schema import EvaluationSettings
 from mammo.settings.types import LevelScore, Task
 
@@ -35,7 +36,8 @@ class Decision:
     """How a logit becomes a score and a score a call, and on what this was chosen; written as `decision.json`.
 
     `points[0]` is the operating point of the quoted results; the others are reported beside it. A case at or above a
-    threshold is called malignant.
+    threshold is called malignant. `finding_temperature` divides the mean log-odds of a finding's views: their mean
+    varies less than one view does, and would say too little.
     """
 
     points: tuple[Point, ...]
@@ -46,6 +48,7 @@ class Decision:
     cases: int
     positives: int
     split_sha256: str
+    finding_temperature: float = 1.0
 
     @property
     def rule(self) -> str:
@@ -75,15 +78,21 @@ class Decision:
             errors = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
             raise ValueError("; ".join(errors[:3])) from error
         thresholds = [threshold for point in decision.points for threshold in point.thresholds.values()]
-        complete = all(set(levels_of(decision.task)) <= set(point.thresholds) for point in decision.points)
+        needed = set(levels_of(decision.task))
+        needed -= {"finding"} if decision.task == "lesion" else set()  # validation may have had no findings
+        complete = all(needed <= set(point.thresholds) for point in decision.points)
         if not decision.points or not complete or not all(0 <= threshold <= 1 + 1e-12 for threshold in thresholds):
             raise ValueError("expected a threshold in 0-1 for every level of every operating point")
         calibrator = decision.calibrator
         has_steps = calibrator.method != "isotonic" or len(calibrator.logits) > 0
         same_length = len(calibrator.logits) == len(calibrator.probabilities)
-        if not 0 < calibrator.temperature < np.inf or not has_steps or not same_length:
+        temperatures_fit = all(0 < one < np.inf for one in (calibrator.temperature, decision.finding_temperature))
+        if not temperatures_fit or not has_steps or not same_length:
             raise ValueError("expected a temperature above 0, and for isotonic as many logits as probabilities")
         return decision
+
+
+Decisions = Decision | Mapping[int, Decision]  # one, or one for each fold
 
 
 def half_decision(task: Task) -> Decision:
@@ -118,10 +127,36 @@ def make_decision(
     calibrator = fit_calibrator(labels, logits, evaluation.calibration)
     scored = validation.assign(score=calibrator.apply(logits))
     how, positives = evaluation.level_score, int(labels.sum())
-    levels = {level: Cases.of(gather_level(scored, level, task=task, how=how)) for level in levels_of(task)}
+    temperature = _finding_temperature(scored, evaluation) if "finding" in levels_of(task, scored)[1:] else 1.0
+    levels = {
+        level: Cases.of(gather_level(scored, level, task=task, how=how, temperature=temperature))
+        for level in levels_of(task, scored)
+    }
     rules = dict.fromkeys((evaluation.operating_point, *evaluation.also_report))
     points = tuple(_choose_point(rule, levels, task) for rule in rules)
-    return Decision(points, calibrator, task, how, part, len(scored), positives, split_sha256), scored
+    return Decision(points, calibrator, task, how, part, len(scored), positives, split_sha256, temperature), scored
+
+
+def gather(scores: pd.DataFrame, level: str, decisions: Decisions) -> pd.DataFrame:
+    """Gather a score table to a level as a decision says, or each fold as its own does; see `gather_level`."""
+    decision = one_decision(decisions)
+    temperature: float | np.ndarray = decision.finding_temperature
+    if not isinstance(decisions, Decision):
+        temperature = np.array([decisions[fold].finding_temperature for fold in scores["fold"].astype(int)])
+    return gather_level(scores, level, task=decision.task, how=decision.level_score, temperature=temperature)
+
+
+def one_decision(decisions: Decisions) -> Decision:
+    """The decision, or the first of the folds'."""
+    return decisions if isinstance(decisions, Decision) else next(iter(decisions.values()))
+
+
+def _finding_temperature(scored: pd.DataFrame, evaluation: EvaluationSettings) -> float:
+    findings = gather_level(scored, "finding", task="lesion", how=evaluation.level_score)
+    labels = findings["label"].to_numpy(int)
+    if evaluation.calibration == "none" or len(np.unique(labels)) < 2:
+        return 1.0
+    return fit_calibrator(labels, log_odds_of(findings["score"].to_numpy()), "temperature").temperature
 
 
 def _choose_point(rule: str, levels: dict[str, Cases], task: str) -> Point:

@@ -1,4 +1,4 @@
-"""Reads, checks and writes score tables, and gathers them to levels: lesions, films, breasts or patients."""
+"""Reads, checks and writes score tables, and gathers them to levels: lesions, findings, films, breasts, patients."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,8 +16,14 @@ IDS = ("case_id", "patient_id", "breast_id", "image_id")
 REQUIRED = (*IDS, "label", "score")
 OWNERS = (("image_id", "patient_id"), ("breast_id", "patient_id"), ("image_id", "breast_id"))
 HIGHEST_FOLD = 9_999
-# From the finest level to the coarsest, with the column that gathers its cases.
-LEVELS = {"lesion": "case_id", "image": "image_id", "breast": "breast_id", "patient": "patient_id"}
+# From the finest level to the coarsest, with the column that gathers its cases. A finding is seen on several films.
+LEVELS = {
+    "lesion": "case_id",
+    "finding": "finding_id",
+    "image": "image_id",
+    "breast": "breast_id",
+    "patient": "patient_id",
+}
 # Log-odds of a score of 0 or 1 are taken at this distance from it, so that calibration has a finite covariate.
 SMALLEST_SCORE = 1e-12
 
@@ -26,7 +32,8 @@ def read_scores(path: Path) -> pd.DataFrame:
     """Read a score table.
 
     Its columns are `case_id, patient_id, breast_id, image_id, label` (0 or 1) and `score` (probability of malignancy).
-    `logit` (log-odds before calibration), `fold`, `split, model_id` and subgroup columns are optional and kept.
+    `logit` (log-odds before calibration), `finding_id`, `fold`, `split, model_id` and subgroup columns are optional and
+    kept.
 
     Raises:
         DataMissingError: There is no such file.
@@ -44,9 +51,10 @@ def check_scores(frame: pd.DataFrame, where: str) -> pd.DataFrame:
     """
     if missing := [f"column {name} is missing" for name in REQUIRED if name not in frame]:
         raise ScoreError(in_one_line(where, missing))
-    optional = [name for name in ("logit", "fold") if name in frame]
+    optional = [name for name in ("logit", "fold", "finding_id") if name in frame]
     empty = [name for name in optional if (frame[name].isna() | (frame[name] == "")).all()]
-    ids = {name: frame[name].astype("string").str.strip().astype(object) for name in IDS}
+    known = [name for name in (*IDS, "finding_id") if name in frame and name not in empty]
+    ids = {name: frame[name].astype("string").str.strip().astype(object) for name in known}
     frame = frame.drop(columns=empty).assign(**ids)
     numbers = {name: to_numbers(frame[name]) for name in ("label", "score", "logit", "fold") if name in frame}
     errors = [] if len(frame) else ["it has no row"]
@@ -71,7 +79,11 @@ def _broken_rules(frame: pd.DataFrame, numbers: dict[str, pd.Series]) -> list[tu
     ]
     empty = {name: frame[name].isna() | (frame[name] == "") for name in IDS}
     rules += [(empty[name], f"{name} is empty", name) for name in IDS]
-    for name, owner in OWNERS:
+    owners = (*OWNERS, ("finding_id", "breast_id")) if "finding_id" in frame else OWNERS
+    if "finding_id" in frame:
+        empty["finding_id"] = frame["finding_id"].isna() | (frame["finding_id"] == "")
+        rules.append((empty["finding_id"], "finding_id is empty, but not in all rows", "finding_id"))
+    for name, owner in owners:
         first = frame[owner].groupby(frame[name], dropna=False).transform("first")
         rule = f"{name} belongs to another {owner.removesuffix('_id')} above"
         rules.append((~empty[name] & (frame[owner] != first), rule, name))
@@ -106,7 +118,7 @@ def check_same_cases(tables: Sequence[pd.DataFrame], names: Sequence[str]) -> li
                 errors.append(f"{name}: {column} differs in {differs.sum()} cases, such as {first.index[differs][0]}")
     if errors:
         raise ScoreError(in_one_line(f"{names[0]} and the others must be judged on the same cases", errors))
-    own = {name: first[name].to_numpy() for name in IDS}
+    own = {name: first[name].to_numpy() for name in (*IDS, "finding_id") if name in first}
     return [table.loc[first.index].reset_index(drop=True).assign(**own) for table in by_case]
 
 
@@ -130,24 +142,38 @@ def write_scores(frame: pd.DataFrame, path: Path) -> None:
         frame.to_csv(beside, index=False)
 
 
-def levels_of(task: str) -> list[str]:
-    """The levels that a task's scores can be judged at, its own first."""
-    return list(LEVELS)[list(LEVELS).index(task) :]
+def levels_of(task: str, scores: pd.DataFrame | None = None) -> list[str]:
+    """The levels that a task's scores can be judged at, its own first; without finding if a table has no findings."""
+    levels = list(LEVELS)[list(LEVELS).index(task) :]
+    if task == "finding":  # it is on several films
+        levels.remove("image")
+    if task == "lesion" and scores is not None and LEVELS["finding"] not in scores:
+        levels.remove("finding")
+    return levels
 
 
-def gather_level(scores: pd.DataFrame, level: str, *, task: str, how: str) -> pd.DataFrame:
+def gather_level(
+    scores: pd.DataFrame, level: str, *, task: str, how: str, temperature: float | np.ndarray = 1.0
+) -> pd.DataFrame:
     """Gather cases to a level.
+
+    A finding's log-odds are the mean over its views divided by `temperature`; one whose views have two labels is left
+    out. Other levels follow `how`.
 
     Args:
         scores: A checked score table, whose cases are of a `task`.
-        level: Of `levels_of(task)`.
+        level: Of `levels_of(task, scores)`.
         how: How a level's score comes from those of its cases: `max`, `mean` or `noisy_or` (1 - Π(1 - score)).
+        temperature: Of the findings of each row, float or float64 [n]; see `operating_point.Decision`.
 
     Returns:
-        Rows with `label` (the maximum), `score`, `patient_id` and `fold`, sorted by the level's id, which is the index.
+        Rows with `label` (the maximum), `score`, `patient_id` and `fold`, sorted by the level's id, which is the index;
+        findings also have `finding_views`, the number of their views.
         A film, breast or patient of benign cases that also has what is malignant or unknown (column `unsettled`,
         optional) is left out.
     """
+    if level == "finding" != task:
+        return _gather_findings(scores, temperature)
     column = "case_id" if level == task else LEVELS[level]
     score = np.log1p(-scores["score"].clip(upper=1 - 1e-12)) if how == "noisy_or" else scores["score"]
     frame = pd.DataFrame({"id": scores[column], "label": scores["label"], "score": score})
@@ -162,6 +188,21 @@ def gather_level(scores: pd.DataFrame, level: str, *, task: str, how: str) -> pd
             doubtful = scores["unsettled"].isin(finer).groupby(scores[column]).any()
             gathered = gathered[~(doubtful.reindex(gathered.index) & (gathered["label"] == 0))]
     return gathered.assign(score=-np.expm1(gathered["score"])) if how == "noisy_or" else gathered
+
+
+def _gather_findings(scores: pd.DataFrame, temperature: float | np.ndarray) -> pd.DataFrame:
+    rows = pd.DataFrame({"label": scores["label"], "logit": log_odds_of(scores["score"].to_numpy(float)) / temperature})
+    rows["patient_id"], rows["fold"], rows["finding_views"] = scores["patient_id"], scores.get("fold", 0), 1
+    of_finding = rows.groupby(scores["finding_id"].rename("id"), sort=True)
+    rules = {"label": "max", "logit": "mean", "patient_id": "first", "fold": "first", "finding_views": "size"}
+    gathered = of_finding.agg(rules)[of_finding["label"].nunique() == 1]
+    return gathered.assign(score=1 / (1 + np.exp(-gathered["logit"]))).drop(columns="logit")
+
+
+def log_odds_of(scores: np.ndarray) -> np.ndarray:
+    """The log-odds of scores 0-1, float64 [n]; 0 and 1 count as `SMALLEST_SCORE` from themselves."""
+    inside = np.clip(scores, SMALLEST_SCORE, 1 - SMALLEST_SCORE)
+    return np.asarray(np.log(inside) - np.log1p(-inside))
 
 
 @dataclass(frozen=True)
@@ -203,8 +244,7 @@ class Cases:
     @cached_property
     def log_odds(self) -> np.ndarray:
         """The scores' log-odds, float64 [n]."""
-        inside = np.clip(self.scores, SMALLEST_SCORE, 1 - SMALLEST_SCORE)
-        return np.log(inside) - np.log1p(-inside)
+        return log_odds_of(self.scores)
 
     def called(self, point: int) -> np.ndarray:
         """Which cases an operating point calls malignant, bool [n]."""

@@ -10,7 +10,7 @@ from mammo.evaluation.metrics import Metric, count_confusion, measure_at, measur
 from mammo.evaluation.scores import Cases
 from mammo.settings.metrics import shown_in
 
-COLUMNS = ("lesion_type", "density", "view", "laterality", "subtlety", "assessment", "source")
+COLUMNS = ("lesion_type", "density", "view", "laterality", "subtlety", "assessment", "source", "finding_views")
 METRICS = tuple(metric.key for metric in shown_in("groups"))
 # With fewer positives, the interval is wider than any difference between groups of interest.
 FEW_POSITIVES = 20

@@ -14,7 +14,7 @@ from mammo.images.breast import Breast, Side, breast_remarks, find_breast
 from mammo.images.film import Film
 from mammo.images.geometry import Box, Size, affine, checked_box, fitted_size, mapped_box
 from mammo.settings.schema import DataSettings
-from mammo.settings.types import Strict
+from mammo.settings.types import CROPPED, Strict
 
 BREAST_MARGIN = 0.02
 MIN_SIDE_PX = 48
@@ -48,7 +48,7 @@ class PreprocessSettings(Strict):
     def from_data(cls, data: DataSettings) -> "PreprocessSettings":
         """Take the data settings about pixels."""
         shared = data.model_dump(include=set(cls.model_fields) - {"task", "version"})
-        return cls(task="lesion" if data.task == "lesion" else "film", **shared)
+        return cls(task="lesion" if data.task in CROPPED else "film", **shared)
 
     @property
     def stored_size(self) -> Size:
@@ -99,7 +99,9 @@ class _Oriented:
     remarks: tuple[str, ...]
 
 
-def prepare_film(film: Film, settings: PreprocessSettings, *, box: Box | None = None) -> Prepared:
+def prepare_film(
+    film: Film, settings: PreprocessSettings, *, box: Box | None = None, pixel_aspect: float = 1.0
+) -> Prepared:
     """Prepare a whole breast: oriented, cropped with a small margin, aspect kept, black around it.
 
     The breast lies at the left edge (its chest wall), centred from top to bottom. Everything off the breast (letters,
@@ -108,6 +110,7 @@ def prepare_film(film: Film, settings: PreprocessSettings, *, box: Box | None = 
     Args:
         settings: Of task `film`.
         box: A lesion (x, y, width, height) in film pixels; the part off the film is cut away.
+        pixel_aspect: The width of the film's pixels over their height; the prepared picture has square pixels.
 
     Raises:
         ImageError: The box is invalid (`geometry.checked_box`), or `settings` refuses the film's raw detector values.
@@ -116,7 +119,7 @@ def prepare_film(film: Film, settings: PreprocessSettings, *, box: Box | None = 
     inside, remarks = (None, ()) if box is None else checked_box(box, _size(film.pixels), oriented.found)
     x, y, width, height = _with_margin(oriented.breast.box, _size(oriented.pixels))
     cropped, mask = (each[y : y + height, x : x + width] for each in (oriented.pixels, oriented.breast.mask))
-    rows, columns = fitted_size((height, width), settings.stored_size)
+    rows, columns = fitted_size((height, max(1, round(width * pixel_aspect))), settings.stored_size)
     picture = _stretched(_resized(cropped, (rows, columns)), _levels(oriented, settings))
     kept = cv2.resize(mask.astype(np.uint8), (columns, rows), interpolation=cv2.INTER_NEAREST)
     pixels = np.zeros(settings.stored_size, dtype=np.uint16)
@@ -128,22 +131,24 @@ def prepare_film(film: Film, settings: PreprocessSettings, *, box: Box | None = 
     return Prepared(pixels, inside, oriented.found.chest_wall, (*oriented.remarks, *remarks))
 
 
-def prepare_lesion(film: Film, box: Box, settings: PreprocessSettings) -> Prepared:
+def prepare_lesion(film: Film, box: Box, settings: PreprocessSettings, *, pixel_aspect: float = 1.0) -> Prepared:
     """Prepare a crop around a lesion; orientation and gray levels come from the whole film.
 
     The shorter side of the crop is the box's longer side × context × margin, at least `MIN_SIDE_PX` × margin and at
-    most twice the film's longer side. Beyond its edge the film is mirrored.
+    most twice the film's longer side, all in heights of a pixel. Beyond its edge the film is mirrored.
 
     Args:
         box: (x, y, width, height) in film pixels; the part off the film is cut away.
         settings: Of task `lesion`.
+        pixel_aspect: The width of the film's pixels over their height; the prepared picture has square pixels.
 
     Raises:
         ImageError: The box is invalid (`geometry.checked_box`), or `settings` refuses the film's raw detector values.
     """
     oriented = _oriented(film, settings)
     inside, remarks = checked_box(box, _size(film.pixels), oriented.found)
-    x, y, width, height = _crop_around(mapped_box(oriented.matrix, inside), _size(oriented.pixels), settings)
+    turned = mapped_box(oriented.matrix, inside)
+    x, y, width, height = _crop_around(turned, _size(oriented.pixels), settings, pixel_aspect)
     film_height, film_width = _size(oriented.pixels)
     around = oriented.pixels[np.ix_(_mirrored(y, height, film_height), _mirrored(x, width, film_width))]
     picture = _stretched(_resized(around, settings.stored_size), _levels(oriented, settings))
@@ -162,11 +167,14 @@ def centre_crop(pixels: np.ndarray, size: Size) -> np.ndarray:
     return pixels[top : top + size[0], left : left + size[1]]
 
 
-def _crop_around(box: Box, film_size: Size, settings: PreprocessSettings) -> tuple[int, int, int, int]:
+def _crop_around(
+    box: Box, film_size: Size, settings: PreprocessSettings, pixel_aspect: float
+) -> tuple[int, int, int, int]:
     x, y, width, height = box
-    shorter = max(max(width, height) * settings.context, MIN_SIDE_PX) * settings.margin
-    shorter = min(shorter, LARGEST_CROP * max(film_size))
-    rows, columns = (max(1, round(shorter * side / min(settings.image_size))) for side in settings.image_size)
+    shorter = max(max(width * pixel_aspect, height) * settings.context, MIN_SIDE_PX) * settings.margin
+    shorter = min(shorter, LARGEST_CROP * max(film_size[0], film_size[1] * pixel_aspect))
+    scales = (shorter / min(settings.image_size) / across for across in (1.0, pixel_aspect))
+    rows, columns = (max(1, round(side * scale)) for side, scale in zip(settings.image_size, scales, strict=True))
     return round(x + width / 2 - columns / 2), round(y + height / 2 - rows / 2), columns, rows
 
 

@@ -18,6 +18,7 @@ from mammo.runs import CONFIG_FILE, holder_of, is_trained, network_sha256
 from mammo.runtime import paddle
 from mammo.settings.load import differences, load_settings
 from mammo.settings.schema import Settings
+from mammo.settings.types import PAIRED
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def load_run(folder: Path, *, settings: Settings | None = None) -> LoadedRun:
     form = InputForm(
         preprocess=PreprocessSettings.from_data(settings.data),
         channels=input_channels(settings.model),
-        views=2 if settings.data.task == "breast" else 1,
+        views=2 if settings.data.task in PAIRED else 1,
         test_time=settings.evaluation.test_time,
     )
     decision, scored_network = read_decision_and_network(folder)

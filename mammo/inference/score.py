@@ -47,7 +47,8 @@ def score_part(
     mean, split = total / len(chosen), prepared.split
     cases = split.samples.cases.iloc[scored].reset_index(drop=True)
     numbers = {"logit": mean, "score": Calibrator().apply(mean), "split": split.part[scored]}
-    table = cases[[*IDS, "label"]].assign(**numbers, fold=settings.data.fold, model_id=model_id)
+    ids = [*IDS, "finding_id"] if (cases["finding_id"] != "").all() else IDS
+    table = cases[[*ids, "label"]].assign(**numbers, fold=settings.data.fold, model_id=model_id)
     return pd.concat([table, cases[[*SUBGROUPS, "complete", "unsettled"]]], axis=1)
 
 

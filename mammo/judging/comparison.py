@@ -4,8 +4,7 @@ from pathlib import Path
 
 from mammo.errors import DataMissingError, ScoreError
 from mammo.evaluation.compare import Comparison, System, compare
-from mammo.evaluation.judge import one_decision
-from mammo.evaluation.operating_point import half_decision
+from mammo.evaluation.operating_point import half_decision, one_decision
 from mammo.evaluation.scores import read_scores
 from mammo.inference.decision_file import read_decision
 from mammo.judging.cross_validation import OUT_OF_FOLD_FILE

@@ -19,7 +19,7 @@ from mammo.judging.judged import Judged, find_known_patients, write_judgement
 from mammo.runs import CONFIG_FILE, check_out, find_run
 from mammo.settings.load import load_settings
 from mammo.settings.schema import EvaluationSettings
-from mammo.settings.types import Task
+from mammo.settings.types import PAIRED, Task
 from mammo.tables import read_table, row_faults, to_numbers
 
 PREDICTION_COLUMNS = ("file", *BOX, "logit", "score", "called", "error")
@@ -86,8 +86,9 @@ def _join_labels(table: pd.DataFrame, path: Path, labels: Path | None, task: Tas
     if labels is None:
         advice = "give the manifest that has them: --labels manifest.csv"
         raise ScoreError(f"{path}: is a table of mammo predict, without patients and labels; {advice}")
-    if task == "breast":
-        raise ScoreError(f"{path}: a prediction is of one film or lesion, not of a breast; give --task image or lesion")
+    if task in PAIRED:
+        problem = f"a row of a prediction is of one film or lesion, not of a {task}"
+        raise ScoreError(f"{path}: {problem}; give --task image or lesion")
     samples = make_samples(read_manifest(labels), task)
     score, failed = to_numbers(table["score"]), table["error"].str.strip() != ""
     wrong = score.isna() & ~failed
@@ -103,7 +104,9 @@ def _join_labels(table: pd.DataFrame, path: Path, labels: Path | None, task: Tas
         problem = f"none of its {len(table)} rows with a score matches one of the {len(samples)} cases of {labels}"
         raise ScoreError(f"{path}: {problem}, by {compared}; is it the manifest that was predicted?")
     first = np.unique(case, return_index=True)[1]  # a film or lesion may have been predicted twice
-    frame = samples.cases.iloc[case[first]].reset_index(drop=True)[[*IDS, "label", "unsettled", *SUBGROUPS]]
+    cases = samples.cases.iloc[case[first]].reset_index(drop=True)
+    ids = [*IDS, "finding_id"] if (cases["finding_id"] != "").all() else IDS
+    frame = cases[[*ids, "label", "unsettled", *SUBGROUPS]]
     numbers = scored.iloc[row[first]]
     frame = frame.assign(score=numbers["score"].to_numpy(), logit=numbers["logit"].to_numpy())
     without_score = samples.cases.drop(index=samples.cases.index[case])

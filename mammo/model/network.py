@@ -5,6 +5,7 @@ from mammo.model.frozen import FrozenPart
 from mammo.model.pretrained import LoadReport, load_pretrained
 from mammo.runtime import paddle
 from mammo.settings.schema import ModelSettings
+from mammo.settings.types import PAIRED
 
 HEAD_DEVIATION = 0.001
 EMBEDDED_AXES = 3  # [N, V, F]
@@ -162,13 +163,13 @@ def build_network(settings: ModelSettings, *, task: str) -> tuple[MammogramNet, 
 
     Args:
         settings: Backbone and head.
-        task: `breast` has two views, other tasks one.
+        task: `finding` and `breast` have two views, other tasks one.
 
     Raises:
         SettingsError: The backbone is unknown or needs an extra.
     """
     backbone = build_features(settings.backbone, in_channels=input_channels(settings))
-    return MammogramNet(backbone, settings, views=2 if task == "breast" else 1), backbone
+    return MammogramNet(backbone, settings, views=2 if task in PAIRED else 1), backbone
 
 
 def start_from_pretrained(backbone: Backbone, settings: ModelSettings) -> LoadReport | None:

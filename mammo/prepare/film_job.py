@@ -75,12 +75,15 @@ def _make(
         box, doubts = _box_from_masks(request.masks, film.pixels.shape, read)
     stamps = (stamp, *(stamp_file(Path(mask), status) for mask, status in zip(request.masks, before, strict=True)))
     if settings.task != "lesion":
-        prepared = prepare_film(film, settings, box=box)
+        prepared = prepare_film(film, settings, box=box, pixel_aspect=request.pixel_aspect)
     elif box is None:
         raise ImageError(f"{request.film}: expected a lesion's box or mask, got neither")
     else:
-        prepared = prepare_lesion(film, box, settings)
-    name = hashlib.sha256(repr(([stamp.sha256 for stamp in stamps], box)).encode()).hexdigest()[:40]
+        prepared = prepare_lesion(film, box, settings, pixel_aspect=request.pixel_aspect)
+    identity: tuple[object, ...] = ([stamp.sha256 for stamp in stamps], box)
+    if request.pixel_aspect != 1:
+        identity = (*identity, request.pixel_aspect)
+    name = hashlib.sha256(repr(identity).encode()).hexdigest()[:40]
     file = f"{name[:2]}/{name}.npy"
     crc32 = write_array(folder / file, prepared.pixels)
     seen = Seen(prepared.chest_wall, film.laterality, (*prepared.remarks, *doubts))

@@ -17,6 +17,7 @@ from mammo.prepare.readers import read_lesions
 from mammo.prepare.records import Entry, StoreRequest
 from mammo.prepare.store import Store
 from mammo.settings.schema import Settings
+from mammo.settings.types import CROPPED
 
 
 @dataclass(frozen=True)
@@ -88,15 +89,16 @@ def prepare_samples(settings: Settings, samples: SampleTable, part: str = "test"
 def requests_of(samples: SampleTable) -> list[StoreRequest]:
     """Return the requests to the store for samples: one per row of `samples.views`."""
     views = samples.views
-    boxes = views[list(BOX)].to_numpy(float).tolist()
+    numbers = views[[*BOX, "pixel_aspect"]].to_numpy(float).tolist()
     requests = []
-    for image, mask, (x, y, width, height) in zip(views["image"], views["mask"], boxes, strict=True):
+    for image, mask, (x, y, width, height, aspect) in zip(views["image"], views["mask"], numbers, strict=True):
         if not np.isnan([x, y, width, height]).any():
-            requests.append(StoreRequest(image, (x, y, width, height)))
-        elif samples.task == "lesion" and mask:
-            requests.append(StoreRequest(image, None, tuple(mask.split(CANDIDATE_SEPARATOR))))
+            request = StoreRequest(image, (x, y, width, height))
+        elif samples.task in CROPPED and mask:
+            request = StoreRequest(image, None, tuple(mask.split(CANDIDATE_SEPARATOR)))
         else:
-            requests.append(StoreRequest(image))
+            request = StoreRequest(image)
+        requests.append(request if aspect == 1 else replace(request, pixel_aspect=aspect))
     return requests
 
 

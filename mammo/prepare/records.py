@@ -97,11 +97,15 @@ def still_as(stamp: FileStamp) -> FileStamp | None:
 
 @dataclass(frozen=True)
 class StoreRequest:
-    """A request for an array: the whole film, the lesion at `box`, or the lesion that one of `masks` outlines."""
+    """A request for an array: the whole film, the lesion at `box`, or the lesion that one of `masks` outlines.
+
+    `pixel_aspect` is the width of the film's pixels over their height.
+    """
 
     film: str
     box: Box | None = None
     masks: tuple[str, ...] = ()
+    pixel_aspect: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -154,7 +158,8 @@ def write_all(index: BinaryIO, content: bytes, path: Path) -> None:
 
 def _parsed(both: Any) -> tuple[StoreRequest, Entry]:
     wanted, made = both["wish"], both["entry"]  # the names that the first version of the index gave them
-    request = StoreRequest(wanted["film"], _box(wanted["box"]), tuple(wanted["masks"]))
+    aspect = float(wanted.get("pixel_aspect", 1.0))
+    request = StoreRequest(wanted["film"], _box(wanted["box"]), tuple(wanted["masks"]), aspect)
     stamps = tuple(FileStamp(**stamp) for stamp in made["stamps"])
     seen = Seen(**made["seen"] | {"remarks": tuple(made["seen"]["remarks"])})
     boxes = {name: _box(made[name]) for name in ("film_box", "stored_box")}

@@ -12,10 +12,9 @@ import pandas as pd
 
 from mammo.evaluation.calibration import reliability
 from mammo.evaluation.compare import Comparison, System
-from mammo.evaluation.judge import CalibrationSide, PointResult, one_decision
+from mammo.evaluation.judge import CalibrationSide, PointResult
 from mammo.evaluation.metrics import measure_ranking
-from mammo.evaluation.operating_point import Decision
-from mammo.evaluation.scores import gather_level
+from mammo.evaluation.operating_point import Decision, gather
 from mammo.files import write_json
 from mammo.plots import curves
 from mammo.plots.learning import draw_learning, has_lines
@@ -202,8 +201,7 @@ def draw_overlaid(systems: tuple[System, ...], level: str) -> Figure:
 
 
 def _curve_of(system: System, level: str, number: int) -> curves.Curve:
-    decision = one_decision(system.decisions)
-    frame = gather_level(system.scores, level, task=decision.task, how=decision.level_score)
+    frame = gather(system.scores, level, system.decisions)
     labels, scores = _labels_and_scores(frame)
     auc = measure_ranking(labels, scores)["auc"]
     label = f"{literal(system.name)}: AUC {auc}" + (f" ({auc.undefined})" if auc.undefined else "")

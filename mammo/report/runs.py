@@ -60,7 +60,7 @@ def summarise(folders: list[Path], level: str) -> tuple[int, list[tuple[str, str
 
     Args:
         folders: Run folders; a cross-validation stands for its folds.
-        level: lesion, image, breast or patient.
+        level: lesion, finding, image, breast or patient.
 
     Returns:
         The number of runs; and rows of text: name, mean ± sample standard deviation, each run's value.

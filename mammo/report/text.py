@@ -195,6 +195,20 @@ def show_audit(audit: Audit, about: str) -> None:
     show_list("of these, in more than one part", [" = ".join(group) for group in audit.separated])
 
 
+def show_findings(views: dict[int, int], disagreements: pd.DataFrame) -> None:
+    """Print how many findings have one view, two, …, and how many have views that disagree."""
+    if not views:
+        return
+    counts = ", ".join(f"{count} with {number} view{'s' if number > 1 else ''}" for number, count in views.items())
+    print(f"findings: {sum(views.values())} ({counts})")
+    of_label = disagreements["column"] == "label"
+    show_list("findings whose views have two labels", disagreements.loc[of_label, "finding_id"].tolist())
+    others = disagreements.loc[~of_label, "column"].value_counts()
+    if len(others):
+        named = ", ".join(f"{column} {count}" for column, count in others.items())
+        print(f"findings whose views differ: {named}; mammo audit --disagreements CSV lists them")
+
+
 def show_exclusions(excluded: pd.DataFrame) -> None:
     """Print how many cases were left out, and why."""
     print("\n".join(exclusion_lines(excluded)))

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, AliasChoices, Field, PositiveInt, model_val
 
 from mammo.settings.metrics import shown_in
 from mammo.settings.types import (
+    Aspect,
     CalibrationMethod,
     FilePath,
     Fraction,
@@ -39,7 +40,8 @@ class DataSettings(Strict):
     `fold` (from 0) the test part, and takes validation from the other patients. With `untrusted`, films are decoded in
     a process of their own with limits; the pixels are the same, and the store is shared. `root` may be an archive
     (.zip, .tar, .tar.gz, …), which is unpacked below the store, once. `cluster` is the address of a Ray or Dask cluster
-    that prepares films; the pixels are the same.
+    that prepares films; the pixels are the same. `pixel_aspect` is the width of the films' pixels over their height,
+    where the data set does not say it: films that were squashed to squares have about 0.6.
 
     `raw_films: accept` takes DICOM FOR PROCESSING: raw detector values, which viewers do not show and networks do not
     expect. `bad_images: exclude` lists films that cannot be read as exclusions and goes on. `doubtful: refuse` treats a
@@ -63,6 +65,7 @@ class DataSettings(Strict):
     image_size: Size = (224, 224)
     context: Annotated[float, Field(ge=1, le=10)] = 2.0
     margin: Annotated[float, Field(ge=1, le=3)] = 1.3
+    pixel_aspect: Aspect = 1.0
     intensity: Literal["percentile", "full"] = "percentile"
     raw_films: Literal["refuse", "accept"] = "refuse"
     bad_images: Literal["refuse", "exclude"] = "refuse"

@@ -8,9 +8,12 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
+Aspect = Annotated[float, Field(ge=0.2, le=5)]
 Size = tuple[PositiveInt, PositiveInt]
 TableName = Annotated[str, Field(max_length=100)]  # a key of a table in a room that settings do not know
-Task = Literal["lesion", "image", "breast"]
+Task = Literal["lesion", "finding", "image", "breast"]
+CROPPED = ("lesion", "finding")  # tasks that look at a crop around each lesion, not at whole films
+PAIRED = ("finding", "breast")  # tasks whose case has up to two films, CC and MLO
 LesionType = Literal["mass", "calcification", "asymmetry", "architectural_distortion", "other"]
 LevelScore = Literal["max", "mean", "noisy_or"]
 CalibrationMethod = Literal["temperature", "isotonic", "none"]

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import sklearn.metrics
 from hypothesis import given, settings
@@ -15,7 +16,7 @@ from mammo.evaluation.intervals import draw_patients
 from mammo.evaluation.judge import judge
 from mammo.evaluation.metrics import count_confusion, cross_entropy, measure_at, measure_ranking, per_thousand
 from mammo.evaluation.operating_point import Decision, choose_threshold, in_words, make_decision
-from mammo.evaluation.scores import Cases, check_scores, gather_level, read_scores
+from mammo.evaluation.scores import Cases, check_scores, gather_level, levels_of, read_scores
 from mammo.evaluation.weighted import Ranking
 from mammo.settings.schema import EvaluationSettings
 from tests.evaluation.tables import decision, drawn_table, table
@@ -114,6 +115,61 @@ def test_a_level_without_a_known_label_is_left_out_and_patients_without_one_are_
     assert list(judge(frame, decision(), how=QUICK).levels) == ["lesion", "image", "patient"]
     with pytest.raises(ScoreError, match="no patient has a known label"):
         judge(frame.iloc[1:], decision(), how=QUICK)
+
+
+def findings_table() -> pd.DataFrame:
+    """Three findings: two views of 0.8 and 0.5, one view of 0.2, and two views with two labels."""
+    rows = [("a", "P1", "B1", "I1", 1, 0.8), ("b", "P1", "B1", "I2", 1, 0.5), ("c", "P2", "B2", "I3", 0, 0.2)]
+    rows += [("d", "P3", "B3", "I4", 1, 0.9), ("e", "P3", "B3", "I5", 0, 0.9)]
+    return table(rows).assign(finding_id=["F1", "F1", "F2", "F3", "F3"])
+
+
+def test_a_finding_has_the_mean_log_odds_of_its_views() -> None:
+    found = gather_level(findings_table(), "finding", task="lesion", how="max")
+    # The odds of 0.8 and 0.5 are 4 and 1; their geometric mean is 2, which is a probability of 2/3.
+    assert found["score"].to_dict() == pytest.approx({"F1": 2 / 3, "F2": 0.2})
+    assert found["label"].to_dict() == {"F1": 1, "F2": 0}
+    assert found["finding_views"].to_dict() == {"F1": 2, "F2": 1}
+
+
+def test_the_temperature_of_findings_divides_their_log_odds() -> None:
+    found = gather_level(findings_table(), "finding", task="lesion", how="max", temperature=0.5)
+    assert found["score"].to_dict() == pytest.approx({"F1": 4 / 5, "F2": 1 / 17})
+
+
+def test_findings_are_a_level_only_where_a_table_names_them() -> None:
+    assert levels_of("lesion", findings_table()) == ["lesion", "finding", "image", "breast", "patient"]
+    assert levels_of("lesion", table([])) == ["lesion", "image", "breast", "patient"]
+    assert levels_of("finding") == ["finding", "breast", "patient"]
+
+
+def test_findings_are_judged_for_two_views_one_view_and_all() -> None:
+    generator = np.random.default_rng(3)
+    lesions = [(f"{number}{view}", number, view) for number in range(60) for view in ("a", "b")[: 1 + number % 2]]
+    rows = [
+        (case, f"P{number}", f"B{number}", case, number % 4 // 2, 1 / (1 + np.exp(-generator.normal(number % 4 // 2))))
+        for case, number, _ in lesions
+    ]
+    scores = table(rows).assign(finding_id=[f"F{number}" for _, number, _ in lesions])
+    scores["logit"] = np.log(scores["score"] / (1 - scores["score"]))
+    chosen, scored = make_decision(scores, EvaluationSettings(), task="lesion")
+    judged = judge(scored, chosen, how=EvaluationSettings(resamples=100))
+    assert list(judged.levels) == ["lesion", "finding", "image", "breast", "patient"]
+    assert judged.levels["finding"].n == 60
+    groups = {group.value: group.n for group in judged.subgroups if group.column == "finding_views"}
+    assert groups == {"1": 30, "2": 30}
+    found = gather_level(scored, "finding", task="lesion", how="max")
+    labels, odds = found["label"].to_numpy(), np.log(found["score"] / (1 - found["score"])).to_numpy()
+    fitted, near = chosen.finding_temperature, (0.95, 1.05)
+    assert all(cross_entropy(labels, odds / fitted) < cross_entropy(labels, odds / fitted / by) for by in near)
+    again = Decision.of_json(json.loads(json.dumps(chosen.as_json())))
+    assert again == chosen
+
+
+def test_a_finding_in_two_breasts_is_an_error() -> None:
+    scores = findings_table().assign(finding_id=["F1", "F1", "F1", "F3", "F3"])
+    with pytest.raises(ScoreError, match="finding_id belongs to another breast above"):
+        check_scores(scores, "scores.csv")
 
 
 def test_noisy_or_is_one_minus_the_product() -> None:

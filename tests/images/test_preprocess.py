@@ -245,3 +245,31 @@ def sixteenths(pixels: np.ndarray) -> np.ndarray:
     """Means of a 4 × 4 grid."""
     height, width = (side // 4 for side in pixels.shape)
     return pixels[: 4 * height, : 4 * width].reshape(4, height, 4, width).mean(axis=(1, 3))
+
+
+def stretched(film: Film, box: Box, by: float) -> tuple[Film, Box]:
+    """The film with columns that are narrower by a factor, so that there are more of them."""
+    height, width = film.pixels.shape
+    pixels = cv2.resize(film.pixels, (round(width * by), height), interpolation=cv2.INTER_LINEAR)
+    return Film(pixels, 16), (box[0] * by, box[1], box[2] * by, box[3])
+
+
+@pytest.mark.parametrize("by", [0.5, 2.0])
+def test_pixel_aspect_undoes_a_squashed_film(by: float) -> None:
+    film, (squashed, box) = film_with_lesion(), stretched(film_with_lesion(), LESION, by)
+    expected = prepare_lesion(film, LESION, lesion_settings())
+    found = prepare_lesion(squashed, box, lesion_settings(), pixel_aspect=1 / by)
+    assert found.box == pytest.approx(expected.box, abs=1)
+    difference = np.abs(found.pixels.astype(float) - expected.pixels) / 65535
+    assert difference.mean() < 0.02
+    without = prepare_lesion(squashed, box, lesion_settings())
+    assert np.abs(without.pixels.astype(float) - expected.pixels).mean() / 65535 > 2 * difference.mean()
+
+
+@pytest.mark.parametrize("by", [0.5, 2.0])
+def test_pixel_aspect_undoes_a_squashed_whole_film(by: float) -> None:
+    film, (squashed, box) = film_with_lesion(), stretched(film_with_lesion(), LESION, by)
+    expected = prepare_film(film, film_settings(), box=LESION)
+    found = prepare_film(squashed, film_settings(), box=box, pixel_aspect=1 / by)
+    assert found.box == pytest.approx(expected.box, abs=3)
+    assert np.abs(found.pixels.astype(float) - expected.pixels).mean() / 65535 < 0.02
