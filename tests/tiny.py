@@ -32,6 +32,18 @@ def write_films(folder: Path, *, patients: int = 24, one_class: bool = False) ->
     return path
 
 
+def add_findings(folder: Path) -> None:
+    """Add what a radiologist might say to the manifest: a patient's views are one finding, crosses have spicules."""
+    path = folder / "manifest.csv"
+    head, *rows = path.read_text(encoding="utf-8").splitlines()
+    lines = [head + ",finding_id,shape,margins,subtlety"]
+    for row in rows:
+        patient, label = row.split(",")[1], row.split(",")[6]
+        said = "IRREGULAR,SPICULATED,5" if label == "1" else "ROUND,CIRCUMSCRIBED,"
+        lines.append(f"{row},F{patient},{said}")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
 def film(generator: np.random.Generator, x: int, y: int, label: int) -> np.ndarray:
     """One film, uint16 [96, 80]."""
     canvas = np.zeros((96, 80), np.float32)

@@ -18,9 +18,10 @@ from mammo.settings.types import CROPPED
 
 @dataclass(frozen=True)
 class Item:
-    """One case: image float32 [V, C, H, W], present bool [V], target float32 [2], weight float32, index int64.
+    """One case: image float32 [V, C, H, W], present bool [V], target float32 [2 + A], weight float32, index int64.
 
-    The index is the row of the case in the split's table; with it, a message about a loss or a score can name the case.
+    The target is benign, malignant, and A auxiliary targets, NaN where unknown. The index is the row of the case in the
+    split's table; with it, a message about a loss or a score can name the case.
     """
 
     image: np.ndarray
@@ -34,7 +35,7 @@ class MammogramDataset(paddle.io.Dataset):
     """Cases of a split, by their row numbers int [n]; a draw beyond `len` is the same case drawn again in one epoch.
 
     The network expects 1 or 3 `channels`. `augmentation` is for training, `variant` for test-time augmentation;
-    `class_weights` are those of benign and malignant cases.
+    `class_weights` are those of benign and malignant cases; `auxiliary`, float32 [cases, A], are further targets.
 
     Of a `Blend`, image, target and weight are blended alike, and the index is the first case's. Only cases with
     the same views present are blended: no film is mixed with a missing view's zeros.
@@ -50,6 +51,7 @@ class MammogramDataset(paddle.io.Dataset):
         augmentation: tuple[AugmentationStep, ...] = (),
         variant: Variant = PLAIN,
         class_weights: tuple[float, float] = (1.0, 1.0),
+        auxiliary: np.ndarray | None = None,
     ) -> None:
         super().__init__()
         self.rows = np.asarray(rows)
@@ -62,6 +64,9 @@ class MammogramDataset(paddle.io.Dataset):
         samples = prepared.split.samples
         self._slots = samples.slots
         self._labels = samples.cases["label"].to_numpy(int)
+        self._targets = np.eye(2, dtype=np.float32)[self._labels]
+        if auxiliary is not None:
+            self._targets = np.concatenate([self._targets, auxiliary], axis=1)
         self._bounds = np.searchsorted(samples.views["case"].to_numpy(), np.arange(len(samples) + 1))
         self._slot_of_view = samples.views["slot"].to_numpy(int)
         self._kept: dict[tuple[int, Size, int], Item] = {}
@@ -88,13 +93,12 @@ class MammogramDataset(paddle.io.Dataset):
         row = int(self.rows[int(draw) % len(self.rows)])
         present = np.zeros(self._slots, bool)
         present[self._slot_of_view[self._bounds[row] : self._bounds[row + 1]]] = True
-        label = self._labels[row]
-        return Item(np.zeros(0, np.float32), present, np.eye(2, dtype=np.float32)[label], self._weights[label], row)
+        return Item(np.zeros(0, np.float32), present, self._targets[row], self._weights[self._labels[row]], row)
 
     def blank(self) -> Item:
         """An item of the right shapes without a case: its index is -1."""
         image = np.zeros((self._slots, self._channels, *self.size), np.float32)
-        return Item(image, np.zeros(self._slots, bool), np.zeros(2, np.float32), 0.0, -1)
+        return Item(image, np.zeros(self._slots, bool), np.zeros_like(self._targets[0]), 0.0, -1)
 
     def _case(self, draw: int) -> Item:
         item, again = self.without_film(draw), int(draw) // len(self.rows)

@@ -1,6 +1,7 @@
 """Loads batches, in this process or in workers.
 
-A batch: image float32 [N, V, C, H, W], present bool [N, V], target float32 [N, 2], weight float32 [N], index int64 [N].
+A batch: image float32 [N, V, C, H, W], present bool [N, V], target float32 [N, 2 + A] (A auxiliary targets, NaN where
+unknown), weight float32 [N], index int64 [N].
 """
 
 import contextlib

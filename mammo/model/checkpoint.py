@@ -123,13 +123,14 @@ def previous_of(folder: Path) -> Path:
 
 
 def set_network(network: paddle.nn.Layer, checkpoint: Checkpoint) -> None:
-    """Put a checkpoint's weights into a network that must have exactly these.
+    """Put a checkpoint's weights into a network that must have exactly these, or all but auxiliary heads.
 
     Raises:
         WeightsError: It is another network.
     """
-    arrays = checkpoint.tensors["network"]
     own = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    held = checkpoint.tensors["network"]
+    arrays = {name: value for name, value in held.items() if name in own or not name.startswith("auxiliary.")}
     if own != {name: value.shape for name, value in arrays.items()}:
         counts = f"({len(arrays)} tensors) than the settings describe ({len(own)})"
         raise WeightsError(f"{checkpoint.folder}: holds another network {counts}; use the run's own config.yaml")

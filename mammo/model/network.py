@@ -15,10 +15,11 @@ class MammogramNet(paddle.nn.Layer):
     """A shared backbone, pooling, dropout and one linear layer.
 
     Two views are fused by the mean and the maximum over the views that are present: a breast with one film is then
-    judged by that film alone, and the order of views does not matter.
+    judged by that film alone, and the order of views does not matter. With `auxiliary` targets, a second linear layer
+    gives their logits, in training only.
     """
 
-    def __init__(self, backbone: Backbone, settings: ModelSettings, *, views: int = 1) -> None:
+    def __init__(self, backbone: Backbone, settings: ModelSettings, *, views: int = 1, auxiliary: int = 0) -> None:
         super().__init__()
         self.backbone = backbone.network
         self.stages = backbone.stages
@@ -33,6 +34,7 @@ class MammogramNet(paddle.nn.Layer):
         # ln 2.
         small = paddle.nn.initializer.Normal(0.0, HEAD_DEVIATION)
         self.head = paddle.nn.Linear(features, 2, weight_attr=paddle.ParamAttr(initializer=small))
+        self.auxiliary = paddle.nn.Linear(features, auxiliary) if auxiliary else None
         # paddle.nn.BatchNorm keeps its running statistics among the parameters, marked as not trainable.
         self.learnable = frozenset(name for name, parameter in self.named_parameters() if not parameter.stop_gradient)
 
@@ -44,7 +46,7 @@ class MammogramNet(paddle.nn.Layer):
             present: bool [N, V], which views there are.
 
         Returns:
-            Logits float32 [N, 2].
+            Logits float32 [N, 2]; in training [N, 2 + A] with those of A auxiliary targets.
         """
         if len(image.shape) == EMBEDDED_AXES:
             pooled = image[:, 0] if self._views == 1 else fuse_views(image, present)
@@ -52,7 +54,10 @@ class MammogramNet(paddle.nn.Layer):
             pooled = self.pool(self._features(image[:, 0]))
         else:
             pooled = self._fuse(image, present)
-        return self.head(self.dropout(pooled))
+        features = self.dropout(pooled)
+        if self.auxiliary is None or not self.training:
+            return self.head(features)
+        return paddle.concat([self.head(features), self.auxiliary(features)], axis=1)
 
     def hold(self, layers: int) -> None:
         """Run this number of the backbone's first layers, which are frozen, as a program from now on; 0 for none."""
@@ -158,18 +163,19 @@ class DeployedNet(paddle.nn.Layer):
         return network.head(pooled)
 
 
-def build_network(settings: ModelSettings, *, task: str) -> tuple[MammogramNet, Backbone]:
+def build_network(settings: ModelSettings, *, task: str, auxiliary: int = 0) -> tuple[MammogramNet, Backbone]:
     """Build the network of a task, with random weights.
 
     Args:
         settings: Backbone and head.
         task: `finding` and `breast` have two views, other tasks one.
+        auxiliary: How many auxiliary targets it learns beside malignancy.
 
     Raises:
         SettingsError: The backbone is unknown or needs an extra.
     """
     backbone = build_features(settings.backbone, in_channels=input_channels(settings))
-    return MammogramNet(backbone, settings, views=2 if task in PAIRED else 1), backbone
+    return MammogramNet(backbone, settings, views=2 if task in PAIRED else 1, auxiliary=auxiliary), backbone
 
 
 def start_from_pretrained(backbone: Backbone, settings: ModelSettings) -> LoadReport | None:

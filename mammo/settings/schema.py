@@ -153,12 +153,14 @@ class ModelSettings(Strict):
 class OptimizerSettings(Strict):
     """`name` is a key of `OPTIMIZERS` in training/recipe.py, which training checks before it reads a film.
 
-    `weight_decay` is L2 for adam and momentum, decoupled for adamw; norms and biases have none.
+    `weight_decay` is L2 for adam and momentum, decoupled for adamw; `l1_decay` is the weight of the sum of absolute
+    values; norms and biases have none of both.
     """
 
     name: TableName = "adamw"
     learning_rate: Positive = 3e-4
     weight_decay: NotNegative = 0.02
+    l1_decay: NotNegative = 0.0
     momentum: Fraction = 0.9
     clip_norm: NotNegative = 0.0
 
@@ -181,6 +183,23 @@ class LossSettings(Strict):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
     focal_gamma: NotNegative = 2.0
     class_weights: Literal["none", "balanced"] | tuple[Positive, Positive] = "none"
+
+
+class AuxiliarySettings(Strict):
+    """What else the network learns of a lesion, with the weight of its loss beside 1 for malignancy; 0 is nothing.
+
+    `shape` and `margins` are words of BI-RADS, `subtlety` is 1 to 5; unknown values are left out of the loss. Their
+    heads exist in training only.
+    """
+
+    shape: NotNegative = 0.0
+    margins: NotNegative = 0.0
+    subtlety: NotNegative = 0.0
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weights above 0, by group."""
+        return {group: weight for group, weight in self.model_dump().items() if weight}
 
 
 class FreezeSettings(Strict):
@@ -252,6 +271,7 @@ class TrainingSettings(Strict):
     optimizer: OptimizerSettings = OptimizerSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     loss: LossSettings = LossSettings()
+    auxiliary: AuxiliarySettings = AuxiliarySettings()
     freeze: FreezeSettings = FreezeSettings()
     smaller: tuple[SmallerSettings, ...] = ()
     stage_lr_factors: tuple[NotNegative, ...] = ()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from mammo.data.auxiliary import auxiliary_targets, auxiliary_weights
 from mammo.data.dataset import MammogramDataset
 from mammo.data.loader import Loader
 from mammo.data.sampler import EpochSampler
@@ -51,7 +52,8 @@ def make_network(settings: Settings, world: World = ALONE) -> tuple[MammogramNet
         what = f"training.batch_size: {training.batch_size} cases cannot be shared evenly"
         raise SettingsError(f"{what} by {world.size} processes; set a multiple")
     seed_everything(settings.seed)
-    network, backbone = build_network(settings.model, task=settings.data.task)
+    targets = len(auxiliary_weights(training.auxiliary))
+    network, backbone = build_network(settings.model, task=settings.data.task, auxiliary=targets)
     if world.size > 1 and on_gpu:  # paddle has no such kernel for CPUs
         network = paddle.nn.SyncBatchNorm.convert_sync_batchnorm(network)
     return network, backbone
@@ -89,6 +91,7 @@ def make_loaders(settings: Settings, prepared: PreparedSplit, network: Mammogram
         channels=input_channels(settings.model),
         augmentation=settings.augmentation,
         class_weights=class_weights(labels, training.loss.class_weights),
+        auxiliary=auxiliary_targets(split.samples.cases, training.auxiliary) if training.auxiliary.weights else None,
     )
     sampler = EpochSampler(
         labels,

@@ -4,6 +4,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from mammo.errors import SettingsError, did_you_mean, in_one_line
 from mammo.model.network import MammogramNet
 from mammo.runtime import paddle
@@ -17,7 +19,8 @@ def check_names(training: TrainingSettings) -> None:
     """Check that the loss, the optimizer and the schedule are in their tables.
 
     Raises:
-        SettingsError: A name is unknown; it lists the valid ones and suggests the nearest.
+        SettingsError: A name is unknown; it lists the valid ones and suggests the nearest. Or L1 and L2 are both to be
+            added to gradients, of which paddle adds one.
     """
     errors = []
     tables: dict[str, Mapping[str, Any]] = {"loss": LOSSES, "optimizer": OPTIMIZERS, "schedule": SCHEDULES}
@@ -26,6 +29,10 @@ def check_names(training: TrainingSettings) -> None:
         if name not in table:
             hint = did_you_mean(name, table, cutoff=0.5)
             errors.append(f"training.{key}.name: expected one of {', '.join(table)}, got {name!r}{hint}")
+    optimizer = training.optimizer
+    if optimizer.l1_decay and optimizer.weight_decay and optimizer.name != "adamw":
+        advice = "set one of them to 0, or use adamw, whose weight decay is no part of the gradient"
+        errors.append(f"training.optimizer: {optimizer.name} takes l1_decay or weight_decay, got both; {advice}")
     if errors:
         raise SettingsError(in_one_line("settings", errors))
 
@@ -50,21 +57,38 @@ LOSSES: dict[str, Callable[[paddle.Tensor, paddle.Tensor, LossSettings], paddle.
 
 
 class CaseLoss(paddle.nn.Layer):
-    """The loss that the settings name, with label smoothing, one value per case."""
+    """The loss that the settings name, with label smoothing, one value per case.
 
-    def __init__(self, settings: LossSettings) -> None:
+    `auxiliary`, float32 [A], are the weights of the auxiliary targets' binary cross-entropies.
+    """
+
+    def __init__(self, settings: LossSettings, auxiliary: np.ndarray | None = None) -> None:
         super().__init__()
         self._loss, self._settings = LOSSES[settings.name], settings
+        self._weights = paddle.to_tensor(auxiliary if auxiliary is not None else np.zeros(0, np.float32))
 
     def forward(self, logits: paddle.Tensor, target: paddle.Tensor) -> paddle.Tensor:
-        """Return the loss float32 [N] of logits [N, 2] against targets float32 [N, 2] whose rows sum to 1."""
-        target = target * (1 - self._settings.label_smoothing) + self._settings.label_smoothing / 2
-        log_probability = paddle.nn.functional.log_softmax(logits.astype("float32"), axis=1)
-        return self._loss(log_probability, target, self._settings)
+        """Return the loss float32 [N].
+
+        Args:
+            logits: [N, 2 + A], of benign, malignant and A auxiliary targets.
+            target: float32 [N, 2 + A]; the first two of a row sum to 1, the others are in 0-1 or NaN for unknown.
+        """
+        classes = target[:, :2] * (1 - self._settings.label_smoothing) + self._settings.label_smoothing / 2
+        log_probability = paddle.nn.functional.log_softmax(logits[:, :2].astype("float32"), axis=1)
+        loss = self._loss(log_probability, classes, self._settings)
+        return loss + self._auxiliary(logits[:, 2:], target[:, 2:]) if len(self._weights) else loss
+
+    def _auxiliary(self, logits: paddle.Tensor, target: paddle.Tensor) -> paddle.Tensor:
+        """Return the weighted sum of binary cross-entropies float32 [N] over the known auxiliary targets."""
+        known = ~paddle.isnan(target)
+        soft = paddle.where(known, target, paddle.zeros_like(target))
+        losses = paddle.nn.functional.binary_cross_entropy_with_logits(logits.astype("float32"), soft, reduction="none")
+        return (losses * known.astype("float32") * self._weights).sum(axis=1)
 
 
 def _adam(settings: OptimizerSettings, decaying: Sequence[paddle.Tensor], **common: Any) -> Optimizer:
-    _add_coupled_decay(settings, decaying)
+    _add_decay(decaying, paddle.regularizer.L2Decay(settings.weight_decay) if settings.weight_decay else None)
     return paddle.optimizer.Adam(**common)
 
 
@@ -75,15 +99,15 @@ def _adamw(settings: OptimizerSettings, decaying: Sequence[paddle.Tensor], **com
 
 
 def _momentum(settings: OptimizerSettings, decaying: Sequence[paddle.Tensor], **common: Any) -> Optimizer:
-    _add_coupled_decay(settings, decaying)
+    _add_decay(decaying, paddle.regularizer.L2Decay(settings.weight_decay) if settings.weight_decay else None)
     return paddle.optimizer.Momentum(**common, momentum=settings.momentum)
 
 
-def _add_coupled_decay(settings: OptimizerSettings, decaying: Sequence[paddle.Tensor]) -> None:
-    """Add L2 decay to the gradients of some parameters."""
-    if settings.weight_decay:
+def _add_decay(decaying: Sequence[paddle.Tensor], decay: Any) -> None:
+    """Add a decay of `paddle.regularizer` to the gradients of some parameters."""
+    if decay is not None:
         for parameter in decaying:
-            parameter.regularizer = paddle.regularizer.L2Decay(settings.weight_decay)
+            parameter.regularizer = decay
 
 
 # By `training.optimizer.name`: from the settings, the parameters that decay, and what all optimizers of paddle take.
@@ -105,9 +129,12 @@ def build_optimizer(
         if stage is not None and stage < len(stage_lr_factors):
             parameter.optimize_attr["learning_rate"] = stage_lr_factors[stage]
     learnable = [parameter for name, parameter in network.named_parameters() if name in network.learnable]
+    decaying = [parameter for parameter in learnable if len(parameter.shape) > 1]  # of convolutions and linear layers
+    if settings.l1_decay:
+        _add_decay(decaying, paddle.regularizer.L1Decay(settings.l1_decay))
     return OPTIMIZERS[settings.name](
         settings,
-        [parameter for parameter in learnable if len(parameter.shape) > 1],  # weights of convolutions and linear layers
+        decaying,
         learning_rate=settings.learning_rate,
         parameters=learnable,
         grad_clip=paddle.nn.ClipGradByGlobalNorm(settings.clip_norm) if settings.clip_norm else None,

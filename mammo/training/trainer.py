@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from mammo.data.auxiliary import auxiliary_weights
 from mammo.model.network import MammogramNet
 from mammo.runtime import paddle
 from mammo.settings.schema import TrainingSettings
@@ -32,9 +33,9 @@ class FineTuner(paddle.Model):
     ) -> None:
         spec = paddle.static.InputSpec
         inputs = [spec([None] * 5, name="image"), spec([None, None], "bool", "present")]
-        labels = [spec([None, 2], name="target"), spec([None], name="weight"), spec([None], "int64", "index")]
+        labels = [spec([None, None], name="target"), spec([None], name="weight"), spec([None], "int64", "index")]
         super().__init__(network, inputs, labels)
-        self.prepare(optimizer, CaseLoss(settings.loss))
+        self.prepare(optimizer, CaseLoss(settings.loss, auxiliary_weights(settings.auxiliary)))
         self.optimizer, self.settings, self.world = optimizer, settings, world
         network.dropout.rank, network.dropout.ranks = world.rank, world.size
         self.epoch = 0  # finished epochs

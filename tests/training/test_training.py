@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from mammo.data.auxiliary import auxiliary_targets, auxiliary_weights
 from mammo.errors import SettingsError, TrainingError, WeightsError
 from mammo.inference.load import load_run, predict_with_remarks
 from mammo.model.checkpoint import last_good, read_checkpoint, write_checkpoint
@@ -14,6 +16,7 @@ from mammo.runs import curves_folder
 from mammo.runtime import paddle, seed_everything
 from mammo.settings.load import check_settings, dump_settings, load_settings
 from mammo.settings.schema import (
+    AuxiliarySettings,
     EarlyStoppingSettings,
     FreezeSettings,
     LossSettings,
@@ -27,11 +30,11 @@ from mammo.training.epoch_metrics import EarlyStopping, Plateau
 from mammo.training.fit import fit
 from mammo.training.freezing import freeze_stages, set_train_mode, stage_of
 from mammo.training.logs import WaitClock
-from mammo.training.recipe import CaseLoss, build_optimizer, factor_at
+from mammo.training.recipe import CaseLoss, build_optimizer, check_names, factor_at
 from mammo.training.resuming import refuse_other_settings
 from mammo.training.trainer import FineTuner
 from tests.processes import call, command, refused, settings_file
-from tests.tiny import tiny_settings, write_films
+from tests.tiny import add_findings, tiny_settings, write_films
 
 SMALL = ModelSettings(backbone="ResNet18_vd", pretrained="none", dropout=0.0, gray_input="sum")
 
@@ -103,6 +106,57 @@ def test_loss_equals_cross_entropy_by_hand() -> None:
     )
     smoothed = 0.95 * np.log(1 + np.exp(-2)) + 0.05 * np.log(1 + np.exp(2))
     assert CaseLoss(LossSettings(label_smoothing=0.1))(logits, target).numpy()[0] == pytest.approx(smoothed, rel=1e-5)
+
+
+def test_auxiliary_loss_counts_known_targets_only_and_adds_their_weights() -> None:
+    loss = CaseLoss(LossSettings(label_smoothing=0.0), np.array([0.5, 0.25], np.float32))
+    logits = paddle.to_tensor([[0.0, 0.0, 1.0, -2.0], [0.0, 0.0, 1.0, -2.0]])
+    target = paddle.to_tensor([[0.0, 1.0, 1.0, np.nan], [0.0, 1.0, 0.0, 0.5]])
+    first = np.log(2) + 0.5 * np.log(1 + np.exp(-1))
+    second = np.log(2) + 0.5 * np.log(1 + np.exp(1)) + 0.25 * (np.log(1 + np.exp(2)) / 2 + np.log(1 + np.exp(-2)) / 2)
+    assert loss(logits, target).numpy() == pytest.approx([first, second], rel=1e-5)
+
+
+def test_auxiliary_targets_are_the_words_and_the_scaled_subtlety() -> None:
+    cases = pd.DataFrame({"shape": ["OVAL-LYMPH_NODE", ""], "margins": ["", ""], "subtlety": [5.0, np.nan]})
+    settings = AuxiliarySettings(shape=0.8, subtlety=0.2)
+    expected = [[0, 1, 0, 0, 0, 0, 0, 1, 1], [np.nan] * 9]
+    np.testing.assert_array_equal(auxiliary_targets(cases, settings), np.array(expected, np.float32))
+    assert auxiliary_weights(settings) == pytest.approx([0.1] * 8 + [0.2])
+    with pytest.raises(SettingsError, match=r"training\.auxiliary\.margins: no case has a known margins"):
+        auxiliary_targets(cases, AuxiliarySettings(margins=1.0))
+
+
+def test_auxiliary_heads_exist_in_training_only(tmp_path: Path) -> None:
+    write_films(tmp_path)
+    add_findings(tmp_path)
+    how = {"training__auxiliary": {"shape": 0.3, "margins": 0.3, "subtlety": 0.1}, "training__mixup_alpha": 0.3}
+    run = fit(tiny_settings(tmp_path, training__epochs=1, **how), "auxiliary").run
+    saved = read_checkpoint(run / "checkpoints" / "best", groups=("network",)).tensors["network"]
+    assert saved["auxiliary.weight"].shape == (512, 14)  # 8 shapes, 5 margins, subtlety
+    loaded = load_run(run)
+    assert not [name for name in loaded.network.state_dict() if name.startswith("auxiliary")]
+    assert list(loaded.network(*batch_of(2)[:2]).shape) == [2, 2]
+
+
+def test_l1_and_l2_on_gradients_together_are_refused() -> None:
+    both = TrainingSettings(optimizer=OptimizerSettings(name="momentum", l1_decay=1e-5, weight_decay=1e-4))
+    with pytest.raises(SettingsError, match="momentum takes l1_decay or weight_decay, got both"):
+        check_names(both)
+    check_names(TrainingSettings(optimizer=OptimizerSettings(name="adamw", l1_decay=1e-5, weight_decay=1e-4)))
+
+
+def test_l1_decay_moves_each_weight_by_the_rate_towards_zero() -> None:
+    moved = {}
+    for l1_decay in (0.0, 0.5):
+        network = network_of()
+        before = network.head.weight.numpy()
+        how = OptimizerSettings(name="momentum", learning_rate=0.1, momentum=0.0, weight_decay=0.0, l1_decay=l1_decay)
+        tuner = FineTuner(network, build_optimizer(network, how), TrainingSettings())
+        batch = batch_of(4)
+        tuner.train_batch(batch[:2], batch[2:])
+        moved[l1_decay] = network.head.weight.numpy() - before
+    np.testing.assert_allclose(moved[0.5] - moved[0.0], -0.1 * 0.5 * np.sign(before), atol=1e-6)
 
 
 def test_balanced_class_weights_give_both_classes_the_same_sum() -> None:
@@ -325,6 +379,16 @@ def test_run_writes_what_the_contract_says_and_scores_a_file_alike(tmp_path: Pat
     ).split(",")
     box = tuple(float(value) for value in line[-4:])
     assert predict_with_remarks(loaded, tmp_path / line[0], box=box)[0] == pytest.approx(float(row["score"]), abs=1e-6)
+
+
+def test_findings_are_trained_and_judged_by_both_views(tmp_path: Path) -> None:
+    write_films(tmp_path)
+    add_findings(tmp_path)
+    judged = fit(tiny_settings(tmp_path, data__task="finding", training__epochs=1), "finding")
+    assert list(judged.judgement.levels) == ["finding", "breast", "patient"]
+    assert judged.judgement.own.n == 4
+    score, _ = predict_with_remarks(load_run(judged.run), tmp_path / "00_CC.png", box=(20.0, 30.0, 16.0, 16.0))
+    assert 0 <= score <= 1
 
 
 @pytest.mark.parametrize(("task", "cases"), [("image", 8), ("breast", 4)])
