@@ -13,7 +13,16 @@ import pandas as pd
 
 from mammo.cases import words
 from mammo.cases.findings import VOCABULARY, descriptors, finding_of
-from mammo.cases.table import BOX, LESION_TYPES, PATHOLOGY_LABELS, DataSetWords, LesionTable, check, complete
+from mammo.cases.table import (
+    BOX,
+    LEAST_ASPECT,
+    LESION_TYPES,
+    PATHOLOGY_LABELS,
+    DataSetWords,
+    LesionTable,
+    check,
+    complete,
+)
 from mammo.errors import CaseError, in_one_line
 from mammo.tables import read_table, row_faults, to_numbers
 
@@ -25,7 +34,6 @@ REQUIRED = ("image", "patient_id")
 ONE_OF = ("pathology", "label", "image_label")
 DETAILS = ("lesion_id", "finding_id", "laterality", "view", "lesion_type", "density", "assessment", "subtlety")
 KNOWN = (*REQUIRED, *ONE_OF, *DETAILS, *VOCABULARY, "pixel_aspect", *BOX, "mask", "split", "source")
-LEAST_ASPECT = 0.2
 DAMAGED = re.compile(r"[+-]?\d(?:[.,]\d+)?[eE]\+\d{1,3}")  # 1.02938E+17, as spreadsheets write an id of many digits
 EXPECTED = f"a CSV with the columns {', '.join(REQUIRED)} and {' or '.join(ONE_OF)}"
 

@@ -24,6 +24,7 @@ NUMBER_COLUMNS = ("label", "image_label", "density", "assessment", "subtlety", "
 LATERALITIES = {"L": "LEFT", "LEFT": "LEFT", "R": "RIGHT", "RIGHT": "RIGHT"}
 PATHOLOGY_LABELS = {"MALIGNANT": 1.0, "BENIGN": 0.0, "BENIGN_WITHOUT_CALLBACK": 0.0, "NORMAL": 0.0}
 PLACE = ("patient_id", "laterality", "image_id")
+LEAST_ASPECT = 0.2  # of a pixel's width over its height; the largest is its inverse
 LESION_TYPES = ("mass", "calcification", "asymmetry", "architectural_distortion", "other")
 CANDIDATE_SEPARATOR = "\0"  # no path contains it
 

@@ -57,4 +57,4 @@ def _run(verb: str, arguments: list[str], *, prog: str) -> None:
     shared = import_module("mammo.commands.shared")
     parser = shared.Parser(prog=prog, description=command.__doc__)
     command.add_options(parser)
-    shared.run(lambda: command.main(parser.parse_args(arguments)))
+    shared.run(lambda: command.main(parser.parse_intermixed_args(arguments)))

@@ -12,17 +12,20 @@ from pathlib import Path
 from mammo.commands.shared import add_cluster, add_run_options, at_least, use_device_of_run
 from mammo.errors import SettingsError
 
+Box = tuple[float, float, float, float]
+
 NOT_A_DEVICE = "This is research software, not a medical device; it does not replace a radiologist."
 PHANTOM = "PHANTOM: this network has seen generated films only; its score of a real film means nothing"
-ONE_BOX = "--box is the place of a lesion on one film, got {} films"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `mammo predict`."""
     what = "DICOM, PNG, JPEG, TIFF or PGM; with --export also folders"
     parser.add_argument("paths", nargs="*", type=Path, metavar="PATH", help=what)
-    what = "the lesion's place in pixels; a lesion model needs it"
-    parser.add_argument("--box", type=parse_box, metavar="X,Y,W,H", help=what)
+    what = "the lesion's place in pixels, after its film; two films with a box each are views of one finding"
+    parser.add_argument("--box", type=parse_box, action="append", default=[], metavar="X,Y,W,H", help=what)
+    what = "the width of a film's pixels over their height (default: 1)"
+    parser.add_argument("--pixel-aspect", type=parse_aspect, default=1.0, metavar="A", help=what)
     add_run_options(parser)
     group = parser.add_argument_group("with an exported network")
     group.add_argument("--export", type=Path, metavar="DIR", help="a folder that mammo export made")
@@ -59,6 +62,30 @@ def parse_box(text: str) -> tuple[float, float, float, float]:
     return x, y, width, height
 
 
+def parse_aspect(text: str) -> float:
+    """Read a pixel's width over its height."""
+    try:
+        aspect = float(text)
+    except ValueError:
+        aspect = math.nan
+    if not 0.2 <= aspect <= 5:
+        raise argparse.ArgumentTypeError(f"expected a pixel's width over its height, from 0.2 to 5; got {text!r}")
+    return aspect
+
+
+def _box_of_each(boxes: list[Box], films: int) -> list[Box] | list[None]:
+    """Return the box of each film; none if none is given."""
+    if boxes and len(boxes) != films:
+        expected = "expected a box for each film, or --boxes CSV with a row for each lesion"
+        raise SettingsError(f"--box: {expected}; got {films} films and {len(boxes)} boxes")
+    return boxes or [None] * films
+
+
+def _call(called: bool | None) -> str:
+    """Say whether a finding is called; nothing if the network has no threshold for findings."""
+    return "" if called is None else f"; {'called' if called else 'not called'} malignant"
+
+
 def predict_with_run(arguments: argparse.Namespace) -> None:
     """Print what a run's best network says of each film.
 
@@ -75,18 +102,22 @@ def predict_with_run(arguments: argparse.Namespace) -> None:
         raise SettingsError(f"{', '.join(given)}: only for an exported network (mammo export makes it); add --export")
     if not arguments.paths:
         raise SettingsError("expected at least one film, got none; see mammo predict --help")
-    if arguments.box and len(arguments.paths) > 1:
-        raise SettingsError(f"{ONE_BOX.format(len(arguments.paths))}; give each film a command of its own")
+    boxes = _box_of_each(arguments.box, len(arguments.paths))
     loaded = load_run(folder, settings=settings)
     if words_of(settings.data.kind).generated:
         print(PHANTOM)
     counts: Counter[str] = Counter()
-    for file in arguments.paths:
-        score, remarks = predict_with_remarks(loaded, file, box=arguments.box)
+    scores = []
+    for file, box in zip(arguments.paths, boxes, strict=True):
+        score, remarks = predict_with_remarks(loaded, file, box=box, pixel_aspect=arguments.pixel_aspect)
+        scores.append(score)
         counts.update(remarks)
         print(f"{file}: probability of malignancy {score:.3f}; {in_words(score, loaded.decision)}")
         for remark in remarks:
             print(f"  warning: {remarks_in_words(remark)}")
+    if len(arguments.box) > 1:
+        joined, called = loaded.decision.of_finding(scores)
+        print(f"the finding, by {len(scores)} views: probability of malignancy {joined:.3f}{_call(called)}")
     print(NOT_A_DEVICE)
     if len(arguments.paths) > 1:
         for remark, count in counts.items():
@@ -109,13 +140,14 @@ def predict_with_export(arguments: argparse.Namespace) -> None:
 
     described = read_description(arguments.export)
     _check_export_options(arguments, described.form.preprocess.task)
-    found = find_films(arguments.paths, arguments.boxes)
+    found = find_films(arguments.paths, arguments.boxes, pixel_aspect=arguments.pixel_aspect)
     if arguments.box:
-        if len(found.jobs) != 1:
-            raise SettingsError(f"{ONE_BOX.format(len(found.jobs))}; give --boxes CSV, with a row for each lesion")
-        found = replace(found, asked=tuple(replace(asked, box=arguments.box) for asked in found.asked))
+        boxes = _box_of_each(arguments.box, len(found.asked))
+        finding = "given" if len(boxes) > 1 else ""
+        given = zip(found.asked, boxes, strict=True)
+        found = replace(found, asked=tuple(replace(asked, box=box, finding=finding) for asked, box in given))
     _print(PHANTOM if words_of(described.origin.data).generated else NOT_A_DEVICE)
-    made_by = f"{described.origin.network_sha256} {arguments.engine}"
+    made_by = f"{described.origin.network_sha256} {arguments.engine} {found.aspects}".strip()
     file = ScoreFile(arguments.out, made_by) if arguments.out else None
     jobs = found.jobs
     todo = file.left(jobs) if file else jobs
@@ -125,7 +157,8 @@ def predict_with_export(arguments: argparse.Namespace) -> None:
     workers = min(arguments.workers or available_cores(), max(1, len(todo)))
     made = predict_films(todo, arguments.export, workers=workers, **how)
     shown = track(made, len(todo), "scoring films", beside=True)
-    outcome = file.write(found, shown) if file else print_rows(found, shown)
+    decision = described.decision
+    outcome = file.write(found, shown, decision) if file else print_rows(found, shown, decision)
     _report_skipped(found.loops, found.skipped)
     for warning, count in outcome.warnings.most_common():
         _print(f"warning: {count} × {warning}")

@@ -1,6 +1,6 @@
 """Chooses thresholds on validation scores, and makes the decision: how a logit becomes a score, and a score a call."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from mammo.errors import ScoreError
 from mammo.evaluation.calibration import Calibrator, fit_calibrator
 from mammo.evaluation.metrics import count_confusion, measure_at
-from mammo.evaluation.scores import Cases, gather_level, levels_of, log_odds_of
+from mammo.evaluation.scores import Cases, gather_level, levels_of, log_odds_of, mean_odds
 from mammo.settings.schema import EvaluationSettings
 from mammo.settings.types import LevelScore, Task
 
@@ -59,6 +59,15 @@ class Decision:
     def threshold(self) -> float:
         """Its threshold for a case of the task."""
         return self.points[0].thresholds[self.task]
+
+    def of_finding(self, scores: Sequence[float]) -> tuple[float, bool | None]:
+        """Join the scores of a finding's views: its score, and whether it is called; None without a threshold for it.
+
+        A network that has seen no findings in validation has none.
+        """
+        joined = float(mean_odds(np.asarray(scores), self.finding_temperature))
+        threshold = self.points[0].thresholds.get("finding")
+        return joined, None if threshold is None else joined >= threshold
 
     def as_json(self) -> dict[str, object]:
         """The plain form, with what most readers look for first."""

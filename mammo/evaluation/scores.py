@@ -199,6 +199,11 @@ def _gather_findings(scores: pd.DataFrame, temperature: float | np.ndarray) -> p
     return gathered.assign(score=1 / (1 + np.exp(-gathered["logit"]))).drop(columns="logit")
 
 
+def mean_odds(scores: np.ndarray, temperature: float) -> float:
+    """The score, 0-1, of a finding whose views have these scores [n]: their mean log-odds over a temperature."""
+    return float(1 / (1 + np.exp(-log_odds_of(scores).mean() / temperature)))
+
+
 def log_odds_of(scores: np.ndarray) -> np.ndarray:
     """The log-odds of scores 0-1, float64 [n]; 0 and 1 count as `SMALLEST_SCORE` from themselves."""
     inside = np.clip(scores, SMALLEST_SCORE, 1 - SMALLEST_SCORE)

@@ -66,11 +66,12 @@ class Variant:
 PLAIN = Variant()
 
 
-def network_input(film: Film, form: InputForm, *, box: Box | None = None) -> NetworkInput:
-    """Prepare one film for a network; for a breast network it is the only view.
+def network_input(film: Film, form: InputForm, *, box: Box | None = None, pixel_aspect: float = 1.0) -> NetworkInput:
+    """Prepare one film for a network; for a network of two views it is the only one.
 
     Args:
         box: The lesion (x, y, width, height) in film pixels; for lesion networks only.
+        pixel_aspect: The width of the film's pixels over their height.
 
     Raises:
         ImageError: The box is missing or invalid, or the film has raw detector values.
@@ -79,9 +80,9 @@ def network_input(film: Film, form: InputForm, *, box: Box | None = None) -> Net
         if box is None:
             advice = "give --box x,y,width,height, or use a model of data.task=image"
             raise ImageError(f"this is a lesion model and needs the lesion's box; {advice}")
-        prepared = prepare_lesion(film, box, form.preprocess)
+        prepared = prepare_lesion(film, box, form.preprocess, pixel_aspect=pixel_aspect)
     else:
-        prepared = prepare_film(film, form.preprocess)
+        prepared = prepare_film(film, form.preprocess, pixel_aspect=pixel_aspect)
     unit, all_variants = to_unit(prepared.pixels), variants(form.test_time)
     image = np.zeros((len(all_variants), *form.shape), np.float32)
     for number, variant in enumerate(all_variants):

@@ -86,10 +86,13 @@ def _check_settings(folder: Path, settings: Settings, preprocess: PreprocessSett
         raise SettingsError(f"{problem}; set it back")
 
 
-def predict_with_remarks(run: LoadedRun, path: Path, *, box: Box | None = None) -> tuple[float, tuple[str, ...]]:
+def predict_with_remarks(
+    run: LoadedRun, path: Path, *, box: Box | None = None, pixel_aspect: float = 1.0
+) -> tuple[float, tuple[str, ...]]:
     """Score one image file (DICOM, PNG, JPEG or PGM) as training and evaluation do.
 
     `box` is the lesion's place in the file's pixels (x, y, width, height); needed by, and only for, a lesion model.
+    `pixel_aspect` is the width of its pixels over their height.
 
     Returns:
         The probability of malignancy, 0-1, and the warning keys of the film, which are keys of `film.REMARKS`.
@@ -99,7 +102,7 @@ def predict_with_remarks(run: LoadedRun, path: Path, *, box: Box | None = None) 
     """
     film = readers(untrusted=run.settings.data.untrusted).film(path)
     try:
-        shown = network_input(film, run.form, box=box)
+        shown = network_input(film, run.form, box=box, pixel_aspect=pixel_aspect)
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from error
     with paddle.no_grad():

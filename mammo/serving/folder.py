@@ -1,12 +1,13 @@
 """Finds the films to predict in files, folders and tables, and scores them with an export in several processes."""
 
 import functools
+import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mammo.cases.table import BOX
+from mammo.cases.table import BOX, LEAST_ASPECT
 from mammo.cases.words import path_as_meant
 from mammo.errors import CaseError, DataMissingError, ImageError, in_one_line
 from mammo.files import walk_files
@@ -23,19 +24,25 @@ _opened = functools.cache(open_export)
 
 @dataclass(frozen=True)
 class Job:
-    """A film and the lesions on it; one box of None for a whole film."""
+    """A film, with the aspect of its pixels, and the lesions on it; one box of None for a whole film."""
 
     path: Path
     boxes: tuple[Box | None, ...]
+    pixel_aspect: float = 1.0
 
 
 @dataclass(frozen=True)
 class Asked:
-    """One requested row: a film, perhaps a lesion on it, and the cells of its row in the table that named it."""
+    """One requested row: a film, perhaps a lesion on it, and the cells of its row in the table that named it.
+
+    Rows with the same `finding`, unless it is "", are views of one finding.
+    """
 
     path: Path
     box: Box | None = None
     cells: tuple[str, ...] = ()
+    finding: str = ""
+    pixel_aspect: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -59,24 +66,37 @@ class Found:
     @property
     def jobs(self) -> list[Job]:
         """Each film once, with its lesions."""
-        by_film: dict[Path, dict[Box | None, None]] = {}
+        by_film: dict[tuple[Path, float], dict[Box | None, None]] = {}
         for row in self.asked:
-            by_film.setdefault(row.path, {})[row.box] = None
-        return [Job(path, tuple(boxes)) for path, boxes in by_film.items()]
+            by_film.setdefault((row.path, row.pixel_aspect), {})[row.box] = None
+        return [Job(path, tuple(boxes), aspect) for (path, aspect), boxes in by_film.items()]
+
+    @property
+    def has_findings(self) -> bool:
+        """Whether rows are joined to findings."""
+        return any(row.finding for row in self.asked)
+
+    @property
+    def aspects(self) -> str:
+        """A hash of which films have pixels that are not square; "" if none has."""
+        aspects = sorted({(str(row.path), row.pixel_aspect) for row in self.asked if row.pixel_aspect != 1})
+        return hashlib.sha256(repr(aspects).encode()).hexdigest()[:16] if aspects else ""
 
 
-def find_films(paths: Sequence[Path], boxes: Path | None = None) -> Found:
+def find_films(paths: Sequence[Path], boxes: Path | None = None, *, pixel_aspect: float = 1.0) -> Found:
     """List the films: each named file, the files below folders that look like images, and those of a table of lesions.
 
     Args:
         paths: Files, and folders to walk; hidden files are skipped.
         boxes: A CSV with the columns image, x, y, width, height, such as a manifest; image is relative to the CSV.
+            Its columns finding_id and pixel_aspect are optional.
+        pixel_aspect: The width of a film's pixels over their height, where the table does not say it.
 
     Raises:
         DataMissingError: A path does not exist, or there is no film.
         CaseError: The table breaks its contract.
     """
-    asked, columns = _read_boxes(boxes) if boxes is not None else ([], ())
+    asked, columns = _read_boxes(boxes, pixel_aspect) if boxes is not None else ([], ())
     skipped: Counter[str] = Counter()
     unreadable: list[OSError] = []
     loops: list[Path] = []
@@ -86,7 +106,7 @@ def find_films(paths: Sequence[Path], boxes: Path | None = None) -> Found:
         for file in walk_files(path, unreadable=unreadable, loops=loops):
             kind = FILM if file == path else _kind_of(file)
             if kind == FILM:
-                asked.append(Asked(file, None, ("",) * len(columns)))
+                asked.append(Asked(file, None, ("",) * len(columns), pixel_aspect=pixel_aspect))
             else:
                 skipped[kind] += 1
     if not asked and not unreadable:
@@ -107,10 +127,11 @@ def _kind_of(path: Path) -> str:
         return FILM
 
 
-def _read_boxes(path: Path) -> tuple[list[Asked], tuple[str, ...]]:
+def _read_boxes(path: Path, pixel_aspect: float) -> tuple[list[Asked], tuple[str, ...]]:
     """Read a table's rows in their order, with all of their cells, and the names of its columns."""
     expected = f"a CSV with the columns image, {', '.join(BOX)}"
     table = read_table(path, expected, error=CaseError)
+    columns = [str(name) for name in table]
     if missing := [name for name in ("image", *BOX) if name not in table]:
         raise CaseError(f"{path}: has no column {', '.join(missing)}; expected {expected}")
     numbers = {name: to_numbers(table[name]) for name in BOX}
@@ -118,15 +139,25 @@ def _read_boxes(path: Path) -> tuple[list[Asked], tuple[str, ...]]:
     checks = [(name, numbers[name].isna(), "must be a number") for name in BOX]
     checks += [(name, numbers[name] <= 0, "must be above 0") for name in BOX[2:]]
     checks.append(("image", images == "", "is empty"))
+    for name in ("finding_id", "pixel_aspect"):
+        if name not in table:
+            table[name] = ""
+    aspects = to_numbers(table["pixel_aspect"]).where(table["pixel_aspect"].str.strip() != "", pixel_aspect)
+    rule = f"must be from {LEAST_ASPECT:g} to {1 / LEAST_ASPECT:g}, a pixel's width over its height"
+    checks.append(("pixel_aspect", ~aspects.between(LEAST_ASPECT, 1 / LEAST_ASPECT), rule))
+    spread = aspects.groupby(images).transform("nunique") > 1
+    checks.append(("pixel_aspect", spread, "is not the same in all rows of this film"))
     errors = [error for name, bad, rule in checks for error in row_faults(bad, f"{name} {rule}", table[name], table)]
     if errors:
         raise CaseError(in_one_line(str(path), errors))
     boxes = zip(*numbers.values(), strict=True)
     asked = [
-        Asked(path.parent / path_as_meant(image, path.parent), (x, y, width, height), tuple(cells))
-        for image, (x, y, width, height), cells in zip(images, boxes, table.itertuples(index=False), strict=True)
+        Asked(path.parent / path_as_meant(image, path.parent), box, tuple(cells), finding, aspect)
+        for image, box, cells, finding, aspect in zip(
+            images, boxes, table[columns].itertuples(index=False), table["finding_id"].str.strip(), aspects, strict=True
+        )
     ]
-    return asked, tuple(map(str, table))
+    return asked, tuple(columns)
 
 
 def predict_films(
@@ -159,4 +190,6 @@ def predict_films(
 
 def score_job(job: Job, *, export: Path, engine: str, threads: int, untrusted: bool) -> list[Prediction]:
     """Score one film; each process opens the export once."""
-    return _opened(export, engine=engine, threads=threads).predict(job.path, job.boxes, untrusted=untrusted)
+    return _opened(export, engine=engine, threads=threads).predict(
+        job.path, job.boxes, pixel_aspect=job.pixel_aspect, untrusted=untrusted
+    )

@@ -48,7 +48,7 @@ class Predictor:
     engine: Engine
 
     def predict(
-        self, path: Path, boxes: Sequence[Box | None] = (None,), *, untrusted: bool = False
+        self, path: Path, boxes: Sequence[Box | None] = (None,), *, pixel_aspect: float = 1.0, untrusted: bool = False
     ) -> list[Prediction]:
         """Score a film, decoded once, or each of its lesions.
 
@@ -57,6 +57,7 @@ class Predictor:
         Args:
             path: DICOM, PNG, JPEG, TIFF or PGM.
             boxes: Lesions (x, y, width, height) in the film's pixels, for a lesion network.
+            pixel_aspect: The width of the film's pixels over their height.
             untrusted: Decode in a separate process, with limits; the pixels are the same.
         """
         try:
@@ -67,11 +68,11 @@ class Predictor:
                 raise ImageError(f"{path}: the file changed while it was read; {advice}")
         except (ImageError, OSError) as error:
             return [Prediction(path, box, error=" ".join(str(error).split())) for box in boxes]
-        return [replace(self._score(film, path, box), stamp=before) for box in boxes]
+        return [replace(self._score(film, path, box, pixel_aspect), stamp=before) for box in boxes]
 
-    def _score(self, film: Film, path: Path, box: Box | None) -> Prediction:
+    def _score(self, film: Film, path: Path, box: Box | None, pixel_aspect: float) -> Prediction:
         try:
-            shown = network_input(film, self.description.form, box=box)
+            shown = network_input(film, self.description.form, box=box, pixel_aspect=pixel_aspect)
         except ImageError as error:
             return Prediction(path, box, error=f"{path}: {' '.join(str(error).split())}")
         decision = self.description.decision

@@ -13,13 +13,15 @@ from typing import BinaryIO
 
 from mammo.cases.table import BOX
 from mammo.errors import ScoreError, SettingsError
+from mammo.evaluation.operating_point import Decision
 from mammo.files import flush_folder, locked, read_json, write_text, written_beside
 from mammo.images.film import in_words
 from mammo.images.geometry import Box
-from mammo.serving.folder import Found, Job
+from mammo.serving.folder import Asked, Found, Job
 from mammo.serving.predictor import Prediction, stamp_of
 
 COLUMNS = ("file", *BOX, "logit", "score", "called", "error", "warning")
+FINDING_COLUMNS = ("finding_views", "finding_score", "finding_called")  # of the views of its finding that have a score
 Row = list[str]
 Key = tuple[str, ...]
 
@@ -83,7 +85,7 @@ class ScoreFile:
         """Return the films that still lack a row."""
         return [job for job in jobs if any(key_of(job.path, box) not in self._kept for box in job.boxes)]
 
-    def write(self, found: Found, predictions: Iterable[list[Prediction]]) -> Outcome:
+    def write(self, found: Found, predictions: Iterable[list[Prediction]], decision: Decision) -> Outcome:
         """Save rows as they come, and write the file.
 
         Raises:
@@ -97,7 +99,7 @@ class ScoreFile:
                 beside.write_bytes(as_bytes(self._kept.values()))
             with self._part.open("ab") as file:
                 known = itertools.chain(_saved(predictions, file), self._kept.values())
-                rows = list(_rows_in_order(found, known, outcome))
+                rows = list(_rows_in_order(found, known, outcome, decision))
                 os.fsync(file.fileno())
             with written_beside(self.path) as beside:
                 beside.write_bytes(as_bytes(rows))
@@ -116,28 +118,60 @@ def _saved(predictions: Iterable[list[Prediction]], file: BinaryIO) -> Iterator[
         yield from rows
 
 
-def print_rows(found: Found, predictions: Iterable[list[Prediction]]) -> Outcome:
-    """Print a CSV on stdout, each row as soon as it and those before it are known."""
+def print_rows(found: Found, predictions: Iterable[list[Prediction]], decision: Decision) -> Outcome:
+    """Print a CSV on stdout, each row as soon as it, the views of its finding and the rows before it are known."""
     outcome = Outcome()
     known = (row_of(prediction) for of_film in predictions for prediction in of_film)
-    for row in _rows_in_order(found, known, outcome):
+    for row in _rows_in_order(found, known, outcome, decision):
         sys.stdout.buffer.write(as_bytes([row]))
         sys.stdout.buffer.flush()
     return outcome
 
 
-def _rows_in_order(found: Found, known: Iterable[Row], outcome: Outcome) -> Iterator[Row]:
+def _rows_in_order(found: Found, known: Iterable[Row], outcome: Outcome, decision: Decision) -> Iterator[Row]:
     """Give the header, the requested rows in their order, and a row for each folder that cannot be read."""
-    yield header(found.columns)
+    names = header((*found.columns, *FINDING_COLUMNS) if found.has_findings else found.columns)
+    yield names
+    rows = _requested(found, known)
+    for row in _with_findings(rows, found, decision) if found.has_findings else (row for _, row in rows):
+        yield outcome.count(row)
+    for folder in found.unreadable:
+        error = f"{folder}: the folder may not be read; allow it (chmod), or leave it out"
+        row = row_of(Prediction(folder, error=error))
+        yield outcome.count([*row, *[""] * (len(names) - len(row))])
+
+
+def _requested(found: Found, known: Iterable[Row]) -> Iterator[tuple[Asked, Row]]:
+    """Give what was requested with its row, in the requested order."""
     rows: dict[Key, Row] = {}
     waiting = deque(found.asked)
     for row in known:
         rows.setdefault(_key_of_row(row), row)
         while waiting and (key := key_of(waiting[0].path, waiting[0].box)) in rows:
-            yield outcome.count([*rows[key][: len(COLUMNS)], *waiting.popleft().cells])
-    for folder in found.unreadable:
-        error = f"{folder}: the folder may not be read; allow it (chmod), or leave it out"
-        yield outcome.count([*row_of(Prediction(folder, error=error)), *[""] * len(found.columns)])
+            asked = waiting.popleft()
+            yield asked, [*rows[key][: len(COLUMNS)], *asked.cells]
+
+
+def _with_findings(rows: Iterable[tuple[Asked, Row]], found: Found, decision: Decision) -> Iterator[Row]:
+    """Add `FINDING_COLUMNS` to rows; a row waits until all views of its finding have theirs."""
+    left = Counter(asked.finding for asked in found.asked if asked.finding)
+    scores: dict[str, list[float]] = {finding: [] for finding in left}
+    waiting: deque[tuple[Asked, Row]] = deque()
+    for asked, row in rows:
+        waiting.append((asked, row))
+        left[asked.finding] -= 1
+        if asked.finding and (score := row[COLUMNS.index("score")]):
+            scores[asked.finding].append(float(score))
+        while waiting and (not waiting[0][0].finding or not left[waiting[0][0].finding]):
+            first, whole = waiting.popleft()
+            yield [*whole, *_cells_of_finding(scores.get(first.finding, []), decision)]
+
+
+def _cells_of_finding(scores: Sequence[float], decision: Decision) -> Row:
+    if not scores:
+        return [""] * len(FINDING_COLUMNS)
+    score, called = decision.of_finding(scores)
+    return [str(len(scores)), repr(score), "" if called is None else "yes" if called else "no"]
 
 
 def header(columns: Sequence[str]) -> Row:

@@ -21,7 +21,7 @@ from mammo.runs import writing
 from mammo.serving.score_file import as_bytes, header
 from tests.images.dicom_files import film_dataset, ramp, saved
 from tests.processes import call, command, refused, trained_run
-from tests.tiny import tiny_settings, write_films
+from tests.tiny import add_findings, tiny_settings, write_films
 
 SMALL = {
     "model__backbone": "vision:mobilenet_v3_small",
@@ -83,11 +83,89 @@ def test_one_box_is_not_used_for_several_films(exports: dict[str, Path], films: 
     two = (films / "00_CC.png", films / "01_CC.png", "--box", "20,20,16,16")
     refused(
         call(command("predict", *two, "--export", exports["lesion"])),
-        "--box is the place of a lesion on one film, got 2 films",
+        "expected a box for each film, or --boxes CSV with a row for each lesion; got 2 films and 1 boxes",
     )
     refused(
         call(command("predict", *two, "--run", next((films / "lesion" / "lesion").glob("2*")))),
-        "--box is the place of a lesion on one film",
+        "expected a box for each film",
+    )
+
+
+@pytest.fixture(scope="module")
+def joined(films: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A run and an export of a lesion network whose validation part had findings."""
+    folder = tmp_path_factory.mktemp("findings")
+    write_films(folder)
+    add_findings(folder)
+    run = trained_run(folder, "joined", **SMALL)
+    done = call(command("export", run, "--out", folder / "export", "--images", "8"))
+    assert done.returncode == 0, done.stderr
+    return run, folder / "export"
+
+
+def odds(score: str) -> float:
+    return np.log(float(score)) - np.log1p(-float(score))
+
+
+def test_views_of_a_finding_are_joined_in_tables(joined: tuple[Path, Path], tmp_path: Path) -> None:
+    run, export = joined
+    folder = export.parent
+    lines = (folder / "manifest.csv").read_text(encoding="utf-8").splitlines()[:6]
+    lines[5] = lines[5].replace(",FP02,", ",,")  # a lesion of no finding
+    table = folder / "some.csv"
+    table.write_text("\n".join([lines[0], lines[1], lines[3], lines[2], *lines[4:]]) + "\n", encoding="utf-8")
+    done = call(command("predict", "--boxes", table, "--export", export, "--workers", "1"))
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert [row["finding_id"] for row in rows] == ["FP00", "FP01", "FP00", "FP01", ""]
+    assert [row["finding_views"] for row in rows] == ["2", "2", "2", "2", ""]
+    decision = load_run(run).decision
+    mean = (odds(rows[0]["score"]) + odds(rows[2]["score"])) / 2 / decision.finding_temperature
+    assert odds(rows[0]["finding_score"]) == pytest.approx(mean, abs=1e-9)
+    assert rows[0]["finding_score"] == rows[2]["finding_score"] != rows[1]["finding_score"]
+    called = float(rows[0]["finding_score"]) >= decision.points[0].thresholds["finding"]
+    assert rows[0]["finding_called"] == ("yes" if called else "no")
+
+
+def test_a_finding_with_an_unreadable_view_is_scored_by_the_other(joined: tuple[Path, Path], tmp_path: Path) -> None:
+    _, export = joined
+    shutil.copy(export.parent / "00_CC.png", tmp_path)
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    table = tmp_path / "boxes.csv"
+    table.write_text("image,x,y,width,height,finding_id\n00_CC.png,20,20,16,16,F\nbad.png,20,20,16,16,F\n")
+    done = call(command("predict", "--boxes", table, "--export", export))
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert [(row["finding_views"], row["error"] == "") for row in rows] == [("1", True), ("1", False)]
+
+
+def test_films_and_boxes_in_turn_are_views_of_one_finding(joined: tuple[Path, Path]) -> None:
+    run, export = joined
+    films = export.parent
+    asked = (films / "00_CC.png", "--box", "20,20,16,16", films / "00_MLO.png", "--box", "25,30,16,16")
+    by_run = call(command("predict", *asked, "--run", run))
+    assert by_run.returncode == 0, by_run.stderr
+    line = next(line for line in by_run.stdout.splitlines() if line.startswith("the finding, by 2 views"))
+    by_export = call(command("predict", *asked, "--export", export))
+    rows = list(csv.DictReader(io.StringIO(by_export.stdout)))
+    assert f"probability of malignancy {float(rows[0]['finding_score']):.3f}; " in line
+    assert ("not called" in line) == (rows[0]["finding_called"] == "no")
+
+
+def test_pixel_aspect_is_honoured_by_option_and_column(joined: tuple[Path, Path], tmp_path: Path) -> None:
+    _, export = joined
+    shutil.copy(export.parent / "00_CC.png", tmp_path)
+    table = tmp_path / "boxes.csv"
+    table.write_text("image,x,y,width,height,pixel_aspect\n00_CC.png,20,20,16,16,0.6\n")
+    by_column = call(command("predict", "--boxes", table, "--export", export))
+    film = (tmp_path / "00_CC.png", "--box", "20,20,16,16", "--export", export)
+    by_option = call(command("predict", *film, "--pixel-aspect", "0.6"))
+    square = call(command("predict", *film))
+    scores = [next(csv.DictReader(io.StringIO(done.stdout)))["score"] for done in (by_column, by_option, square)]
+    assert scores[0] == scores[1] != scores[2]
+    refused(call(command("predict", *film, "--pixel-aspect", "0")), "expected a pixel's width over its height")
+    table.write_text("image,x,y,width,height,pixel_aspect\n00_CC.png,20,20,16,16,0\n")
+    refused(
+        call(command("predict", "--boxes", table, "--export", export)), "line 2: pixel_aspect must be from 0.2 to 5"
     )
 
 
