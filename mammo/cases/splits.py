@@ -60,8 +60,9 @@ def split_lesions(table: LesionTable, data: DataSettings) -> Split:
         rows = table.frame["patient_id"].isin(shared) & (table.frame["split"] == side)
         table = table.without(rows, f"patient is in the official training and test files; dropped from {side}")
     split = make_split(make_samples(table, data.task), data)
-    split = replace(split, samples=split.samples.warn(_one_class_test(split)))
-    return split if data.split == "holdout" else replace(split, source_leaks=tuple(source_leaks(table)))
+    if data.split != "all":
+        split = replace(split, samples=split.samples.warn(_one_class_test(split)))
+    return split if data.split in ("holdout", "all") else replace(split, source_leaks=tuple(source_leaks(table)))
 
 
 def _one_class_test(split: Split) -> pd.DataFrame:
@@ -77,13 +78,15 @@ def make_split(samples: SampleTable, data: DataSettings) -> Split:
     """Give every sample a part.
 
     The parts are the source's own (`split` official, official_clean or manifest), drawn by patient, seeded and
-    stratified (holdout), or the patients of one fold for test and the others for train (holdout with `folds`). Without
-    a validation part, one is drawn: validation / (train + validation) of the training patients.
+    stratified (holdout), or the patients of one fold for test and the others for train (holdout with `folds`), or train
+    for all. Without a validation part, one is drawn: validation / (train + validation) of the training patients.
 
     Raises:
         SplitError: Cases have no value in the split column.
     """
     cases = samples.cases
+    if data.split == "all":
+        return Split(samples, np.full(len(samples), "train", object))
     if data.split == "holdout" and not data.folds:
         return Split(samples, _holdout(cases, data.fractions, data.split_seed))
     if data.split == "holdout":
@@ -193,14 +196,14 @@ def _needed(split: Split, label: int) -> str:
     return f" (each part needs a patient with a {CLASSES[label]} case; there are {having} such patients in all)"
 
 
-def check_trainable(split: Split, batch_size: int) -> None:
-    """Refuse a split on which a model cannot be trained or chosen.
+def check_trainable(split: Split, batch_size: int, *, on_all: bool = False) -> None:
+    """Refuse a split on which a model cannot be trained or chosen; `on_all` needs no part but train.
 
     Raises:
         SplitError: A part is empty, training or validation has one class only, or training has less than a batch.
     """
     errors = []
-    for part in PARTS:
+    for part in PARTS[:1] if on_all else PARTS:
         labels = split.samples.cases["label"].to_numpy()[split.rows(part)]
         if len(labels) == 0:
             errors.append(f"part {part} is empty; expected cases of both classes")

@@ -14,12 +14,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help=what)
     what = "cross-validate: a run for each of K patient-grouped folds"
     parser.add_argument("--folds", type=at_least(2), metavar="K", help=what)
+    what = "train the recipe of a cross-validation on all cases; its folds choose epochs and thresholds"
+    parser.add_argument("--on-all", type=Path, metavar="RUN", help=what)
     what = "go on with a stopped run (the newest, where none is named)"
     parser.add_argument("--resume", nargs="?", const=Path(), type=Path, metavar="RUN", help=what)
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Train one run, or one per fold, or try it dry."""
+    """Train one run, one per fold, or one on all cases, or try it dry."""
+    if arguments.on_all:
+        _train_on_all(arguments)
+        return
     _add_folds(arguments)
     settings, folder = resumed_run(arguments) if arguments.resume is not None else (read_settings(arguments), None)
     use_device(settings)
@@ -33,7 +38,7 @@ def main(arguments: argparse.Namespace) -> None:
 
     name = arguments.config.stem if arguments.config else "defaults"
     judged = train(settings, name, folds=arguments.folds or 0, resume=folder)
-    if judged is None:  # of several processes, only the first one reports
+    if judged is None:  # of several processes, only the first one reports; no case judges a run on all
         return
     from mammo.report.text import show_judged
     from mammo.report.write import write_report
@@ -41,6 +46,28 @@ def main(arguments: argparse.Namespace) -> None:
     show_judged(judged)
     print(f"written: {write_report(judged)}")
     print(f"see the curves: visualdl --logdir {settings.output}; judge again: mammo eval --run {judged.run}")
+
+
+def _train_on_all(arguments: argparse.Namespace) -> None:
+    others = {
+        "-c": arguments.config,
+        "-o": arguments.override,
+        "--folds": arguments.folds,
+        "--resume": arguments.resume,
+    }
+    if given := [name for name, value in others.items() if value or (name == "--resume" and value is not None)]:
+        raise SettingsError(f"--on-all takes the settings of its folds: remove {', '.join(given)}")
+    from mammo.runs import find_run
+    from mammo.settings.load import load_settings
+
+    crossed = find_run(arguments.on_all.parent, arguments.on_all)
+    settings = load_settings(crossed / "config.yaml")
+    use_device(settings)
+    from mammo.training.on_all import train_on_all
+
+    run = train_on_all(crossed, settings.output)
+    print(f"written: {run}; no case judges this network: its recipe's results are those of {crossed}")
+    print(f"export it: mammo export {run}")
 
 
 def _add_folds(arguments: argparse.Namespace) -> None:

@@ -15,7 +15,7 @@ from mammo.files import write_json, write_text, written_beside
 from mammo.inference.decision_file import write_decision
 from mammo.inference.load import load_run
 from mammo.inference.score import score_part
-from mammo.judging.cross_validation import judge_folds
+from mammo.judging.cross_validation import OUT_OF_FOLD_FILE, judge_folds
 from mammo.judging.judged import (
     Judged,
     check_scored,
@@ -249,6 +249,12 @@ def decide(
     scores = score_part(settings, prepared, network, part="validation", model_id=folder.name)
     network_hash = network_sha256(run or folder)
     return decide_on(scores, settings, folder, split=prepared.split.sha256, network=network_hash)
+
+
+def decide_out_of_fold(settings: Settings, folder: Path, *, split: str) -> Decision:
+    """Decide for a run that learnt from all cases: by the out-of-fold scores of its recipe, which lie in its folder."""
+    scores, network = read_scores(folder / OUT_OF_FOLD_FILE), network_sha256(folder)
+    return decide_on(scores, settings, folder, split=split, part="out-of-fold", network=network)
 
 
 def decide_on(

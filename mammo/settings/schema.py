@@ -41,7 +41,8 @@ class DataSettings(Strict):
     a process of their own with limits; the pixels are the same, and the store is shared. `root` may be an archive
     (.zip, .tar, .tar.gz, …), which is unpacked below the store, once. `cluster` is the address of a Ray or Dask cluster
     that prepares films; the pixels are the same. `pixel_aspect` is the width of the films' pixels over their height,
-    where the data set does not say it: films that were squashed to squares have about 0.6.
+    where the data set does not say it: films that were squashed to squares have about 0.6. The split `all` trains on
+    every case, and judges none: `mammo train --on-all` sets it.
 
     `raw_films: accept` takes DICOM FOR PROCESSING: raw detector values, which viewers do not show and networks do not
     expect. `bad_images: exclude` lists films that cannot be read as exclusions and goes on. `doubtful: refuse` treats a
@@ -56,7 +57,7 @@ class DataSettings(Strict):
     task: Task = "lesion"
     lesion_types: Annotated[tuple[LesionType, ...], Field(min_length=1)] = ("mass", "calcification")
     benign_without_callback: Literal["benign", "exclude"] = "benign"
-    split: Literal["official", "official_clean", "manifest", "holdout"] = "holdout"
+    split: Literal["official", "official_clean", "manifest", "holdout", "all"] = "holdout"
     split_seed: int = 0
     folds: Annotated[int, Field(ge=0)] = 0
     fold: Annotated[int, Field(ge=0)] = 0
@@ -225,11 +226,15 @@ class SmallerSettings(Strict):
 
 
 # What each part is measured by at an epoch's end, over the whole part, at the threshold 0.5.
+LAST = "last"
 EPOCH_METRICS = tuple(metric.key for metric in shown_in("epoch"))
 
 
 class EarlyStoppingSettings(Strict):
-    """Stop when `monitor` (`part/metric`, such as validation/auc) has not improved for `patience` epochs."""
+    """Stop when `monitor` (`part/metric`, such as validation/auc) has not improved for `patience` epochs.
+
+    The best epoch is kept. With the monitor `last`, training stops after `patience` epochs, and the last is kept.
+    """
 
     monitor: str = "validation/auc"
     mode: Literal["max", "min"] = "max"
@@ -238,11 +243,12 @@ class EarlyStoppingSettings(Strict):
 
     @model_validator(mode="after")
     def _known_and_in_its_direction(self) -> "EarlyStoppingSettings":
+        if self.monitor == LAST:
+            return self
         part, _, metric = self.monitor.partition("/")
         if part not in ("train", "validation") or metric not in EPOCH_METRICS:
-            raise ValueError(
-                f"monitor must be train/… or validation/… of {', '.join(EPOCH_METRICS)}, got {self.monitor!r}"
-            )
+            known = ", ".join(EPOCH_METRICS)
+            raise ValueError(f"monitor must be {LAST}, or train/… or validation/… of {known}, got {self.monitor!r}")
         if (metric == "loss") != (self.mode == "min"):
             better = "min" if metric == "loss" else "max"
             raise ValueError(f"mode {self.mode} would choose the worst epoch by {self.monitor}; use mode {better}")
@@ -287,6 +293,8 @@ class TrainingSettings(Strict):
         until = [step.until_epoch for step in self.smaller]
         if until != sorted(set(until)):
             raise ValueError(f"smaller: until_epoch must rise from step to step, got {until}")
+        if self.schedule.name == "plateau" and self.early_stopping.monitor == LAST:
+            raise ValueError("schedule plateau follows early_stopping.monitor, which must then be measured, not last")
         return self
 
 

@@ -105,7 +105,7 @@ def make_loaders(settings: Settings, prepared: PreparedSplit, network: Mammogram
     )
     copies = training.freeze.copies if settings.augmentation else 1
     train = KeptFeatures(Loader(dataset, workers=training.workers, batch_sampler=sampler), network, copies=copies)
-    scored = {"validation": split.rows("validation")}
+    scored = {"validation": split.rows("validation")} if len(split.rows("validation")) else {}
     if training.score_train_patients:
         drawn = np.random.default_rng(settings.seed).permutation(np.unique(patients))[: training.score_train_patients]
         scored = {"train": rows[np.isin(patients, drawn)], **scored}  # the same in each epoch and after a resume

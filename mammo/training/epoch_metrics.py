@@ -9,7 +9,7 @@ from mammo.evaluation.calibration import to_probability
 from mammo.evaluation.metrics import count_confusion, cross_entropy, measure_at, measure_ranking
 from mammo.evaluation.operating_point import choose_threshold
 from mammo.inference.score import score_logits
-from mammo.settings.schema import EPOCH_METRICS, EarlyStoppingSettings, ScheduleSettings
+from mammo.settings.schema import EPOCH_METRICS, LAST, EarlyStoppingSettings, ScheduleSettings
 from mammo.training.assemble import Loaders
 from mammo.training.freezing import KeptFeatures
 from mammo.training.signals import StopSignals
@@ -69,6 +69,8 @@ class RecallMetric(StatefulCallback):
                 labels = self._labels[rows]
                 self.scored[part] = (labels, to_probability(logits))
                 logs.update({f"{part}/{name}": value for name, value in measure_epoch(labels, logits).items()})
+        if "validation" not in self._loaders:  # a network that learns from all cases
+            return
         labels, scores = self.scored["validation"]
         threshold = choose_threshold(labels, scores, self._rule)
         at_point = measure_at(count_confusion(labels, scores, threshold))
@@ -135,6 +137,11 @@ class EarlyStopping(StatefulCallback):
             TrainingError: The monitored metric is not measured.
         """
         measured, monitor = logs or {}, self._settings.monitor
+        if monitor == LAST:
+            self.improved, self.best_epoch, self.waited = True, self.model.epoch, self.model.epoch + 1
+            self.best = self.latest = float(self.waited)
+            self.model.stop_training = self.waited >= self._settings.patience
+            return
         if monitor not in measured:
             known = ", ".join(sorted(name for name in measured if "/" in name))
             what = f"training.early_stopping.monitor: {monitor!r} is not measured"

@@ -15,13 +15,13 @@ from typing import Any
 from mammo.cases.audit import audit_split
 from mammo.cases.splits import check_trainable
 from mammo.cases.table import exclusion_lines, warning_lines
-from mammo.errors import Stopped, plain_stops
+from mammo.errors import SettingsError, Stopped, plain_stops
 from mammo.files import write_text, written_beside
 from mammo.inference.score import score_part
 from mammo.judging.judged import Judged
-from mammo.judging.run_folder import decide, judge_logits
+from mammo.judging.run_folder import decide, decide_out_of_fold, judge_logits
 from mammo.model.checkpoint import Checkpoint, read_checkpoint, set_network
-from mammo.model.network import start_from_pretrained
+from mammo.model.network import MammogramNet, start_from_pretrained
 from mammo.prepare.gather import PreparedSplit, check_split, gather_split, prepare_split
 from mammo.prepare.readers import check_places, check_writable
 from mammo.progress import print_table
@@ -66,11 +66,12 @@ def fit(
         world: The processes that train together.
 
     Returns:
-        The judged test part, in the first of the processes; None in the others.
+        The judged test part, in the first of the processes; None in the others, and of a run on all cases.
 
     Raises:
         MammoError: Anything that a user can correct, in one line.
     """
+    _check_has_parts(settings, resume or into)
     with ExitStack() as stack:
         check_writable(settings.output, "output")
         check_places(settings)
@@ -106,11 +107,28 @@ def fit(
             return None
 
         set_network(network, read_checkpoint(folder / "checkpoints" / "best", groups=("network",)))
-        decision = decide(settings, prepared, network, folder)
-        scores = score_part(settings, prepared, network, part="test", model_id=folder.name)
-        judgement, scores = judge_logits(scores, settings, folder, decision=decision)
+        judged = _judge(settings, prepared, network, folder)
     monitor, stopping = settings.training.early_stopping.monitor, callbacks.stopping
-    logger.info("best epoch %d: %s %.3f (used for selection)", stopping.best_epoch + 1, monitor, stopping.best or 0.0)
+    if judged:
+        best = stopping.best or 0.0
+        logger.info("best epoch %d: %s %.3f (used for selection)", stopping.best_epoch + 1, monitor, best)
+    return judged
+
+
+def _check_has_parts(settings: Settings, begun: object) -> None:
+    if settings.data.split == "all" and not begun:
+        advice = "cross-validate first (--folds 5), then mammo train --on-all names the folder of the folds"
+        raise SettingsError(f"data.split: all leaves no part to choose the epoch and the thresholds on; {advice}")
+
+
+def _judge(settings: Settings, prepared: PreparedSplit, network: MammogramNet, folder: Path) -> Judged | None:
+    """Choose the threshold on validation, and judge on test; a run on all cases decides by its folds alone."""
+    if settings.data.split == "all":
+        decide_out_of_fold(settings, folder, split=prepared.split.sha256)
+        return None
+    decision = decide(settings, prepared, network, folder)
+    scores = score_part(settings, prepared, network, part="test", model_id=folder.name)
+    judgement, scores = judge_logits(scores, settings, folder, decision=decision)
     title, samples = f"{folder.parent.name}, {folder.name}: test part", prepared.split.samples
     return Judged(folder, title, judgement, scores, folder, settings, prepared, samples.excluded, samples.warned)
 
@@ -126,9 +144,10 @@ def _prepare(settings: Settings) -> PreparedSplit:
     """Find the cases, check that they can be learnt from, fill the store, and show the parts."""
     split = gather_split(settings)
     check_split(settings, split)
-    check_trainable(split, settings.training.batch_size)
+    batch_size, on_all = settings.training.batch_size, settings.data.split == "all"
+    check_trainable(split, batch_size, on_all=on_all)
     prepared = prepare_split(settings, split)
-    check_trainable(prepared.split, settings.training.batch_size)
+    check_trainable(prepared.split, batch_size, on_all=on_all)
     parts, samples = audit_split(prepared.split).parts, prepared.split.samples
     print_table("parts", list(parts.columns), parts.to_numpy().tolist())
     for line in (*exclusion_lines(samples.excluded), *warning_lines(samples.warned)):

@@ -174,9 +174,10 @@ class VisualDLLog(LogFile):
         for name, value in values.items():
             if "/" in name:
                 self._writer.add_scalar(name, float(value), number)
-        labels, scores = self._metric.scored["validation"]
-        for name, figure in draw_epoch(labels, scores, float(values["validation/threshold"])).items():
-            self._writer.add_image(f"validation/{name}", as_picture(figure), number)
+        if "validation" in self._metric.scored:
+            labels, scores = self._metric.scored["validation"]
+            for name, figure in draw_epoch(labels, scores, float(values["validation/threshold"])).items():
+                self._writer.add_image(f"validation/{name}", as_picture(figure), number)
         if self._histograms:
             for name, parameter in self.model.network.named_parameters():
                 self._writer.add_histogram(name, parameter.numpy().ravel(), number)
@@ -225,7 +226,8 @@ class ProgressDisplay(paddle.callbacks.Callback):
         values = logs or {}
         parts = [part for part in ("train", "validation") if f"{part}/auc" in values]
         shown = [f"{part} {values[f'{part}/auc']:.3f}/{values[f'{part}/recall']:.2f}" for part in parts]
-        head = f"{self._epoch}  loss {values['train/loss_augmented']:.3f}  AUC/recall {', '.join(shown)}"
+        measured = f"  AUC/recall {', '.join(shown)}" if shown else ""
+        head = f"{self._epoch}  loss {values['train/loss_augmented']:.3f}{measured}"
         print(f"{head}  {time.monotonic() - self._start:.0f} s{self._clock.advice()}", flush=True)
 
     def close(self) -> None:

@@ -178,7 +178,10 @@ def repair_best(checkpoint: Checkpoint, tuner: FineTuner, stopping: EarlyStoppin
     elif older:
         state = found[older]
         _put_in_place(older, best)
-        stopping.best, stopping.best_epoch = float(state["metrics"][monitor]), int(state["epoch"]) - 1
+        stopping.best, stopping.best_epoch = (
+            float(state["metrics"].get(monitor, state["epoch"])),
+            int(state["epoch"]) - 1,
+        )
         logger.warning("%s. Falling back to the best network before it, of epoch %d", why, state["epoch"])
     else:
         stopping.best, stopping.best_epoch = None, -1

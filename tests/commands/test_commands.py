@@ -262,7 +262,7 @@ def test_print_config_is_the_config(fresh: Path) -> None:
         (["-o", "model.pretrained=none.pdparams"], "none.pdparams: the weight file is not there"),
         (
             ["-o", "training.early_stopping.monitor=validation/acu"],
-            "training.early_stopping: monitor must be train/… or validation/…",
+            "training.early_stopping: monitor must be last, or train/… or validation/…",
         ),
         (["-o", "device=gpu"], "gpu"),
         (["-o", "training.early_stopping.monitor=validation/loss"], "mode max would choose the worst epoch"),

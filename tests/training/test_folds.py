@@ -10,6 +10,7 @@ import pytest
 
 from mammo.cases.splits import split_sha256
 from mammo.errors import DataMissingError, ScoreError, SettingsError, SplitError
+from mammo.evaluation.operating_point import make_decision
 from mammo.evaluation.scores import read_scores
 from mammo.files import read_json, write_json
 from mammo.images.network_input import Variant, apply_variant, variants
@@ -23,6 +24,7 @@ from mammo.settings.load import load_settings
 from mammo.settings.schema import TestTimeSettings
 from mammo.training.fit import fit
 from mammo.training.folds import cross_validate, of_fold, train
+from mammo.training.on_all import train_on_all
 from tests.processes import call, command, kill, only_run, refused, settings_file, start
 from tests.tiny import tiny_settings, write_films
 
@@ -299,3 +301,61 @@ def test_a_run_is_judged_anew_under_other_evaluation_settings(crossed: tuple[Pat
         judge_run_folder(judged.out, output=tmp_path, out=tmp_path / "x", overrides=["seed=3"])
     with pytest.raises(SettingsError, match=r"name a folder with --out"):
         judge_run_folder(judged.out, output=tmp_path, overrides=changed)
+
+
+@pytest.fixture(scope="module")
+def on_all(crossed: tuple[Path, Judged]) -> Path:
+    folder, judged = crossed
+    return train_on_all(judged.out, folder / "all")
+
+
+def test_run_on_all_learns_from_every_case_and_decides_out_of_fold(crossed: tuple[Path, Judged], on_all: Path) -> None:
+    _, judged = crossed
+    split = pd.read_csv(on_all / "split.csv")
+    assert sorted(split["case_id"]) == sorted(judged.scores["case_id"])
+    assert set(split["part"]) == {"train"}
+    by_hand, _ = make_decision(judged.scores, judged.settings.evaluation, task="lesion", part="out-of-fold")
+    decision = load_run(on_all).decision
+    assert (decision.part, decision.cases) == ("out-of-fold", 48)
+    assert decision.points == by_hand.points
+    assert decision.calibrator == by_hand.calibrator
+
+
+def test_run_on_all_trains_for_the_median_of_the_best_epochs(crossed: tuple[Path, Judged], on_all: Path) -> None:
+    _, judged = crossed
+    best = [read_json(fold_folder(judged.out, fold) / "checkpoints/best/state.json")["epoch"] for fold in range(3)]
+    log = (on_all / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    assert len(log) == np.median(best)
+    assert read_json(on_all / "checkpoints/best/state.json")["epoch"] == np.median(best)
+
+
+def test_run_on_all_predicts_and_can_be_exported(crossed: tuple[Path, Judged], on_all: Path) -> None:
+    folder, _ = crossed
+    score, _ = predict_with_remarks(load_run(on_all), folder / "00_CC.png", box=(20.0, 30.0, 16.0, 16.0))
+    assert 0 <= score <= 1
+    done = call(command("export", on_all, "--out", folder / "export", "--images", "8"))
+    assert done.returncode == 0, done.stderr
+    results = read_json(folder / "export" / "export_description.json")["results"]
+    assert results["lesion"]["n"] == 48
+
+
+def test_run_on_all_that_was_stopped_goes_on(crossed: tuple[Path, Judged], on_all: Path, tmp_path: Path) -> None:
+    again = tmp_path / "tiny_all" / on_all.name
+    shutil.copytree(on_all, again)
+    (again / "decision.json").unlink()
+    assert fit(load_settings(again / "config.yaml"), "tiny", resume=again) is None
+    assert load_run(again).decision == load_run(on_all).decision
+
+
+def test_split_all_without_folds_is_refused(tmp_path: Path) -> None:
+    write_films(tmp_path)
+    with pytest.raises(SettingsError, match="leaves no part to choose the epoch and the thresholds on"):
+        fit(tiny_settings(tmp_path, data__split="all"), "tiny")
+
+
+def test_on_all_of_a_single_run_is_refused(crossed: tuple[Path, Judged]) -> None:
+    _, judged = crossed
+    refused(call(command("train", "--on-all", fold_folder(judged.out, 0))), "expected a cross-validation")
+    refused(
+        call(command("train", "--on-all", judged.out, "-o", "seed=1")), "takes the settings of its folds: remove -o"
+    )

@@ -1,0 +1,78 @@
+"""Trains a cross-validation's recipe once more, on all cases; the folds say for how long, and choose the thresholds."""
+
+import logging
+import statistics
+from pathlib import Path
+
+from mammo.errors import SettingsError
+from mammo.judging.cross_validation import OUT_OF_FOLD_FILE, judge_folds
+from mammo.judging.judged import Judged, metrics_file
+from mammo.model.checkpoint import read_checkpoint
+from mammo.prepare.gather import PreparedSplit
+from mammo.runs import CONFIG_FILE, fold_folder, is_cross_validation, make_run_folder, point_latest_at, read_folds
+from mammo.settings.load import check_settings, load_settings
+from mammo.settings.schema import LAST, Settings
+from mammo.training.fit import fit
+
+logger = logging.getLogger(__name__)
+
+
+def train_on_all(crossed: Path, output: Path) -> Path:
+    """Train on all cases of a cross-validation, and decide by its out-of-fold scores.
+
+    No case judges this network. What is known of it are the out-of-fold results of its recipe, which
+    `report/metrics.json` repeats.
+
+    Args:
+        crossed: The folder of a finished cross-validation.
+        output: Where the new run goes, as `<name>_all/<time>`.
+
+    Returns:
+        The run's folder, which can be exported and can predict.
+
+    Raises:
+        SettingsError: It is no cross-validation.
+        DataMissingError: A fold has not ended.
+    """
+    if not is_cross_validation(crossed):
+        raise SettingsError(
+            f"{crossed}: expected a cross-validation (mammo train --folds 5 makes it), got another folder"
+        )
+    judged = judge_folds(crossed)
+    settings, epochs = settings_on_all(crossed)
+    logger.info("training on all cases for %d epochs, the median of the folds' best", epochs)
+    made: list[Path] = []
+
+    def make_folder(prepared: PreparedSplit) -> Path:
+        folder = make_run_folder(output, f"{crossed.resolve().parent.name}_all")
+        _write_results(judged, folder)
+        point_latest_at(output, folder)
+        made.append(folder)
+        return folder
+
+    fit(settings.model_copy(update={"output": output}), crossed.resolve().parent.name, into=make_folder)
+    return made[0]
+
+
+def settings_on_all(crossed: Path) -> tuple[Settings, int]:
+    """Give the settings of a training on all cases, and its number of epochs: the median of the folds' best.
+
+    The schedule of the learning rate keeps the folds' length, so that the epochs are the same as theirs.
+    """
+    folders = [fold_folder(crossed, fold) for fold in range(read_folds(crossed))]
+    best = [read_checkpoint(folder / "checkpoints" / "best", groups=()).state["epoch"] for folder in folders]
+    epochs = round(statistics.median(best))
+    values = load_settings(crossed / CONFIG_FILE).model_dump(mode="json")
+    values["data"] |= {"folds": 0, "fold": 0, "split": "all"}
+    values["training"]["early_stopping"] = {"monitor": LAST, "patience": epochs}
+    return check_settings(values, str(crossed / CONFIG_FILE)), epochs
+
+
+def _write_results(judged: Judged, folder: Path) -> None:
+    """Copy the out-of-fold scores, by which the run will decide, and their judgement."""
+    for source, target in (
+        (judged.out / OUT_OF_FOLD_FILE, folder / OUT_OF_FOLD_FILE),
+        (judged.file, metrics_file(folder)),
+    ):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(source.read_bytes())
