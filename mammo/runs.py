@@ -15,6 +15,7 @@ from mammo.files import Lock, held_by, locked, read_json, write_text
 CONFIG_FILE = "config.yaml"
 ENVIRONMENT_FILE = "environment.json"
 FOLDS_FILE = "cross_validation.json"
+ENSEMBLE_FILE = "ensemble.json"
 LOCK_FILE = ".lock"
 VISUALDL_FILE = "vdlrecords.run.log"  # VisualDL shows one file of a folder
 

@@ -14,7 +14,7 @@ from mammo.images.preprocess import PreprocessSettings, check_version
 from mammo.inference.decision_file import DECISION_FILE, read_decision_and_network
 from mammo.model.checkpoint import read_checkpoint, set_network
 from mammo.model.network import MammogramNet, build_network, input_channels
-from mammo.runs import CONFIG_FILE, holder_of, is_trained, network_sha256
+from mammo.runs import CONFIG_FILE, ENSEMBLE_FILE, holder_of, is_trained, network_sha256
 from mammo.runtime import paddle
 from mammo.settings.load import differences, load_settings
 from mammo.settings.schema import Settings
@@ -63,7 +63,7 @@ def load_run(folder: Path, *, settings: Settings | None = None) -> LoadedRun:
 
 def _why_no_network(folder: Path) -> str:
     """What a folder without checkpoints is, and what to do."""
-    if (folder / "ensemble.json").is_file():
+    if (folder / ENSEMBLE_FILE).is_file():
         return "; it is an ensemble: name one of the runs in its ensemble.json"
     if (folder / "report" / "metrics.json").is_file():
         return "; it is a judgement: name its run"

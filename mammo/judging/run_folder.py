@@ -17,6 +17,7 @@ from mammo.inference.load import load_run
 from mammo.inference.score import score_part
 from mammo.judging.cross_validation import OUT_OF_FOLD_FILE, judge_folds
 from mammo.judging.judged import (
+    RUN_FILES,
     Judged,
     check_scored,
     copy_run_files,
@@ -29,6 +30,7 @@ from mammo.prepare.gather import PreparedSplit, gather_split, prepare_samples, p
 from mammo.prepare.readers import read_lesions
 from mammo.runs import (
     CONFIG_FILE,
+    ENSEMBLE_FILE,
     ENVIRONMENT_FILE,
     check_out,
     find_run,
@@ -149,11 +151,14 @@ def _check_same_data(folder: Path, prepared: PreparedSplit) -> None:
 def judge_ensemble(runs: list[Path], *, output: Path, manifest: Path | None = None, out: Path | None = None) -> Judged:
     """Judge the mean of several networks' logits.
 
+    Several cross-validations of the same folds make a cross-validation whose folds are ensembles.
+
     The folds of a cross-validation have no common validation part: their ensemble takes calibration and thresholds from
     the pooled out-of-fold scores, which are single networks'. A mean is less spread, so these fit it only roughly.
 
     Args:
-        runs: At least two runs of one split, or one cross-validation, whose folds are the members.
+        runs: At least two runs of one split, two cross-validations of the same folds, or one, whose folds are the
+            members.
         output: The folder of all runs; the ensemble is written there as a run, `ensemble/<time>`.
         manifest: Another data set; None for the members' common test part.
         out: Where the ensemble is written instead.
@@ -162,6 +167,8 @@ def judge_ensemble(runs: list[Path], *, output: Path, manifest: Path | None = No
         SplitError: The runs have different tasks or splits, or they are folds and no other data set is given.
     """
     refuse_doubles(runs)
+    if len(runs) > 1 and all(is_cross_validation(run) for run in runs):
+        return _judge_crossed_ensemble([run.resolve() for run in runs], output, manifest, out)
     members, crossed = _members(runs)
     _check_members(members, crossed=crossed, manifest=manifest)
     if out is not None:
@@ -178,13 +185,41 @@ def judge_ensemble(runs: list[Path], *, output: Path, manifest: Path | None = No
         excluded, warned = read_exclusions(members[0])
     target = out or make_run_folder(output, "ensemble")
     copy_run_files(members[0], target, settings, names=(ENVIRONMENT_FILE, "excluded.csv", "warnings.csv"))
-    write_json(target / "ensemble.json", {"members": [str(member) for member in members]})
+    write_json(target / ENSEMBLE_FILE, {"members": [str(member) for member in members]})
     hashes = ", ".join(sorted({read_hash(member, "split_sha256") for member in members}))
     part = "out-of-fold" if crossed else "validation"
     decision = decide_on(chosen_on, settings, target, split=hashes, part=part)
     judgement, scores = judge_logits(scores.assign(model_id=target.name), settings, target, decision=decision)
     about = f"{manifest or 'test part'}, ensemble of {len(members)}"
     return Judged(target, about, judgement, scores, target, settings, prepared, excluded, warned, known)
+
+
+def _judge_crossed_ensemble(runs: list[Path], output: Path, manifest: Path | None, out: Path | None) -> Judged:
+    """Write and judge a cross-validation of which each fold is the mean of that fold's networks of all runs."""
+    if manifest:
+        advice = "train each on all its cases (mammo train --on-all), and name those runs"
+        raise SplitError(f"--data: the folds of several cross-validations make no one network; {advice}")
+    counts = sorted({read_folds(run) for run in runs})
+    if len(counts) > 1:
+        raise SplitError(f"{runs[0]} and the others have different numbers of folds ({', '.join(map(str, counts))})")
+    if out is not None:
+        check_out(out)
+    target = out or make_run_folder(output, "ensemble")
+    settings = load_settings(runs[0] / CONFIG_FILE)
+    with writing(target):
+        for fold in range(counts[0]):
+            members = [fold_folder(run, fold) for run in runs]
+            _check_members(members, crossed=False, manifest=None)
+            part = fold_folder(target, fold)
+            of_fold = load_settings(members[0] / CONFIG_FILE)
+            copy_run_files(members[0], part, of_fold, names=tuple(name for name in RUN_FILES if name != "log.jsonl"))
+            split = read_hash(members[0], "split_sha256")
+            decision = decide_on(_mean(members, "scores_validation.csv"), of_fold, part, split=split)
+            judge_logits(_mean(members, "scores_test.csv"), of_fold, part, decision=decision)
+        copy_run_files(runs[0], target, settings, names=(ENVIRONMENT_FILE,))
+        write_json(target / ENSEMBLE_FILE, {"members": [str(run) for run in runs]})
+        mark_cross_validation(target, counts[0])
+        return judge_folds(target)
 
 
 def _members(runs: list[Path]) -> tuple[list[Path], bool]:

@@ -359,3 +359,20 @@ def test_on_all_of_a_single_run_is_refused(crossed: tuple[Path, Judged]) -> None
     refused(
         call(command("train", "--on-all", judged.out, "-o", "seed=1")), "takes the settings of its folds: remove -o"
     )
+
+
+def test_ensemble_of_cross_validations_is_judged_out_of_fold(crossed: tuple[Path, Judged], tmp_path: Path) -> None:
+    folder, judged = crossed
+    wider = tiny_settings(folder, training__epochs=1, evaluation=QUICK, data__context=3.0, seed=1)
+    other = cross_validate(wider, "wider", folds=3)
+    both = judge_ensemble([judged.out, other.out], output=tmp_path)
+    tables = [one.scores.set_index("case_id")["logit"] for one in (judged, other, both)]
+    np.testing.assert_allclose(tables[2], (tables[0] + tables[1].loc[tables[0].index]) / 2, rtol=1e-12)
+    assert both.judgement.own.n == 48
+    assert judge_run_folder_again(both.out) == both.judgement.as_json()["levels"]
+    with pytest.raises(SplitError, match="make no one network"):
+        judge_ensemble([judged.out, other.out], output=tmp_path, manifest=folder / "manifest.csv")
+
+
+def judge_run_folder_again(folder: Path) -> object:
+    return judge_folds(folder).judgement.as_json()["levels"]
