@@ -1,6 +1,7 @@
-"""Exports a run's best network to a folder, once every installed engine gives the checkpoint's scores on real cases."""
+"""Exports a run's best network, or those of an ensemble, once every engine gives the checkpoint's scores on cases."""
 
 import tempfile
+from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from mammo.cases.splits import PARTS
 from mammo.errors import SettingsError, WeightsError, first_line
 from mammo.evaluation.calibration import log_odds
 from mammo.files import flush_folder, read_json, write_text
+from mammo.inference.decision_file import read_decision
 from mammo.inference.load import LoadedRun, load_run
 from mammo.inference.score import part_loader
 from mammo.judging.judged import read_split
@@ -20,24 +22,27 @@ from mammo.model.network import DeployedNet
 from mammo.model.tensors import sha256_of
 from mammo.prepare.gather import PreparedSplit, gather_split, prepare_split
 from mammo.progress import track
-from mammo.runs import network_sha256, read_hash
+from mammo.runs import ENSEMBLE_FILE, network_sha256, read_hash
 from mammo.runtime import available_cores, paddle
 from mammo.serving.engines import NETWORK, ONNX_FILE, installed_engines, open_engine
 from mammo.serving.export_description import DESCRIPTION_FILE, ExportDescription, Origin, Parity
+from mammo.serving.half import halve_weights
 
 CLOSE_ENOUGH = 1e-4  # of logits; relative for logits above 1. Scores then differ by less than a third of it
+CLOSE_IN_HALF = 1e-2  # of weights stored in 16 bits
 OPSET = 17
 # Batches of real cases, image float32 [N, V, C, H, W] and present bool [N, V]; the checkpoint's logits, float64 [n].
 Proof = tuple[list[tuple[np.ndarray, np.ndarray]], np.ndarray]
 
 
-def export_run(folder: Path, out: Path, *, images: int = 100) -> ExportDescription:
-    """Export a run's best network.
+def export_run(folder: Path, out: Path, *, images: int = 100, half: bool = False) -> ExportDescription:
+    """Export a run's best network, or the members of an ensemble, each to a folder of its own.
 
     Args:
         folder: The run.
         out: The new folder. It gets this name when it is complete and all engines have been compared.
         images: Number of the run's own cases, from all parts, on which each engine is compared with the checkpoint.
+        half: Store weights in 16 bits, as ONNX only: half the size, and logits may differ by `CLOSE_IN_HALF`.
 
     Raises:
         SettingsError: `out` already exists, or paddle2onnx is not installed.
@@ -48,19 +53,60 @@ def export_run(folder: Path, out: Path, *, images: int = 100) -> ExportDescripti
     if out.exists() or out.is_symlink():
         raise SettingsError(f"--out {out}: expected a name that is free; an export is not written over another")
     converter = _converter()
-    run = load_run(folder)
-    proof = prove(run, prepare_split(run.settings, gather_split(run.settings)), images)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as place:
         beside = Path(place) / out.name
         beside.mkdir()
-        _write_programs(run, beside, converter)
-        parity = {name: compare(beside, name, proof) for name in installed_engines()}
-        description = _describe(run, beside, parity)
-        write_text(beside / DESCRIPTION_FILE, description.model_dump_json(indent=1))
-        flush_folder(beside)
+        write = _write_ensemble if (folder / ENSEMBLE_FILE).is_file() else _write_network
+        description = write(folder, beside, converter, images, half)
         beside.rename(out)
     flush_folder(out.parent)
+    return description
+
+
+def _write_network(folder: Path, out: Path, converter: Any, images: int, half: bool) -> ExportDescription:
+    run = load_run(folder)
+    proof = prove(run, prepare_split(run.settings, gather_split(run.settings)), images)
+    _write_programs(run, out, converter)
+    engines = installed_engines()
+    if half:
+        halve_weights(out / ONNX_FILE)
+        for path in out.iterdir():
+            if path.name != ONNX_FILE:
+                path.unlink()
+        engines = [name for name in engines if name != "paddle"]
+    parity = {name: compare(out, name, proof, bar=CLOSE_IN_HALF if half else CLOSE_ENOUGH) for name in engines}
+    return _write_description(_describe(run, out, parity, half), out)
+
+
+def _write_ensemble(folder: Path, out: Path, converter: Any, images: int, half: bool) -> ExportDescription:
+    """Export each member to a folder of its own; the decision and the results are the ensemble's."""
+    runs = [Path(member) for member in read_json(folder / ENSEMBLE_FILE)["members"]]
+    described = []
+    for number, run in enumerate(runs):
+        (out / f"member_{number}").mkdir()
+        described.append(_write_network(run, out / f"member_{number}", converter, images, half))
+    first = described[0]
+    networks = "".join(one.origin.network_sha256 for one in described)
+    origin = {"run": f"{folder.parent.name}/{folder.name}", "network_sha256": sha256(networks.encode()).hexdigest()}
+    changes = {
+        "decision": read_decision(folder),
+        "origin": first.origin.model_copy(update=origin),
+        "results": _results(folder),
+        "parity": {name: max((one.parity[name] for one in described), key=_difference) for name in first.parity},
+        "files": {},
+        "members": {path.parent.name: sha256_of(path) for path in sorted(out.glob(f"*/{DESCRIPTION_FILE}"))},
+    }
+    return _write_description(first.model_copy(update=changes), out)
+
+
+def _difference(parity: Parity) -> float:
+    return parity.largest_difference
+
+
+def _write_description(description: ExportDescription, folder: Path) -> ExportDescription:
+    write_text(folder / DESCRIPTION_FILE, description.model_dump_json(indent=1))
+    flush_folder(folder)
     return description
 
 
@@ -113,23 +159,23 @@ def _write_programs(run: LoadedRun, folder: Path, converter: Any) -> None:
     parameters.with_name(f"{parameters.name}.info").unlink(missing_ok=True)  # paddle 2's notes for its own training
 
 
-def compare(folder: Path, name: str, proof: Proof) -> Parity:
+def compare(folder: Path, name: str, proof: Proof, *, bar: float = CLOSE_ENOUGH) -> Parity:
     """Compare an engine with the checkpoint.
 
     Raises:
-        WeightsError: They differ.
+        WeightsError: Logits differ by `bar` or more.
     """
     batches, wanted = proof
     engine = open_engine(folder, name, threads=available_cores())
     logits = np.concatenate([engine(*batch) for batch in track(batches, len(batches), f"scoring by {name}")])
     largest = float((np.abs(logits - wanted) / np.maximum(1, np.abs(wanted))).max())
-    if not largest < CLOSE_ENOUGH:
-        found = f"by up to {largest:.2g} on {len(logits)} images (expected below {CLOSE_ENOUGH:g})"
+    if not largest < bar:
+        found = f"by up to {largest:.2g} on {len(logits)} images (expected below {bar:g})"
         raise WeightsError(f"{name} gives other logits than the checkpoint, {found}; nothing was exported")
     return Parity(images=len(logits), largest_difference=largest)
 
 
-def _describe(run: LoadedRun, folder: Path, parity: dict[str, Parity]) -> ExportDescription:
+def _describe(run: LoadedRun, folder: Path, parity: dict[str, Parity], half: bool) -> ExportDescription:
     split = read_split(run.folder)
     learnt = split[split["part"] == "train"]
     origin = Origin(
@@ -150,6 +196,7 @@ def _describe(run: LoadedRun, folder: Path, parity: dict[str, Parity]) -> Export
         parity=parity,
         versions=versions | {"numpy": np.__version__},
         files={path.name: sha256_of(path) for path in sorted(folder.iterdir())},
+        half=half,
     )
 
 

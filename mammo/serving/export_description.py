@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, PlainSerializer, ValidationError
+from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError
 
 from mammo.errors import WeightsError, in_one_line
 from mammo.evaluation.operating_point import Decision
@@ -47,6 +47,9 @@ class ExportDescription(Strict):
         parity: By engine, as measured during the export.
         versions: Of the packages that made the export.
         files: SHA-256 of each file of the network.
+        members: Of an ensemble, whose logit is the mean of its members': SHA-256 of the description of each, by the
+            name of its folder. It has no network of its own, and `form` is the first member's.
+        half: Whether the weights are stored in 16 bits.
     """
 
     format: Literal[1] = 1
@@ -59,6 +62,8 @@ class ExportDescription(Strict):
     parity: dict[str, Parity]
     versions: dict[str, str]
     files: dict[str, str]
+    members: dict[str, str] = Field(default_factory=dict)
+    half: bool = False
 
 
 def read_description(folder: Path) -> ExportDescription:
@@ -75,9 +80,11 @@ def read_description(folder: Path) -> ExportDescription:
         description = ExportDescription.model_validate(read_json(path))
         advice = "export it again from a run that was trained with this version"
         check_version(description.form.preprocess, path, advice)
-        for name, sha256 in description.files.items():
+        members = {f"{name}/{DESCRIPTION_FILE}": sha256 for name, sha256 in description.members.items()}
+        for name, sha256 in (description.files | members).items():
             (folder / name).stat()  # reports a missing file as missing
-            if "/" in name or sha256_of(folder / name) != sha256:
+            inside = name.count("/") == (name in members) and ".." not in name
+            if not inside or sha256_of(folder / name) != sha256:
                 problem = f"is damaged or of another export (its hash is not that of {path.name})"
                 raise WeightsError(f"{folder / name}: {problem}; {again}")
     except FileNotFoundError as error:

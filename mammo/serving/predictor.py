@@ -42,10 +42,11 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Predictor:
-    """An export that is ready to score films."""
+    """An export that is ready to score films; an ensemble has no engine but `members`, whose mean logit counts."""
 
     description: ExportDescription
-    engine: Engine
+    engine: Engine | None = None
+    members: tuple["Predictor", ...] = ()
 
     def predict(
         self, path: Path, boxes: Sequence[Box | None] = (None,), *, pixel_aspect: float = 1.0, untrusted: bool = False
@@ -72,14 +73,26 @@ class Predictor:
 
     def _score(self, film: Film, path: Path, box: Box | None, pixel_aspect: float) -> Prediction:
         try:
-            shown = network_input(film, self.description.form, box=box, pixel_aspect=pixel_aspect)
+            logit, remarks = self.logit(film, box, pixel_aspect)
         except ImageError as error:
             return Prediction(path, box, error=f"{path}: {' '.join(str(error).split())}")
         decision = self.description.decision
-        logit = float(self.engine(shown.image, shown.present).mean())
         score = float(decision.calibrator.apply(np.float64(logit)))
         called = bool(score >= decision.threshold)
-        return Prediction(path, box, logit, score, called, remarks=tuple(dict.fromkeys(shown.remarks)))
+        return Prediction(path, box, logit, score, called, remarks=remarks)
+
+    def logit(self, film: Film, box: Box | None, pixel_aspect: float) -> tuple[float, tuple[str, ...]]:
+        """Score a film, or a lesion on it: the log-odds of malignancy before calibration, and warning keys.
+
+        Raises:
+            ImageError: The box is missing or does not fit, or the film is refused.
+        """
+        if self.engine is None:
+            made = [member.logit(film, box, pixel_aspect) for member in self.members]
+            remarks = dict.fromkeys(remark for _, remarks in made for remark in remarks)
+            return float(np.mean([logit for logit, _ in made])), tuple(remarks)
+        shown = network_input(film, self.description.form, box=box, pixel_aspect=pixel_aspect)
+        return float(self.engine(shown.image, shown.present).mean()), tuple(dict.fromkeys(shown.remarks))
 
 
 def open_export(folder: Path, *, engine: str = AUTO, threads: int) -> Predictor:
@@ -90,6 +103,9 @@ def open_export(folder: Path, *, engine: str = AUTO, threads: int) -> Predictor:
         SettingsError: The engine is unknown or not installed.
     """
     description = read_description(folder)
+    if description.members:
+        members = [open_export(folder / name, engine=engine, threads=threads) for name in description.members]
+        return Predictor(description, members=tuple(members))
     if engine == AUTO:
         installed = installed_engines()
         compared = [name for name in installed if name in description.parity]

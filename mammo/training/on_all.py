@@ -1,15 +1,30 @@
-"""Trains a cross-validation's recipe once more, on all cases; the folds say for how long, and choose the thresholds."""
+"""Trains a cross-validation's recipe once more, on all cases; the folds say for how long, and choose the thresholds.
+
+Of an ensemble of cross-validations, each member is trained on all cases; their mean is decided by the ensemble's folds.
+"""
 
 import logging
 import statistics
 from pathlib import Path
 
 from mammo.errors import SettingsError
+from mammo.files import read_json, write_json
 from mammo.judging.cross_validation import OUT_OF_FOLD_FILE, judge_folds
-from mammo.judging.judged import Judged, metrics_file
+from mammo.judging.judged import Judged, copy_run_files, metrics_file
+from mammo.judging.run_folder import decide_out_of_fold
 from mammo.model.checkpoint import read_checkpoint
 from mammo.prepare.gather import PreparedSplit
-from mammo.runs import CONFIG_FILE, fold_folder, is_cross_validation, make_run_folder, point_latest_at, read_folds
+from mammo.runs import (
+    CONFIG_FILE,
+    ENSEMBLE_FILE,
+    ENVIRONMENT_FILE,
+    fold_folder,
+    is_cross_validation,
+    make_run_folder,
+    point_latest_at,
+    read_folds,
+    read_hash,
+)
 from mammo.settings.load import check_settings, load_settings
 from mammo.settings.schema import LAST, Settings
 from mammo.training.fit import fit
@@ -39,6 +54,9 @@ def train_on_all(crossed: Path, output: Path) -> Path:
             f"{crossed}: expected a cross-validation (mammo train --folds 5 makes it), got another folder"
         )
     judged = judge_folds(crossed)
+    if (crossed / ENSEMBLE_FILE).is_file():
+        members = read_json(crossed / ENSEMBLE_FILE)["members"]
+        return _join([train_on_all(Path(member), output) for member in members], judged, output)
     settings, epochs = settings_on_all(crossed)
     logger.info("training on all cases for %d epochs, the median of the folds' best", epochs)
     made: list[Path] = []
@@ -52,6 +70,17 @@ def train_on_all(crossed: Path, output: Path) -> Path:
 
     fit(settings.model_copy(update={"output": output}), crossed.resolve().parent.name, into=make_folder)
     return made[0]
+
+
+def _join(members: list[Path], judged: Judged, output: Path) -> Path:
+    """Write the folder of an ensemble of runs on all cases."""
+    folder, settings = make_run_folder(output, "ensemble_all"), load_settings(members[0] / CONFIG_FILE)
+    _write_results(judged, folder)
+    copy_run_files(members[0], folder, settings, names=(ENVIRONMENT_FILE, "excluded.csv", "warnings.csv"))
+    write_json(folder / ENSEMBLE_FILE, {"members": [str(member) for member in members]})
+    decide_out_of_fold(settings, folder, split=read_hash(members[0], "split_sha256"))
+    point_latest_at(output, folder)
+    return folder
 
 
 def settings_on_all(crossed: Path) -> tuple[Settings, int]:

@@ -14,12 +14,14 @@ from mammo.evaluation.operating_point import make_decision
 from mammo.evaluation.scores import read_scores
 from mammo.files import read_json, write_json
 from mammo.images.network_input import Variant, apply_variant, variants
+from mammo.inference.decision_file import read_decision as decision_of
 from mammo.inference.load import load_run, predict_with_remarks
 from mammo.judging.comparison import compare_paths
 from mammo.judging.cross_validation import judge_folds
 from mammo.judging.judged import Judged
 from mammo.judging.run_folder import judge_ensemble, judge_run_folder
 from mammo.runs import fold_folder, run_fingerprint
+from mammo.serving.predictor import open_export
 from mammo.settings.load import load_settings
 from mammo.settings.schema import TestTimeSettings
 from mammo.training.fit import fit
@@ -370,6 +372,17 @@ def test_ensemble_of_cross_validations_is_judged_out_of_fold(crossed: tuple[Path
     np.testing.assert_allclose(tables[2], (tables[0] + tables[1].loc[tables[0].index]) / 2, rtol=1e-12)
     assert both.judgement.own.n == 48
     assert judge_run_folder_again(both.out) == both.judgement.as_json()["levels"]
+    run = train_on_all(both.out, tmp_path / "all")
+    done = call(command("export", run, "--out", tmp_path / "export", "--images", "8", "--half"))
+    assert done.returncode == 0, done.stderr
+    members = [open_export(tmp_path / "export" / f"member_{number}", threads=1) for number in range(2)]
+    assert [member.description.form.preprocess.context for member in members] == [2.0, 3.0]
+    ensemble = open_export(tmp_path / "export", threads=1)
+    film, box = folder / "00_CC.png", (20.0, 30.0, 16.0, 16.0)
+    logits = [one.predict(film, (box,))[0].logit for one in (ensemble, *members)]
+    assert logits[0] == pytest.approx((logits[1] + logits[2]) / 2, abs=1e-9)
+    assert ensemble.description.decision == decision_of(run)
+    assert not list((tmp_path / "export").rglob("*.pdiparams"))
     with pytest.raises(SplitError, match="make no one network"):
         judge_ensemble([judged.out, other.out], output=tmp_path, manifest=folder / "manifest.csv")
 
