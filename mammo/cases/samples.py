@@ -18,7 +18,8 @@ class SampleTable:
 
     `cases`: case_id, patient_id, breast_id, image_id, label (1 malignant, 0 benign), split, complete, lesions (their
     number), mixed (whether its film or breast has both classes), unsettled (the finest of image, breast and patient
-    that has another row that is malignant or unknown, also one without a case; "" for none), and `SUBGROUPS`.
+    that has another row that is malignant or unknown, also one without a case; "" for none), and `SUBGROUPS`: of a film
+    or breast those of one of its lesions, but the highest `assessment`, NaN where that of a lesion is unknown.
     `views`: case (a row number of `cases`), slot (0 CC, 1 MLO; 0 for single views), image, view, laterality, the box x,
     y, width, height in the source image's pixels (NaN for none), mask, crop.
     `excluded` and `warned`: case, patient_id, reason; what was left out, and what was kept with a warning.
@@ -68,7 +69,11 @@ def make_samples(table: LesionTable, task: str) -> SampleTable:
     """
     frame = table.frame.copy()
     frame["breast_id"] = _breast_id(frame)
-    whole = frame.groupby("breast_id" if task == "breast" else "image_id")
+    unit = "breast_id" if task == "breast" else "image_id"
+    whole = frame.groupby(unit)
+    if task != "lesion":
+        highest = frame["assessment"].fillna(np.inf).groupby(frame[unit]).transform("max")
+        frame["assessment"] = highest.replace(np.inf, np.nan)  # what is unknown could be the highest
     frame["lesions"] = 1 if task == "lesion" else whole["lesion_id"].transform("size")
     frame["mixed"] = whole["label"].transform("nunique") > 1
     frame["unsettled"] = _unsettled(frame, table.gone)
