@@ -156,7 +156,7 @@ def test_card_has_the_tables_and_the_limits(source: ReportSource, level: ReaderL
     assert points[1][1] == level.main.recall.with_bounds()
     assert points[1][4] == level.main.specificity_difference.as_difference()
     levels = next(table for table in tables(card) if "reader's AUC, DeLong" in table[0])
-    assert [row[0] for row in levels[1:]] == ["lesion", "image", "breast", "patient"]
+    assert [row[0] for row in levels[1:]] == list(source.judgement.levels)
     groups = next(table for table in tables(card) if table[0][-3:] == ["system's AUC", "difference", "note"])
     assert {row[0] for row in groups[1:]} == {"subtlety", "density"}
     text = " ".join(card.split())
