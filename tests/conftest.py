@@ -25,7 +25,7 @@ ONE_STACK = (
     "test_floors.py", "test_untrusted.py", "test_download.py", "test_download_replaced.py", "test_deidentify.py",
     "test_deidentify_command.py", "test_sandbox.py", "test_hostile_process.py", "test_page.py", "test_checklist.py",
     "test_model_card.py", "test_header_secrets.py", "test_store_sources.py", "test_judging_commands.py",
-    "test_bench.py", "test_main.py", "test_docs.py",
+    "test_bench.py", "test_main.py", "test_docs.py", "test_assessments.py", "test_reader.py",
 )  # fmt: skip
 
 

@@ -140,5 +140,7 @@ def _check_values(frame: pd.DataFrame, path: Path) -> None:
         rule = f"{column} must be of {', '.join(known)}, several joined by hyphens"
         errors += row_faults(unknown, rule, frame[column])
     errors += row_faults(frame["patient_id"] == "", "patient_id is empty", frame["patient_id"])
+    broken = (frame["assessment"] != "") & ~to_numbers(frame["assessment"]).isin(range(7))
+    errors += row_faults(broken, "assessment must be a BI-RADS category 0 to 6", frame["assessment"])
     if errors:
         raise CaseError(in_one_line(str(path), errors))

@@ -23,7 +23,8 @@ class SampleTable:
     `cases`: case_id, finding_id ("" for films and breasts), patient_id, breast_id, image_id, label (1 malignant, 0
     benign), split, complete, lesions (their number), mixed (whether its film or breast has both classes), unsettled
     (the finest of image, breast and patient that has another row that is malignant or unknown, also one without a case;
-    "" for none), `SUBGROUPS` and `DESCRIPTORS`.
+    "" for none), `DESCRIPTORS`, and `SUBGROUPS`: of a finding, film or breast those of one of its lesions, but the
+    highest `assessment`, NaN where that of a lesion is unknown.
     `views`: case (a row number of `cases`), slot (0 CC, 1 MLO; 0 for single views), image, view, laterality,
     pixel_aspect, the box x, y, width, height in the source image's pixels (NaN for none), mask, crop.
     `excluded` and `warned`: case, patient_id, reason; what was left out, and what was kept with a warning.
@@ -82,7 +83,11 @@ def make_samples(table: LesionTable, task: str) -> SampleTable:
     if task == "finding" and not joined:
         raise CaseError("task finding: no row has a finding_id, which joins the views of a finding; add that column")
     frame["finding_id"] = finding_of(frame) if task in CROPPED and joined else ""
+    unit = {"finding": "finding_id", "breast": "breast_id"}.get(task, "image_id")
     whole = frame.groupby("breast_id" if task == "breast" else "image_id")
+    if task != "lesion":
+        highest = frame["assessment"].fillna(np.inf).groupby(frame[unit]).transform("max")
+        frame["assessment"] = highest.replace(np.inf, np.nan)  # what is unknown could be the highest
     frame["lesions"] = 1 if task in CROPPED else whole["lesion_id"].transform("size")
     frame["mixed"] = whole["label"].transform("nunique") > 1
     frame["unsettled"] = _unsettled(frame, table.gone)
@@ -139,10 +144,8 @@ def _findings(frame: pd.DataFrame, excluded: pd.DataFrame) -> SampleTable:
     excluded = _listed(excluded, frame, "lesion_id", (contradicting, TWO_LABELS))
     views, excluded = _one_film_a_view(frame[~contradicting], excluded, "finding", "lesion_id")
     cases = views.drop_duplicates("case").reset_index(drop=True)
-    of_case = views.groupby("case")
-    grades = {"assessment": of_case["assessment"].max().to_numpy()}
-    cases = cases.assign(case_id=cases["finding_id"], image_id=cases["finding_id"], view="", **grades)
-    cases["complete"] = of_case.size().to_numpy() == len(VIEW_ORDER)
+    cases = cases.assign(case_id=cases["finding_id"], image_id=cases["finding_id"], view="")
+    cases["complete"] = views.groupby("case").size().to_numpy() == len(VIEW_ORDER)
     return _table("finding", cases, views, excluded)
 
 

@@ -38,12 +38,8 @@ def resample(cases: Cases, *, resamples: int, seed: int = 0, calibration: bool =
     """Measure every resample of at least one case; calibration slope and intercept, the slowest, only if asked."""
     ranking, fit = Ranking(cases), Calibration(cases) if calibration else None
     sums = sum_by_patient(cases, _columns(cases))
-    at_once = int(np.clip(ELEMENTS_AT_ONCE // max(len(cases), 1), 8, 64))
-    draws = draw_patients(cases.patients, resamples, seed=seed, at_once=at_once)
-    if len(cases) * resamples > MOST_WITHOUT_PROGRESS:
-        draws = track(draws, -(-resamples // at_once), f"resampling {cases.patients} patients")
     parts, counted = [], []
-    for counts in draws:
+    for counts in draw_for(cases, resamples, seed=seed):
         added = sums @ counts
         brier, ece = added[1] / added[0], np.abs(added[2:FIXED_SUMS]).sum(axis=0) / added[0]
         fitted = fit.measure(counts) if fit else {}
@@ -64,6 +60,15 @@ def _columns(cases: Cases) -> np.ndarray:
         called = cases.called(point)
         columns += [called & malignant, called & ~malignant, ~called & ~malignant, ~called & malignant]
     return np.stack(columns).astype(float)
+
+
+def draw_for(cases: Cases, resamples: int, *, seed: int) -> Iterator[np.ndarray]:
+    """Draw patients as `draw_patients` does, as many resamples at a time as suits the cases; shows progress."""
+    at_once = int(np.clip(ELEMENTS_AT_ONCE // max(len(cases), 1), 8, 64))
+    draws = draw_patients(cases.patients, resamples, seed=seed, at_once=at_once)
+    if len(cases) * resamples > MOST_WITHOUT_PROGRESS:
+        draws = track(draws, -(-resamples // at_once), f"resampling {cases.patients} patients")
+    return draws
 
 
 def draw_patients(patients: int, resamples: int, *, seed: int, at_once: int = 64) -> Iterator[np.ndarray]:

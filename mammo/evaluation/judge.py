@@ -9,6 +9,7 @@ import pandas as pd
 
 from mammo.errors import ScoreError
 from mammo.evaluation.calibration import ReliabilityBin, measure_calibration, reliability, to_probability
+from mammo.evaluation.human_reader import ReaderResult, compare_groups, compare_with_reader
 from mammo.evaluation.intervals import LEVEL, auc_interval, resample, screened, with_exact_bounds, with_intervals
 from mammo.evaluation.metrics import SCREENING, Confusion, Metric, count_confusion, measure_at, measure_ranking
 from mammo.evaluation.operating_point import HALF, Decision, Decisions, gather, one_decision
@@ -73,7 +74,8 @@ class Judgement:
     """The results with a decision (or one per fold).
 
     `sweep` and `subgroups` are of the task's own level; the screening figures of the sweep are of the level patient.
-    `before` is the calibration of the raw logits, None where a table has none or nothing was calibrated.
+    `before` is the calibration of the raw logits, None where a table has none or nothing was calibrated. `reader` is
+    the comparison with the radiologists' assessments, None where a table has none.
     """
 
     levels: dict[str, LevelResult]
@@ -84,6 +86,7 @@ class Judgement:
     before: CalibrationSide | None
     after: CalibrationSide
     how: EvaluationSettings
+    reader: ReaderResult | None = None
 
     @property
     def decision(self) -> Decision:
@@ -110,6 +113,7 @@ class Judgement:
             "sweep": [_plain_point(point) for point in self.sweep],
             "subgroups": [group.as_json() for group in self.subgroups],
             "calibration": {"before": before, "after": _plain_side(self.after)},
+            "reader": self.reader.as_json() if self.reader else None,
         }
 
 
@@ -147,7 +151,7 @@ def judge(scores: pd.DataFrame, decisions: Decisions, *, how: EvaluationSettings
     groups = functools.partial(judge_subgroups, resamples=how.resamples, seed=how.resamples_seed)
     subgroups = groups(scores, main)
     if "finding" in frames and task != "finding":
-        findings = frames["finding"]
+        findings = frames["finding"].drop(columns="assessment", errors="ignore")
         subgroups += groups(findings, case_thresholds(findings, decisions, "finding")[0])
     before = None
     if "logit" in scores and decision.calibrator.method != "none":
@@ -155,7 +159,8 @@ def judge(scores: pd.DataFrame, decisions: Decisions, *, how: EvaluationSettings
         drawn = resample(cases, resamples=how.resamples, seed=how.resamples_seed)
         before = _calibration_side(_rank(cases, drawn.ranking), cases)
     after = _calibration_side(levels[task].ranking, Cases.of(frames[task]))
-    return Judgement(levels, decisions, task, sweep, subgroups, before, after, how)
+    reader = _judge_reader(scores, frames, decisions, how) if "assessment" in scores else None
+    return Judgement(levels, decisions, task, sweep, subgroups, before, after, how, reader)
 
 
 def case_thresholds(frame: pd.DataFrame, decisions: Decisions, level: str) -> np.ndarray:
@@ -198,6 +203,25 @@ def _judge_level(
     delong = auc_interval(cases.labels, cases.scores, cases.patient)
     known, more, positives = tuple(points[: len(rules)]), tuple(points[len(rules) :]), int(cases.labels.sum())
     return LevelResult(len(cases), positives, cases.patients, ranking, delong, known, more)
+
+
+def _judge_reader(
+    scores: pd.DataFrame, frames: dict[str, pd.DataFrame], decisions: Decisions, how: EvaluationSettings
+) -> ReaderResult | None:
+    """Compare with the reader at each level, and by group at the task's own; None where no case has an assessment."""
+    drawn = {"resamples": how.resamples, "seed": how.resamples_seed}
+    levels = {}
+    for name, frame in frames.items():
+        if len(frame):
+            cases = Cases.of(frame, case_thresholds(frame, decisions, name)[:1])
+            if level := compare_with_reader(cases, frame["assessment"].to_numpy(float), **drawn):
+                levels[name] = level
+    task = one_decision(decisions).task
+    if task not in levels:
+        return None
+    own = frames[task].loc[scores["case_id"]]
+    cases = Cases.of(own, case_thresholds(own, decisions, task)[:1])
+    return ReaderResult(levels, compare_groups(scores, cases, own["assessment"].to_numpy(float), **drawn))
 
 
 def _rank(cases: Cases, resampled: dict[str, np.ndarray]) -> dict[str, Metric]:

@@ -33,6 +33,13 @@ class Metric:
         interval = f" ({self.low:.{digits}f}–{self.high:.{digits}f})" if self.low is not None else ""
         return f"{self.value:.{digits}f}{interval}"
 
+    def as_difference(self, digits: int = 3) -> str:
+        """A difference with its interval, of so many digits, such as `-0.128 (-0.213 to -0.034)`."""
+        if self.value is None:
+            return "-"
+        interval = f" ({self.low:+.{digits}f} to {self.high:+.{digits}f})" if self.low is not None else ""
+        return f"{self.value:+.3f}{interval}"
+
     def as_json(self) -> dict[str, object]:
         """The plain form: the reason for a missing value, never NaN."""
         if self.value is None:

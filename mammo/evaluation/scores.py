@@ -24,6 +24,7 @@ LEVELS = {
     "breast": "breast_id",
     "patient": "patient_id",
 }
+UNKNOWN = ("", "na", "nan", "none", "<na>", "unknown")
 # Log-odds of a score of 0 or 1 are taken at this distance from it, so that calibration has a finite covariate.
 SMALLEST_SCORE = 1e-12
 
@@ -32,8 +33,8 @@ def read_scores(path: Path) -> pd.DataFrame:
     """Read a score table.
 
     Its columns are `case_id, patient_id, breast_id, image_id, label` (0 or 1) and `score` (probability of malignancy).
-    `logit` (log-odds before calibration), `finding_id`, `fold`, `split, model_id` and subgroup columns are optional and
-    kept.
+    `logit` (log-odds before calibration), `finding_id`, `fold`, `split, model_id`, `assessment` (BI-RADS) and other
+    subgroup columns are optional and kept.
 
     Raises:
         DataMissingError: There is no such file.
@@ -44,7 +45,7 @@ def read_scores(path: Path) -> pd.DataFrame:
 
 
 def check_scores(frame: pd.DataFrame, where: str) -> pd.DataFrame:
-    """Check a score table's contract; returns it with `label` (and `fold`) as int, `score` (and `logit`) as float.
+    """Check a score table's contract; returns it with `label` (and `fold`) as int, the other numbers as float.
 
     Raises:
         ScoreError: All errors in one message.
@@ -57,6 +58,8 @@ def check_scores(frame: pd.DataFrame, where: str) -> pd.DataFrame:
     ids = {name: frame[name].astype("string").str.strip().astype(object) for name in known}
     frame = frame.drop(columns=empty).assign(**ids)
     numbers = {name: to_numbers(frame[name]) for name in ("label", "score", "logit", "fold") if name in frame}
+    if "assessment" in frame:
+        numbers["assessment"] = _to_assessments(frame["assessment"])
     errors = [] if len(frame) else ["it has no row"]
     for bad, rule, column in _broken_rules(frame, numbers):
         errors += row_faults(bad, rule, frame[column], frame)
@@ -92,7 +95,17 @@ def _broken_rules(frame: pd.DataFrame, numbers: dict[str, pd.Series]) -> list[tu
     if "fold" in numbers:
         wrong = ~numbers["fold"].between(0, HIGHEST_FOLD) | (numbers["fold"] % 1 != 0)
         rules.append((wrong, f"fold must be a whole number from 0 to {HIGHEST_FOLD}", "fold"))
+    if "assessment" in numbers:
+        rule = "assessment must be a BI-RADS category 0 to 6 (4A to 4C count as 4), or empty where it is unknown"
+        rules.append((~numbers["assessment"].isin(range(7)) & numbers["assessment"].notna(), rule, "assessment"))
     return rules
+
+
+def _to_assessments(column: pd.Series) -> pd.Series:
+    """Read BI-RADS categories, float64 [n]: NaN where it is unknown, -1 where a cell is something else."""
+    text = column.astype("string").fillna("").str.strip().str.lower()
+    numbers = to_numbers(text.str.replace(r"^4[abc]$", "4", regex=True).astype(object))
+    return numbers.fillna(-1.0).mask(text.isin(UNKNOWN))
 
 
 def check_same_cases(tables: Sequence[pd.DataFrame], names: Sequence[str]) -> list[pd.DataFrame]:
@@ -167,10 +180,10 @@ def gather_level(
         temperature: Of the findings of each row, float or float64 [n]; see `operating_point.Decision`.
 
     Returns:
-        Rows with `label` (the maximum), `score`, `patient_id` and `fold`, sorted by the level's id, which is the index;
-        findings also have `finding_views`, the number of their views.
-        A film, breast or patient of benign cases that also has what is malignant or unknown (column `unsettled`,
-        optional) is left out.
+        Rows with `label` (the maximum), `score`, `patient_id` and `fold`, sorted by the level's id, which is the index,
+        and `assessment` where the table has it: the maximum, or NaN where that of a case is unknown. Findings also have
+        `finding_views`, the number of their views. A film, breast or patient of benign cases that also has what is
+        malignant or unknown (column `unsettled`, optional) is left out.
     """
     if level == "finding" != task:
         return _gather_findings(scores, temperature)
@@ -178,24 +191,34 @@ def gather_level(
     score = np.log1p(-scores["score"].clip(upper=1 - 1e-12)) if how == "noisy_or" else scores["score"]
     frame = pd.DataFrame({"id": scores[column], "label": scores["label"], "score": score})
     frame["patient_id"], frame["fold"] = scores["patient_id"], scores.get("fold", 0)
+    if "assessment" in scores:
+        frame["assessment"] = to_numbers(scores["assessment"]).fillna(np.inf)  # the highest, so that it outlasts "max"
     if level == task:
         gathered = frame.sort_values("id", kind="stable").set_index("id")
     else:
         rules = {"label": "max", "score": "sum" if how == "noisy_or" else how, "patient_id": "first", "fold": "first"}
+        rules |= {"assessment": "max"} if "assessment" in frame else {}
         gathered = frame.groupby("id", sort=True).agg(rules)
         if "unsettled" in scores:
             finer = levels_of("image")[: levels_of("image").index(level) + 1]
             doubtful = scores["unsettled"].isin(finer).groupby(scores[column]).any()
             gathered = gathered[~(doubtful.reindex(gathered.index) & (gathered["label"] == 0))]
+    if "assessment" in gathered:
+        gathered = gathered.assign(assessment=gathered["assessment"].replace(np.inf, np.nan))
     return gathered.assign(score=-np.expm1(gathered["score"])) if how == "noisy_or" else gathered
 
 
 def _gather_findings(scores: pd.DataFrame, temperature: float | np.ndarray) -> pd.DataFrame:
     rows = pd.DataFrame({"label": scores["label"], "logit": log_odds_of(scores["score"].to_numpy(float)) / temperature})
     rows["patient_id"], rows["fold"], rows["finding_views"] = scores["patient_id"], scores.get("fold", 0), 1
-    of_finding = rows.groupby(scores["finding_id"].rename("id"), sort=True)
     rules = {"label": "max", "logit": "mean", "patient_id": "first", "fold": "first", "finding_views": "size"}
+    if "assessment" in scores:
+        rows["assessment"] = to_numbers(scores["assessment"]).fillna(np.inf)
+        rules["assessment"] = "max"
+    of_finding = rows.groupby(scores["finding_id"].rename("id"), sort=True)
     gathered = of_finding.agg(rules)[of_finding["label"].nunique() == 1]
+    if "assessment" in gathered:
+        gathered = gathered.assign(assessment=gathered["assessment"].replace(np.inf, np.nan))
     return gathered.assign(score=1 / (1 + np.exp(-gathered["logit"]))).drop(columns="logit")
 
 

@@ -1,5 +1,6 @@
 """Judges each kind of case of a score table: by lesion type, density, view, and other columns."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ METRICS = tuple(metric.key for metric in shown_in("groups"))
 # With fewer positives, the interval is wider than any difference between groups of interest.
 FEW_POSITIVES = 20
 WITHOUT_CALLBACK = "BENIGN_WITHOUT_CALLBACK"
+Group = tuple[str, str, np.ndarray]  # column, value, and its rows, bool [n]
 
 
 @dataclass(frozen=True)
@@ -56,19 +58,24 @@ def judge_subgroups(scores: pd.DataFrame, thresholds: np.ndarray, *, resamples: 
     return tuple(found)
 
 
-def _groups(scores: pd.DataFrame) -> list[tuple[str, str, np.ndarray]]:
-    """Column, value and rows, bool [n], of each group."""
-    groups = []
-    for column in COLUMNS:
+def _groups(scores: pd.DataFrame) -> list[Group]:
+    groups = groups_of(scores, COLUMNS)
+    if "pathology" in scores:
+        called_back = (scores["pathology"] != WITHOUT_CALLBACK).to_numpy()
+        if called_back.any() and not called_back.all():
+            groups.append(("pathology", f"without {WITHOUT_CALLBACK}", called_back))
+    return groups
+
+
+def groups_of(scores: pd.DataFrame, columns: Sequence[str]) -> list[Group]:
+    """The groups of some columns; one that is absent, or has one value only, makes none."""
+    groups: list[Group] = []
+    for column in columns:
         if column not in scores:
             continue
         values = scores[column].map(_name)
         if values.nunique() > 1:
             groups += [(column, value, (values == value).to_numpy()) for value in sorted(values.unique())]
-    if "pathology" in scores:
-        called_back = (scores["pathology"] != WITHOUT_CALLBACK).to_numpy()
-        if called_back.any() and not called_back.all():
-            groups.append(("pathology", f"without {WITHOUT_CALLBACK}", called_back))
     return groups
 
 

@@ -4,6 +4,8 @@ A patient drawn twice counts twice with all of her cases, so a resample's metric
 repeating them. Counts are whole numbers in float64, so sums of them are exact. A metric is NaN where it is undefined.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from mammo.evaluation.scores import Cases
@@ -13,8 +15,25 @@ NEWTON_SMALLEST = 1e-3
 STEEPEST = 1e3  # a steeper slope means complete separation of the classes: the likelihood has no maximum
 
 
+class Sums(NamedTuple):
+    """Of resamples, by rising score: the malignant cases drawn, [p, b], and how many of each class lie below a case.
+
+    `missed` is float64 [p + 1, b], of malignant cases, `quiet` float64 [n + 1, b], of benign ones; the last row is all.
+    """
+
+    positive: np.ndarray
+    missed: np.ndarray
+    quiet: np.ndarray
+
+
 class Ranking:
-    """AUC and average precision of resamples; the cases are sorted once."""
+    """AUC, average precision and ROC curve of resamples; the cases are sorted once.
+
+    The ROC curve has a point for each score as the threshold. Cases of one score are called together, so with them the
+    curve moves up and to the right at once, and between two points it is straight: calling the cases between at random,
+    in a fixed share, reaches each point there (Fawcett 2006, Pattern Recognition Letters 27:861). The area below it
+    counts a tied pair as half (Hanley & McNeil 1982, Radiology 143:29).
+    """
 
     def __init__(self, cases: Cases) -> None:
         order = np.argsort(cases.scores, kind="stable")
@@ -25,20 +44,74 @@ class Ranking:
         self._below = np.searchsorted(others, scores, side="left")
         self._not_above = np.searchsorted(others, scores, side="right")
         self._first_equal = np.searchsorted(scores, scores, side="left")
+        thresholds = np.append(np.unique(cases.scores), np.inf)
+        self._missed_at, self._quiet_at = np.searchsorted(scores, thresholds), np.searchsorted(others, thresholds)
 
     def measure(self, counts: np.ndarray) -> dict[str, np.ndarray]:
         """AUC (ties count half) and average precision (the step sum of scikit-learn), float64 [b] each."""
-        positive = counts[self._positive_patient]
-        hits, alarms = _running_sum(positive), _running_sum(counts[self._negative_patient])
-        malignant, benign = hits[-1], alarms[-1]
-        below = alarms[self._below]
+        sums = self.add(counts)
+        malignant, benign, below = sums.missed[-1], sums.quiet[-1], sums.quiet[self._below]
         with np.errstate(invalid="ignore", divide="ignore"):
-            pairs = np.einsum("ib,ib->b", positive, below + alarms[self._not_above]) / 2
-            auc = pairs / (malignant * benign)
-            true_positive = malignant - hits[self._first_equal]
+            true_positive = malignant - sums.missed[self._first_equal]
             precision = true_positive / np.maximum(true_positive + benign - below, 1)
-            average_precision = np.einsum("ib,ib->b", positive, precision) / malignant
-        return {"auc": auc, "average_precision": np.where(benign > 0, average_precision, np.nan)}
+            average_precision = np.einsum("ib,ib->b", sums.positive, precision) / malignant
+        return {"auc": self._auc(sums, below), "average_precision": np.where(benign > 0, average_precision, np.nan)}
+
+    def add(self, counts: np.ndarray) -> Sums:
+        """Add up the resamples."""
+        positive = counts[self._positive_patient]
+        return Sums(positive, _running_sum(positive), _running_sum(counts[self._negative_patient]))
+
+    def auc(self, sums: Sums) -> np.ndarray:
+        """The AUC, float64 [b]; NaN with one class only."""
+        return self._auc(sums, sums.quiet[self._below])
+
+    def _auc(self, sums: Sums, below: np.ndarray) -> np.ndarray:
+        pairs = np.einsum("ib,ib->b", sums.positive, below + sums.quiet[self._not_above]) / 2
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray(pairs / (sums.missed[-1] * sums.quiet[-1]))
+
+    def quiet_at(self, sums: Sums, missed: np.ndarray) -> np.ndarray:
+        """How many benign cases are not called where so many malignant ones are missed, whole numbers [m, b].
+
+        Of the curve's points with that recall, it is the one of the highest threshold, which has the best specificity.
+        """
+        return _read_off(sums.missed, self._missed_at, missed, sums.quiet, self._quiet_at, last=True)
+
+    def missed_at(self, sums: Sums, quiet: np.ndarray) -> np.ndarray:
+        """How many malignant cases are missed where so many benign ones are not called, whole numbers [m, b].
+
+        Of the curve's points with that specificity, it is the one of the lowest threshold, which has the best recall.
+        """
+        return _read_off(sums.quiet, self._quiet_at, quiet, sums.missed, self._missed_at, last=False)
+
+
+def _read_off(
+    along: np.ndarray, steps: np.ndarray, target: np.ndarray, other: np.ndarray, other_steps: np.ndarray, *, last: bool
+) -> np.ndarray:
+    """Read rising curves off where one side has a value: the other side's, float64 [m, b].
+
+    Args:
+        along: Running sums of whole numbers, [.., b].
+        steps: Their rows that are the curve's points; the first has 0, the last all.
+        target: The value, [m, b], from 0 to all.
+        other: The other side's running sums.
+        other_steps: Their rows.
+        last: At several points with the value, take the last, else the first.
+    """
+    column = np.arange(along.shape[1])
+    low, high = np.zeros(target.shape, int), np.full(target.shape, len(steps))
+    beyond = target + 0.5 if last else target
+    for _ in range(len(steps).bit_length()):  # bisection, in all resamples at once
+        middle = (low + high) // 2
+        below = (low < high) & (along[steps[np.minimum(middle, len(steps) - 1)], column] < beyond)
+        low, high = np.where(below, middle + 1, low), np.where(below, high, middle)
+    before = low - 1 if last else np.maximum(low - 1, 0)
+    after = np.minimum(low, len(steps) - 1)
+    start, end = along[steps[before], column], along[steps[after], column]
+    share = np.divide(target - start, end - start, out=np.zeros(target.shape), where=end > start)
+    first, second = other[other_steps[before], column], other[other_steps[after], column]
+    return np.asarray(first + share * (second - first))
 
 
 def _running_sum(counts: np.ndarray) -> np.ndarray:

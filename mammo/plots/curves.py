@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mammo.evaluation.calibration import ReliabilityBin
+from mammo.evaluation.human_reader import ReaderLevel
 from mammo.evaluation.judge import PointResult
 from mammo.evaluation.metrics import Confusion, Metric, count_confusion, measure_at, measure_ranking
 from mammo.plots.style import BLUE, DASH, GRAY, GREEN, LIGHT, MARKERS, ORANGE, as_figure, rule_name, thin
@@ -39,14 +40,36 @@ class Curve:
     style: Mapping[str, Any] = field(default_factory=lambda: SYSTEM)
 
 
-def draw_roc(axes: Axes, curves: Sequence[Curve], points: Sequence[PointResult] = (), *, title: str = "") -> None:
-    """Draw ROC curves, and the operating points by name. A curve of one class only is left out."""
+def draw_roc(
+    axes: Axes,
+    curves: Sequence[Curve],
+    points: Sequence[PointResult] = (),
+    *,
+    title: str = "",
+    reader: ReaderLevel | None = None,
+) -> None:
+    """Draw ROC curves, the operating points by name, and a human reader's curve with its calls in circles.
+
+    A curve of one class only is left out.
+    """
     from sklearn.metrics import roc_curve
 
     _unit_square(axes, "1 - specificity", "recall (sensitivity)", title)
     axes.plot([0, 1], [0, 1], color=LIGHT, linewidth=1, linestyle="--", label="chance")
     _draw_curves(axes, curves, lambda labels, scores: roc_curve(labels, scores)[:2])
+    if reader and reader.curve:
+        _draw_reader(axes, reader)
     _mark_points(axes, points, "specificity", "recall")
+
+
+def _draw_reader(axes: Axes, reader: ReaderLevel) -> None:
+    """Draw straight lines through the points of the BI-RADS categories; those that are quoted have their number."""
+    axes.plot(*np.array(reader.curve).T, color=GREEN, linewidth=1.4, linestyle="--", label="reader (BI-RADS)")
+    circle: dict[str, Any] = {"markersize": 11, "markeredgecolor": GREEN, "markerfacecolor": "white", "zorder": 6}
+    for number, point in enumerate(reader.points):
+        x, y = 1 - (point.specificity.value or 0.0), point.recall.value or 0.0
+        axes.plot(x, y, "o", color=GREEN, label="" if number else "BI-RADS ≥ n", **circle)
+        axes.text(x, y, str(point.category), color=GREEN, fontsize=9, ha="center", va="center_baseline", zorder=7)
 
 
 def draw_precision_recall(

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LINES = ("-", "--", "-.", ":")
+LEGEND_ROW_IN = 0.2
 NO_LOG = "no training log belongs to these scores"
 
 
@@ -57,7 +58,10 @@ def _roc(source: ReportSource) -> Figure | str:
     if auc.undefined:
         return auc.undefined
     title = ("pooled AUC " if source.folds else "AUC ") + auc.with_bounds()
-    return as_figure(curves.draw_roc, _curves(source), own.points, title=title, size_in=curves.SQUARE_IN)
+    reader = source.judgement.reader.levels[source.judgement.task] if source.judgement.reader else None
+    width, height = curves.SQUARE_IN
+    size_in = (width, height + LEGEND_ROW_IN) if reader else curves.SQUARE_IN
+    return as_figure(curves.draw_roc, _curves(source), own.points, title=title, reader=reader, size_in=size_in)
 
 
 def _precision_recall(source: ReportSource) -> Figure | str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,11 +12,13 @@ from mammo.cases.audit import Audit
 from mammo.cases.table import exclusion_lines, warning_lines
 from mammo.errors import few_of
 from mammo.evaluation.compare import Comparison, Difference
+from mammo.evaluation.human_reader import ReaderResult
 from mammo.evaluation.judge import Judgement, LevelResult, PointResult
 from mammo.evaluation.metrics import Metric
 from mammo.evaluation.operating_point import Decision
 from mammo.judging.cross_validation import over_folds
 from mammo.progress import print_table
+from mammo.report.reader_words import GENERATED, LIMITS, who_was_compared
 from mammo.report.runs import HEADER, list_runs, summarise
 from mammo.report.source import metrics_of
 from mammo.runs import no_run_in
@@ -43,6 +46,8 @@ def show_judgement(judgement: Judgement, about: str, *, phantom: bool = False) -
     intervals = f"intervals: bootstrap over {patients} patients, {how.resamples} resamples, seed {how.resamples_seed}"
     for line in (*_calibration_lines(judgement), *_decision_lines(judgement), *_undefined(judgement), intervals):
         print(line)
+    if judgement.reader:
+        show_reader(judgement, judgement.reader, phantom=phantom)
 
 
 def _at(point: PointResult) -> list[str]:
@@ -121,6 +126,29 @@ def show_judged(judged: Judged) -> None:
         show_list(why, list(judged.known_patients))
 
 
+def show_reader(judgement: Judgement, reader: ReaderResult, *, phantom: bool) -> None:
+    """Print the radiologists' assessments beside the system: AUCs at each level, matched points at the task's."""
+    rows: list[tuple[str, ...]] = []
+    for name, level in reader.levels.items():
+        aucs = (_short(level.auc), str(level.system_auc), level.auc_difference.as_difference())
+        rows.append((name, str(level.n), *aucs))
+    header = ("level", "n", "reader's AUC", "system's", "system - reader")
+    print_table("beside the radiologists' BI-RADS, on the same cases", header, rows)
+    own = reader.levels[judgement.task]
+    rows = []
+    for point in own.points:
+        differences = [one.as_difference(2) for one in (point.specificity_difference, point.recall_difference)]
+        rows.append((f">= {point.category}", str(point.recall), str(point.specificity), *differences))
+    header = ("BI-RADS", "recall", "spec.", "spec. at same recall", "recall at same spec.")
+    print_table(f"reader's calls, {judgement.task}; then system - reader", header, rows)
+    print(f"system at {judgement.decision.rule} - reader at BI-RADS >= {own.main.category}:")
+    recall, specificity = own.recall_difference.as_difference(), own.specificity_difference.as_difference()
+    print(f"  recall {recall}, specificity {specificity}")
+    about = GENERATED if phantom else LIMITS
+    for text in (who_was_compared(own).english, about.english):
+        print(textwrap.fill(text, 80))
+
+
 def show_folds(judged: Judged) -> None:
     """Print each fold, their mean and spread, and the pooled scores beside them."""
     task, shown = judged.judgement.task, shown_in("folds")
@@ -139,7 +167,7 @@ def _fold_row(name: str, level: LevelResult) -> tuple[str, ...]:
 def show_comparisons(comparisons: tuple[Comparison, ...]) -> None:
     """Print each system beside the first."""
     for one in comparisons:
-        rows = [(row.metric, row.first, row.second, _signed(row.difference), _p(row)) for row in one.differences]
+        rows = [(row.metric, row.first, row.second, row.difference.as_difference(), _p(row)) for row in one.differences]
         size = f"{one.n} cases of {one.n_patients} patients, {one.n_positive} malignant"
         about = f"A {one.first}, at {_point(one, 0)}\nB {one.second}, at {_point(one, 1)}\n{one.level}, {size}"
         print_table(about, ("metric", "A", "B", "B - A (95 %)", "p"), rows)
@@ -155,12 +183,6 @@ def _point(comparison: Comparison, side: int) -> str:
     threshold = comparison.thresholds[side]
     which = "thresholds of each fold" if threshold is None else f"threshold {threshold:.3f}"
     return f"{comparison.rules[side]} ({which})"
-
-
-def _signed(metric: Metric) -> str:
-    if metric.value is None:
-        return "-"
-    return f"{metric.value:+.3f}" + (f" ({metric.low:+.3f} to {metric.high:+.3f})" if metric.low is not None else "")
 
 
 def _p(row: Difference) -> str:

@@ -279,14 +279,37 @@ def test_runs_of_different_cases_are_not_compared(two_seeds: tuple[Path, list[Pa
 
 
 def test_outside_scores_get_a_report_without_films(tmp_path: Path) -> None:
-    drawn_table(80, 40).drop(columns="logit").to_csv(tmp_path / "theirs.csv", index=False)
+    theirs = drawn_table(80, 40).drop(columns="logit")
+    theirs.assign(assessment=["2", "4a", "5", "", "6"] * 16).to_csv(tmp_path / "theirs.csv", index=False)
     drawn_table(80, 40).assign(score=0.5).drop(columns="logit").to_csv(tmp_path / "coin.csv", index=False)
     done = call("eval", "--scores", "theirs.csv", "--out", "judged", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "judged" / "report" / "index.html").read_text(encoding="utf-8")
     assert "the scores came from outside, without films" in page
+    assert "Compared on 48 of 80 cases; left out: 16 without an assessment, 16 with BI-RADS 6" in " ".join(
+        done.stdout.split()
+    )
+    assert all(len(line) <= 80 for line in done.stdout.splitlines() if "│" in line)
+    reader = read_json(tmp_path / "judged" / "report" / "metrics.json")["reader"]
+    assert (reader["levels"]["lesion"]["n"], reader["levels"]["lesion"]["of"]) == (48, 80)
     done = call("compare", "theirs.csv", "coin.csv", folder=tmp_path)
     assert done.returncode == 0, done.stderr
+
+
+def test_what_is_no_assessment_is_one_line_and_exit_2(tmp_path: Path) -> None:
+    drawn_table(3, 3).assign(assessment=["7", "four", "-1"]).to_csv(tmp_path / "bad.csv", index=False)
+    done = call("eval", "--scores", "bad.csv", folder=tmp_path)
+    assert_refused(done, "bad.csv: 3 errors")
+    for line, cell in ((2, "7"), (3, "four"), (4, "-1")):
+        assert f"line {line}: assessment must be a BI-RADS category 0 to 6" in done.stderr
+        assert f"got '{cell}'" in done.stderr
+    write_films(tmp_path, patients=4)
+    manifest = pd.read_csv(tmp_path / "manifest.csv").assign(assessment=["7", "four", "-1", "4"] * 2)
+    manifest.to_csv(tmp_path / "manifest.csv", index=False)
+    write_config(tmp_path)
+    done = call("audit", "-c", "tiny.yaml", folder=tmp_path)
+    assert_refused(done, "manifest.csv: 6 errors")
+    assert "line 3: assessment must be a BI-RADS assessment 0 to 6, or 4A to 4C, got 'four'" in done.stderr
 
 
 def test_every_fault_of_a_score_table_is_one_line_and_exit_2(tmp_path: Path) -> None:

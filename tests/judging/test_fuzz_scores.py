@@ -29,6 +29,7 @@ SCORE_CELLS: dict[str, list[str]] = {
     "split": ["test", ""],
     "model_id": ["m", ""],
     "density": ["1", "4", "", "a"],
+    "assessment": ["0", "4", "5.0", "4B", "6", ""],
     "lesion_type": ["mass", "calcification", ""],
     "view": ["CC", "MLO", ""],
     "source": ["乳腺", ""],

@@ -86,6 +86,21 @@ def folds_source() -> ReportSource:
     return ReportSource("folds", judge(pooled, decisions, how=QUICK), pooled, folds=tuple(single))
 
 
+def assessed_scores(seed: int = 1, n: int = 240) -> pd.DataFrame:
+    """Scores with BI-RADS 2 to 5, higher where malignant; one case has 0, one 6 and two none."""
+    frame = drawn_scores(seed, n)
+    drawn = np.round(3 + frame["label"] + np.random.default_rng(seed).normal(size=n)).clip(2, 5)
+    drawn[:4] = [0, 6, np.nan, np.nan]
+    return frame.assign(assessment=drawn, subtlety=np.where(np.arange(n) < n // 2, 2, 5))
+
+
+def reader_source(scores: pd.DataFrame | None = None) -> ReportSource:
+    """A run whose cases have assessments."""
+    scores = assessed_scores() if scores is None else scores
+    source = full_source(scores=scores, parts=None)
+    return replace(source, judgement=judge(scores, source.judgement.decision, how=QUICK))
+
+
 def outside_source(scores: pd.DataFrame) -> ReportSource:
     """Only the required columns, no run."""
     scores = scores[["case_id", "patient_id", "breast_id", "image_id", "label", "score"]]

@@ -27,7 +27,7 @@ def render(template: str, **values: object) -> str:
         keep_trailing_newline=True,
         autoescape=False,  # Markdown: the filter `md` escapes what comes from outside
     )
-    environment.filters |= {"md": escaped, "fenced": fenced, "metric": metric_cell}
+    environment.filters |= {"md": escaped, "fenced": fenced, "metric": metric_cell, "difference": difference_cell}
     environment.globals |= {"shown_in": shown_in, "metrics_of": metrics_of, "few": few_escaped}
     return wrapped_document(environment.get_template(template).render(values))
 
@@ -65,9 +65,18 @@ def wrapped(text: str, *, width: int = WIDTH) -> str:
 
 def metric_cell(metric: Metric, digits: int) -> str:
     """A metric with its interval, or why it has none."""
+    return _with_reason(metric, metric.with_bounds(digits))
+
+
+def difference_cell(metric: Metric) -> str:
+    """A difference with its interval, or why it has none."""
+    return _with_reason(metric, metric.as_difference())
+
+
+def _with_reason(metric: Metric, text: str) -> str:
     if metric.value is None:
         return f"undefined: {metric.undefined}"
-    return metric.with_bounds(digits) + (f" (no interval: {metric.no_interval})" if metric.no_interval else "")
+    return text + (f" (no interval: {metric.no_interval})" if metric.no_interval else "")
 
 
 def few_escaped(names: Sequence[object]) -> str:

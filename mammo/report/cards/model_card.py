@@ -7,6 +7,7 @@ from mammo.evaluation.subgroups import COLUMNS, FEW_POSITIVES
 from mammo.prepare.readers import words_of
 from mammo.report.cards.markdown import escaped, render
 from mammo.report.charts import NO_LOG
+from mammo.report.reader_words import FEW_STEPS, limits_of, who_was_compared
 from mammo.report.source import ReportSource
 
 FROM_OUTSIDE = "the scores came from outside"
@@ -21,6 +22,7 @@ def render_model_card(source: ReportSource) -> str:
     """State the facts of a run and its judgement, and mark, count and list what only the authors can add."""
     judgement, settings, environment = source.judgement, source.settings, source.environment
     groups = list(dict.fromkeys(group.column for group in judgement.subgroups))
+    reader = judgement.reader.levels[judgement.task] if judgement.reader else None
     split_sha256 = environment.get("split_sha256") or ("" if source.folds else judgement.decision.split_sha256)
     return render(
         "model_card.md.j2",
@@ -42,6 +44,9 @@ def render_model_card(source: ReportSource) -> str:
         few_positives=FEW_POSITIVES,
         few_groups=[escaped(f"{group.column} {group.value}") for group in judgement.subgroups if group.few],
         augmentation=[f"{step.name} (p {step.p:g})" for step in settings.augmentation] if settings else [],
+        compared=who_was_compared(reader).english if reader else "",
+        few_steps=FEW_STEPS.english,
+        limits=limits_of(phantom=source.phantom, outside=settings is None).english,
         fold_levels=[(number, fold.own) for number, fold in enumerate(source.folds)],
     )
 

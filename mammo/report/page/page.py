@@ -17,6 +17,7 @@ from mammo.plots.style import DASH, rule_name
 from mammo.report.charts import CHARTS, NO_LOG, draw_charts
 from mammo.report.page.svg import to_svg
 from mammo.report.page.words import read_words, translate
+from mammo.report.reader_words import FEW_STEPS, limits_of, who_was_compared
 from mammo.report.source import ReportSource, metrics_of
 from mammo.settings.load import dump_settings
 from mammo.settings.metrics import shown_in
@@ -35,7 +36,12 @@ def render_page(source: ReportSource) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"metric": metric_cell, "rule": rule_name, "hundred": in_a_hundred}
+    environment.filters |= {
+        "metric": metric_cell,
+        "difference": difference_cell,
+        "rule": rule_name,
+        "hundred": in_a_hundred,
+    }
     environment.globals |= {"t": both, "say": say, "translate": translate, "DASH": DASH}
     environment.globals |= {"shown_in": shown_in, "metrics_of": metrics_of}
     return environment.get_template(TEMPLATE).render(_values(source))
@@ -71,6 +77,14 @@ def metric_cell(metric: Metric, digits: int = 3) -> Markup:
     return _with_reason(number, metric.no_interval) if metric.no_interval else escape(number)
 
 
+def difference_cell(metric: Metric) -> Markup:
+    """A difference in a table: signed, and with a comma in its interval, whose ends may have a minus."""
+    if metric.value is None or metric.low is None or metric.high is None:
+        return metric_cell(metric)
+    value, low, high = (f"{one:+.3f}".replace("-", "−") for one in (metric.value, metric.low, metric.high))
+    return Markup("{}<small>({}, {})</small>").format(value, low, high)
+
+
 def _with_reason(value: str, reason: str) -> Markup:
     return Markup('{}<small class="reason">{}</small>').format(value, say(reason))
 
@@ -88,7 +102,7 @@ def in_a_hundred(metric: Metric) -> str:
 
 
 def _values(source: ReportSource) -> dict[str, object]:
-    judgement = source.judgement
+    judgement, reader = source.judgement, source.judgement.reader
     decisions = None if isinstance(judgement.decisions, Decision) else judgement.decisions
     hashes = _hashes(source)
     return {
@@ -104,6 +118,9 @@ def _values(source: ReportSource) -> dict[str, object]:
         "version": __version__,
         "charts": CHARTS,
         "drawn": _drawn(source),
+        "limits": limits_of(phantom=source.phantom, outside=source.settings is None),
+        "compared": who_was_compared(reader.levels[judgement.task]) if reader else None,
+        "few_steps": FEW_STEPS,
         "no_log": NO_LOG,
         "settings": dump_settings(source.settings) if source.settings else "",
         "jpeg": lambda picture: base64.b64encode(picture.jpeg).decode("ascii"),
