@@ -127,6 +127,8 @@ def _backbone_name(name: str) -> str:
         return name.lower()
     if re.fullmatch(r"resnet\d+_vd", title, re.IGNORECASE):
         title = title.lower().replace("resnet", "ResNet")
+    if re.fullmatch(r"efficientnet_lite\d+", title, re.IGNORECASE):
+        title = title.lower().replace("efficientnet", "EfficientNet")
     if re.fullmatch(r"mobilenetv3_\w+", title, re.IGNORECASE):
         title = title.lower().replace("mobilenetv3", "MobileNetV3")
     return f"{library.lower()}{colon}{title}"
