@@ -19,9 +19,8 @@ from mammo.model.backbone import Backbone
 from mammo.model.download import default_cache, fetch
 from mammo.model.resnet_vd import PLANS
 from mammo.model.tensors import sha256_of
-from mammo.model.unpickle import load_pdparams
+from mammo.model.unpickle import WEIGHT_ENDINGS, load_weights
 
-WEIGHT_ENDINGS = (".pdparams", ".safetensors")
 # Published by the PaddleClas model zoo. ResNet18_vd has no SSLD weights.
 ZOO = "https://paddle-imagenet-models-name.bj.bcebos.com/dygraph/legendary_models"
 RESNETS = ("ResNet34_vd", "ResNet50_vd", "ResNet101_vd")
@@ -76,7 +75,7 @@ def load_pretrained(
             is no finite float.
     """
     path = _weight_file(name, source, sha256, cache)
-    tensors = mapped(name, load_pdparams(path))
+    tensors = mapped(name, load_weights(path))
     state = backbone.network.state_dict()
     shapes = {key: tuple(value.shape) for key, value in state.items()}
     if gray == "sum":

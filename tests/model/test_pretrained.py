@@ -16,7 +16,7 @@ from mammo.errors import WeightsError
 from mammo.model.backbone import build_features
 from mammo.model.pretrained import SSLD_URLS, load_pretrained, mapped
 from mammo.model.tensors import sha256_of, write_tensors
-from mammo.model.unpickle import load_pdparams
+from mammo.model.unpickle import load_weights
 from mammo.runtime import paddle
 from tests.shared_data import SHARED, needs
 
@@ -295,7 +295,7 @@ def test_the_real_mobilenet_file_loads_whole_in_the_order_of_the_network():
     backbone = build_features(MOBILENET)
     report = load_pretrained(backbone, MOBILENET, str(path))
     assert (len(report.loaded), report.missing, report.extra, report.misshaped) == (267, (), (), ())
-    assert list(mapped(MOBILENET, load_pdparams(path))) == list(backbone.network.state_dict())
+    assert list(mapped(MOBILENET, load_weights(path))) == list(backbone.network.state_dict())
 
 
 @needs_paddleclas
