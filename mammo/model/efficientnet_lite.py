@@ -8,13 +8,21 @@ the bottom or at the right. Stochastic depth is left out.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+import numpy as np
 
 from mammo.runtime import paddle
 
 STEM_WIDTH, HEAD_WIDTH = 32, 1280
 WIDTH_STEP = 8
 EPSILON, MOMENTUM = 1e-3, 0.99  # in paddle, momentum is the part of the running statistics that is kept
+# Our networks get (gray - 0.449) / 0.226, with gray in 0-1, and the published weights expect (255 * rgb - 127) / 128.
+OUR_MEAN, OUR_DEVIATION = 0.449, 0.226  # of images/network_input.py, which a test compares
+SCALE = 255 * OUR_DEVIATION / 128
+SHIFT = (255 * OUR_MEAN - 127) / 128
+STATISTICS = {"running_mean": "_mean", "running_var": "_variance"}  # PyTorch's names and paddle's
 
 
 @dataclass(frozen=True)
@@ -156,3 +164,31 @@ def _convolution(inputs: int, outputs: int, *, kernel: int, stride: int = 1, gro
 
 def _norm(channels: int) -> paddle.nn.BatchNorm2D:
     return paddle.nn.BatchNorm2D(channels, momentum=MOMENTUM, epsilon=EPSILON)
+
+
+def from_published(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Give the arrays of a published file our names, and put the difference between the two inputs into the stem.
+
+    The published network sees p = (255 * rgb - 127) / 128 where ours sees q = (gray - 0.449) / 0.226, so that
+    p = SCALE * q + SHIFT. The stem is linear: its weights times SCALE, and SHIFT times their sum taken off the running
+    mean of its batch-norm, give what it gave. At the border this is not exact: the zeros that padding adds stand for
+    gray 0.449 here, and stood for 127/255 = 0.498 when the network was trained. That changes the first layer's outputs
+    that reach beyond the image, on one side of it where the size is even.
+
+    Args:
+        tensors: Arrays by name. Where there are no running statistics under PyTorch's names, the file is no published
+            one, and its arrays are returned as they are.
+    """
+    if "_bn0.running_mean" not in tensors:
+        return dict(tensors)
+    named = {_our_name(key): array for key, array in tensors.items() if not key.endswith(".num_batches_tracked")}
+    weights, mean = named.get("_conv_stem.weight"), named["_bn0._mean"]
+    if weights is not None and weights.ndim == 4 and mean.shape == weights.shape[:1]:
+        named["_conv_stem.weight"] = weights * np.float32(SCALE)
+        named["_bn0._mean"] = mean - np.float32(SHIFT) * weights.sum(axis=(1, 2, 3))
+    return named
+
+
+def _our_name(key: str) -> str:
+    layer, _, value = key.rpartition(".")
+    return f"{layer}.{STATISTICS.get(value, value)}"
