@@ -1,4 +1,4 @@
-"""Unpacks an archive (.zip, or .tar, also compressed) to a folder of its plain files, and refuses everything else.
+"""Unpacks an archive (a zip, or a tar, also compressed) to a folder of its plain files, and refuses everything else.
 
 zipfile and tarfile do the reading. What they lack for archives that may be hostile is added below: bounds of memory
 (`_ZipFile`, `_TarStream`, `_xz_blocks`), and an error for a tar that is cut or damaged (`_StrictHeader`).
@@ -29,7 +29,8 @@ from mammo.errors import DataMissingError, MammoError
 from mammo.files import flush_folder, locked
 from mammo.progress import track
 
-ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+ZIP_ENDINGS = (".zip", ".whl")
+ENDINGS = (*ZIP_ENDINGS, ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 BLOCK_BYTES = 1 << 20
 SPARE_DISK_BYTES = 64 << 20
 HEADER_BYTES = 4 << 20  # between the members of a tar: long names, padding
@@ -262,7 +263,7 @@ def _safe_parts(member: Member) -> tuple[str, ...]:
 
 
 def members_of(archive: Path, most: int) -> Iterator[Member]:
-    """Go through the members of an archive, a .zip or a .tar by its name; nothing they say is checked.
+    """Go through the members of an archive, a zip or a tar by its name; nothing they say is checked.
 
     All errors of `DAMAGED`, and OSError without a number, mean an archive that is damaged.
 
@@ -273,7 +274,7 @@ def members_of(archive: Path, most: int) -> Iterator[Member]:
     Raises:
         RefusedError: It lists more, or needs too much memory.
     """
-    if archive.name.lower().endswith(".zip"):
+    if archive.name.lower().endswith(ZIP_ENDINGS):
         with _ZipFile(archive, most) as raw, zipfile.ZipFile(raw) as file:
             for info in file.infolist():
                 name = info.orig_filename

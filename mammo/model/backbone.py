@@ -1,8 +1,9 @@
 """Builds feature extractors by name: classifiers up to their global pooling.
 
-A name is `ResNet50_vd` (18, 34, 50, 101), `vision:<name>` for a network of paddle.vision.models or
-`paddleclas:<name>` for one of PaddleClas, in upper or lower case. A network can be cut if its children run one after
-the other up to one global pooling, which is tried on a small image. No network of the two libraries is listed here.
+A name is `ResNet50_vd` (18, 34, 50, 101), `EfficientNet_lite0` (0, 1, 2), `vision:<name>` for a network of
+paddle.vision.models or `paddleclas:<name>` for one of PaddleClas, in upper or lower case. A network of the two
+libraries can be cut if its children run one after the other up to one global pooling, which is tried on a small image.
+None of theirs is listed here.
 
 A backbone's stages, for freezing and for learning-rate factors, follow from the size of its feature maps: the stem is
 the first layer with what follows it at once (norm, activation), and each halving of the map begins another stage.
@@ -19,13 +20,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from mammo.errors import SettingsError, did_you_mean
-from mammo.model.resnet_vd import PLANS, ResNetVdFeatures, stage_prefixes
+from mammo.model import efficientnet_lite, resnet_vd
 from mammo.runtime import paddle
 
 Stages = tuple[tuple[str, ...], ...]
 Pieces = list[tuple[str, paddle.nn.Layer]]
 PROBE_SIZE_PX = 96  # InceptionV3 takes no smaller image than 75
-OWN = tuple(f"ResNet{depth}_vd" for depth in PLANS)
+OWN = (*(f"ResNet{depth}_vd" for depth in resnet_vd.PLANS), *efficientnet_lite.SCALINGS)
 VISION = tuple(
     f"vision:{name}" for name in paddle.vision.models.__all__ if inspect.isfunction(getattr(paddle.vision.models, name))
 )
@@ -51,7 +52,8 @@ def build_features(name: str, in_channels: int = 3) -> Backbone:
     """Build a feature extractor with random weights: the classifier up to its global pooling.
 
     Args:
-        name: `ResNet50_vd`, `paddleclas:<its name there>` or `vision:<its name in paddle.vision.models>`, in any case.
+        name: `ResNet50_vd`, `EfficientNet_lite0`, `paddleclas:<its name there>` or `vision:<its name in
+            paddle.vision.models>`, in any case.
         in_channels: Channels of the input image, 1 or 3.
 
     Raises:
@@ -60,9 +62,7 @@ def build_features(name: str, in_channels: int = 3) -> Backbone:
     """
     known = _normal_name(name)
     if known in OWN:
-        depth = int(known.removeprefix("ResNet").removesuffix("_vd"))
-        network = ResNetVdFeatures(depth, in_channels)
-        return Backbone(network, network.channels, stage_prefixes(depth))
+        return _own(known, in_channels)
     backbone = _cut(_classifier(known, in_channels), in_channels)
     if backbone is None:
         wrong = f"does not run child after child up to one global pooling on images of {in_channels} channel(s)"
@@ -70,6 +70,16 @@ def build_features(name: str, in_channels: int = 3) -> Backbone:
         does = f"those that do: {', '.join(OWN)}, and others such as {others}"
         raise SettingsError(f"model.backbone: {name} {wrong}, so it gives no features; {does}")
     return backbone
+
+
+def _own(name: str, in_channels: int) -> Backbone:
+    """Build one of this project's networks."""
+    if name in efficientnet_lite.SCALINGS:
+        lite = efficientnet_lite.EfficientNetLiteFeatures(name, in_channels)
+        return Backbone(lite, lite.channels, efficientnet_lite.stage_prefixes(name))
+    depth = int(name.removeprefix("ResNet").removesuffix("_vd"))
+    resnet = resnet_vd.ResNetVdFeatures(depth, in_channels)
+    return Backbone(resnet, resnet.channels, resnet_vd.stage_prefixes(depth))
 
 
 class ChildrenInOrder(paddle.nn.Layer):

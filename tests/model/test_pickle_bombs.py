@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mammo.errors import WeightsError
-from mammo.model.unpickle import load_pdparams
+from mammo.model.unpickle import load_weights
 from mammo.runtime import paddle
 from tests.model.test_unpickle import REAL, Calls, written
 from tests.processes import MOST_KIB
@@ -76,7 +76,7 @@ def test_what_plain_pickle_would_run_is_refused_and_not_run(tmp_path, door):
     marker.unlink()
     unknown = "unregistered extension" if door.startswith("EXT") else "w.pdparams: refused: "
     with pytest.raises(WeightsError, match=unknown) as caught:
-        load_pdparams(path)
+        load_weights(path)
     assert "\n" not in str(caught.value)
     assert not marker.exists()
 
@@ -88,7 +88,7 @@ def test_a_module_that_runs_when_imported_is_not_imported(tmp_path):
     assert (tmp_path / "ran").exists()
     (tmp_path / "ran").unlink()
     code = "import sys; sys.path.insert(0, '.'); from pathlib import Path\n"
-    code += "from mammo.model.unpickle import load_pdparams as load\n"
+    code += "from mammo.model.unpickle import load_weights as load\n"
     done = subprocess.run(
         [sys.executable, "-c", code + "load(Path(sys.argv[1]))", str(path)],
         capture_output=True, text=True, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False,
@@ -100,16 +100,16 @@ def test_a_module_that_runs_when_imported_is_not_imported(tmp_path):
 def test_a_state_does_not_reach_the_functions_that_answer(tmp_path):
     content = b"\x80\x02c_codecs\nencode\n}S'__defaults__'\n(S'x'\ntsb."
     with pytest.raises(WeightsError, match="cut off or damaged"):
-        load_pdparams(written(tmp_path, content))
+        load_weights(written(tmp_path, content))
     content = b"\x80\x02c_codecs\nencode\n}U\x0c__defaults__U\x01x\x85sb."
     with pytest.raises(WeightsError, match="cut off or damaged"):
-        load_pdparams(written(tmp_path, content))
+        load_weights(written(tmp_path, content))
     content = b"\x80\x02}U\1ac_codecs\nencode\nU\1x\x85R}bs."
     with pytest.raises(WeightsError, match=r"cut off or damaged|refused"):
-        load_pdparams(written(tmp_path, content))
+        load_weights(written(tmp_path, content))
     content = b"\x80\x04cnumpy.core.multiarray\nscalar\nNN\x86R}U\4data}s\x86b."
     with pytest.raises(WeightsError, match="cut off or damaged"):
-        load_pdparams(written(tmp_path, content))
+        load_weights(written(tmp_path, content))
 
 
 LAUGHS = b"\x80\x04)\x94" + b"".join(b"h" + bytes([n]) + b"h" + bytes([n]) + b"\x86\x94" for n in range(60))
@@ -204,14 +204,14 @@ def test_a_type_code_that_names_no_number_is_refused(tmp_path, code):
         b"\x80\x02}U\1acnumpy.core.multiarray\nscalar\n(cnumpy\ndtype\n(" + said + b"K\0K\1tRU\x08" + bytes(8) + b"tRs."
     )
     with pytest.raises(WeightsError, match=r"w\.pdparams: refused: an array of type .*; only numbers are weights"):
-        load_pdparams(written(tmp_path, content))
+        load_weights(written(tmp_path, content))
 
 
 @pytest.mark.parametrize("code", [*"?bBhHiIlLqQefd", ">f4", "<f2", ">i8", "|u1", "=u2"])
 @pytest.mark.parametrize("protocol", [2, 4])
 def test_every_kind_of_number_is_read(tmp_path, code, protocol):
     array = np.array([0, 1, 1, 0]).astype(code).reshape(2, 2)
-    loaded = load_pdparams(written(tmp_path, pickle.dumps({"a": array}, protocol)))["a"]
+    loaded = load_weights(written(tmp_path, pickle.dumps({"a": array}, protocol)))["a"]
     assert loaded.dtype == array.dtype.newbyteorder("=")
     assert loaded.tolist() == array.tolist()
 
@@ -222,10 +222,10 @@ GUARDED = (
 import resource, sys
 from pathlib import Path
 from mammo.errors import WeightsError
-from mammo.model.unpickle import load_pdparams
+from mammo.model.unpickle import load_weights
 before = most_kib()
 try:
-    load_pdparams(Path(sys.argv[1]))
+    load_weights(Path(sys.argv[1]))
     print("loaded")
 except WeightsError as error:
     print("raised", str(error).replace("\\n", "NEWLINE"))
@@ -272,7 +272,7 @@ def mutations(content, count, seed):
 def outcome(tmp_path, content):
     """`True` for arrays, `False` for one line; anything else raises here."""
     try:
-        arrays = load_pdparams(written(tmp_path, content))
+        arrays = load_weights(written(tmp_path, content))
     except WeightsError as error:
         assert "\n" not in str(error)
         assert len(str(error)) < 1000

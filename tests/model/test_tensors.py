@@ -95,9 +95,9 @@ import resource, sys
 resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
 from pathlib import Path
 from mammo.errors import WeightsError
-from mammo.model.unpickle import load_pdparams
+from mammo.model.unpickle import load_weights
 try:
-    load_pdparams(Path(sys.argv[1]))
+    load_weights(Path(sys.argv[1]))
 except WeightsError as error:
     print(error)
 """

@@ -10,7 +10,7 @@ import pytest
 
 from mammo.errors import WeightsError
 from mammo.model.tensors import write_tensors
-from mammo.model.unpickle import load_pdparams
+from mammo.model.unpickle import load_weights
 from mammo.runtime import paddle
 from tests.shared_data import SHARED, needs
 
@@ -37,7 +37,7 @@ def written(tmp_path, content, protocol=4):
 @needs(*REAL)
 def test_a_real_file_loads_as_paddle_loads_it():
     path = SHARED.joinpath(*REAL)
-    ours, theirs = load_pdparams(path), paddle.load(str(path))
+    ours, theirs = load_weights(path), paddle.load(str(path))
     assert list(ours) == list(theirs)
     for key, value in theirs.items():
         np.testing.assert_array_equal(ours[key], value.numpy())
@@ -47,7 +47,7 @@ def test_a_real_file_loads_as_paddle_loads_it():
 def test_what_paddle_saves_loads_at_every_protocol(tmp_path, protocol):
     layer = paddle.nn.Sequential(paddle.nn.Conv2D(1, 2, 3), paddle.nn.BatchNorm2D(2))
     paddle.save(layer.state_dict(), str(tmp_path / "w.pdparams"), protocol=protocol)
-    loaded = load_pdparams(tmp_path / "w.pdparams")
+    loaded = load_weights(tmp_path / "w.pdparams")
     assert list(loaded) == list(layer.state_dict())
     for key, value in layer.state_dict().items():
         np.testing.assert_array_equal(loaded[key], value.numpy())
@@ -55,7 +55,7 @@ def test_what_paddle_saves_loads_at_every_protocol(tmp_path, protocol):
 
 def test_plain_tensors_saved_by_paddle_load(tmp_path):
     paddle.save({"a": paddle.to_tensor([1.0, 2.0])}, str(tmp_path / "w.pdparams"))
-    assert load_pdparams(tmp_path / "w.pdparams")["a"].tolist() == [1, 2]
+    assert load_weights(tmp_path / "w.pdparams")["a"].tolist() == [1, 2]
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
@@ -65,7 +65,7 @@ def test_arrays_of_every_kind_and_order_load(tmp_path, protocol, dtype):
     content = collections.OrderedDict(
         c=array, f=np.asfortranarray(array), pair=("conv2d_0.w_0", array), zero=array[0, 0:0]
     )
-    loaded = load_pdparams(written(tmp_path, content, protocol))
+    loaded = load_weights(written(tmp_path, content, protocol))
     assert list(loaded) == ["c", "f", "pair", "zero"]
     for key in ("c", "f", "pair"):
         np.testing.assert_array_equal(loaded[key], array)
@@ -79,7 +79,7 @@ def test_files_of_numpy_1_and_2_load(tmp_path, module):
     content = pickle.dumps({"a": np.arange(3.0)}, 2)
     for other in (b"numpy.core.multiarray", b"numpy._core.multiarray"):
         content = content.replace(other, module.encode())
-    assert load_pdparams(written(tmp_path, content))["a"].tolist() == [0, 1, 2]
+    assert load_weights(written(tmp_path, content))["a"].tolist() == [0, 1, 2]
 
 
 def test_a_tensor_cut_for_protocol_2_is_joined_and_graph_names_are_dropped(tmp_path):
@@ -89,14 +89,14 @@ def test_a_tensor_cut_for_protocol_2_is_joined_and_graph_names_are_dropped(tmp_p
         "UnpackBigParamInfor@@": {"w": {"OriginShape": (2, 3), "slices": ["w@@.0", "w@@.1"]}},
         "StructuredToParameterName@@": {"w": "linear_0.w_0"},
     }
-    loaded = load_pdparams(written(tmp_path, content, 2))
+    loaded = load_weights(written(tmp_path, content, 2))
     assert list(loaded) == ["w"]
     assert loaded["w"].tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
 def test_safetensors_load_by_their_suffix(tmp_path):
     write_tensors(tmp_path / "w.safetensors", {"a": np.ones(2, "float32")})
-    assert load_pdparams(tmp_path / "w.safetensors")["a"].tolist() == [1, 1]
+    assert load_weights(tmp_path / "w.safetensors")["a"].tolist() == [1, 1]
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4])
@@ -106,7 +106,7 @@ def test_safetensors_load_by_their_suffix(tmp_path):
 def test_a_command_is_refused_and_not_run(tmp_path, protocol, nest):
     path = written(tmp_path, nest(Calls(os.system, f"touch {tmp_path}/ran")), protocol)
     with pytest.raises(WeightsError, match=r"w\.pdparams: refused: (posix|nt)\.system"):
-        load_pdparams(path)
+        load_weights(path)
     assert not (tmp_path / "ran").exists()
 
 
@@ -123,19 +123,19 @@ def test_a_command_is_refused_and_not_run(tmp_path, protocol, nest):
 )
 def test_any_other_name_is_refused(tmp_path, call, name):
     with pytest.raises(WeightsError, match=f"refused: .*{name}"):
-        load_pdparams(written(tmp_path, {"a": call}))
+        load_weights(written(tmp_path, {"a": call}))
 
 
 def test_names_with_dots_do_not_reach_into_allowed_modules(tmp_path):
     content = b"\x80\x04\x8c\x05numpy\x8c\x0fndarray.__new__\x93."
     with pytest.raises(WeightsError, match=r"refused: numpy\.ndarray\.__new__"):
-        load_pdparams(written(tmp_path, content))
+        load_weights(written(tmp_path, content))
 
 
 def test_object_and_text_arrays_are_refused(tmp_path):
     for array in (np.array([{}, 1], dtype=object), np.array(["text"]), np.zeros(1, "datetime64[s]")):
         with pytest.raises(WeightsError, match=r"refused: an array of type '[OUM]"):
-            load_pdparams(written(tmp_path, {"a": array}))
+            load_weights(written(tmp_path, {"a": array}))
 
 
 @pytest.mark.parametrize(
@@ -148,14 +148,14 @@ def test_object_and_text_arrays_are_refused(tmp_path):
 )
 def test_odd_operations_are_refused(tmp_path, content, message):
     with pytest.raises(WeightsError, match=message):
-        load_pdparams(written(tmp_path, content))
+        load_weights(written(tmp_path, content))
 
 
 def test_every_cut_of_a_file_is_one_line(tmp_path):
     content = pickle.dumps({"a": np.arange(5.0), "b": ("n", np.ones((2, 2), "float32"))}, 4)
     for length in range(1, len(content)):
         with pytest.raises(WeightsError, match=r"w\.pdparams: expected a (whole )?\.pdparams file"):
-            load_pdparams(written(tmp_path, content[:length]))
+            load_weights(written(tmp_path, content[:length]))
 
 
 def test_damaged_bytes_never_raise_anything_else(tmp_path):
@@ -167,7 +167,7 @@ def test_damaged_bytes_never_raise_anything_else(tmp_path):
         for position in rng.integers(0, len(content), 3):
             damaged[position] = rng.integers(0, 256)
         try:
-            load_pdparams(written(tmp_path, bytes(damaged)))
+            load_weights(written(tmp_path, bytes(damaged)))
         except WeightsError as error:
             messages.append(str(error))
     assert len(messages) > 200
@@ -177,7 +177,7 @@ def test_damaged_bytes_never_raise_anything_else(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"<html>not found</html>"])
 def test_another_kind_of_file_raises(tmp_path, content):
     with pytest.raises(WeightsError, match=r"w\.pdparams: expected a \.pdparams file, a pickle"):
-        load_pdparams(written(tmp_path, content))
+        load_weights(written(tmp_path, content))
 
 
 @pytest.mark.parametrize(
@@ -185,22 +185,22 @@ def test_another_kind_of_file_raises(tmp_path, content):
 )
 def test_a_pickle_of_something_else_raises(tmp_path, content, message):
     with pytest.raises(WeightsError, match=f"expected {message}"):
-        load_pdparams(written(tmp_path, content))
+        load_weights(written(tmp_path, content))
 
 
 def test_missing_file_raises(tmp_path):
     with pytest.raises(WeightsError, match=r"w\.pdparams: cannot be read \(No such file"):
-        load_pdparams(tmp_path / "w.pdparams")
+        load_weights(tmp_path / "w.pdparams")
 
 
 def test_bytes_of_a_wished_length_are_not_made(tmp_path):
     with pytest.raises(WeightsError, match="cut off or damaged"):
-        load_pdparams(written(tmp_path, {"a": Calls(bytes, 10**12)}))
+        load_weights(written(tmp_path, {"a": Calls(bytes, 10**12)}))
 
 
 def test_a_number_of_numpys_own_kind_loads(tmp_path):
     for protocol in (2, 4, 5):
-        assert load_pdparams(written(tmp_path, {"a": np.float64(1.5)}, protocol))["a"].item() == 1.5
+        assert load_weights(written(tmp_path, {"a": np.float64(1.5)}, protocol))["a"].item() == 1.5
 
 
 @pytest.mark.parametrize("path", ["/dev/zero", "/dev", "fifo"])
@@ -208,4 +208,4 @@ def test_a_device_or_folder_is_not_read(tmp_path, path):
     if path == "fifo":
         os.mkfifo(tmp_path / "fifo")
     with pytest.raises(WeightsError, match=r"is no file; expected a \.pdparams file there"):
-        load_pdparams(tmp_path / path)
+        load_weights(tmp_path / path)
