@@ -23,6 +23,7 @@ REMARKS = {
     "box_large": "the box of the lesion covers most of its film",
     "box_outside": "part of the lesion's box lies outside its film: is it in pixels of another resolution?",
     "box_off_breast": "the lesion's box lies outside the breast that was found",
+    "unfamiliar": "the picture is unlike those that the network learnt from; its score may mean little",
     "mask_gray": "the lesion's mask has values between its two: above the middle counts (antialiased or JPEG)",
 }
 BREAST_REMARKS = ("one_value", "breast_small", "breast_large", "breast_detached", "breast_two_sides", "breast_side")

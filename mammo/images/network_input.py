@@ -46,11 +46,13 @@ class NetworkInput:
     Attributes:
         image: float32 [variants, views, channels, height, width], normalised by `to_network`.
         present: bool [variants, views].
+        unit: float32 [height, width] in 0-1, the picture of the plain variant.
         remarks: Warning keys of the film, the breast and the box.
     """
 
     image: np.ndarray
     present: np.ndarray
+    unit: np.ndarray
     remarks: tuple[str, ...]
 
 
@@ -89,7 +91,7 @@ def network_input(film: Film, form: InputForm, *, box: Box | None = None, pixel_
         image[number, 0] = to_network(apply_variant(unit, form.preprocess.image_size, variant), form.channels)
     present = np.zeros((len(all_variants), form.views), bool)
     present[:, 0] = True
-    return NetworkInput(image, present, prepared.remarks)
+    return NetworkInput(image, present, apply_variant(unit, form.preprocess.image_size), prepared.remarks)
 
 
 def to_unit(pixels: np.ndarray) -> np.ndarray:

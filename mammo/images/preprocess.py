@@ -2,9 +2,9 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import cv2
 import numpy as np
@@ -21,6 +21,7 @@ MIN_SIDE_PX = 48
 LARGEST_CROP = 2.0
 LOW_PERCENT, HIGH_PERCENT = 0.5, 99.8
 WHITE = 65535
+BoxOrNone = TypeVar("BoxOrNone", Box, Box | None)
 
 
 class PreprocessSettings(Strict):
@@ -32,6 +33,8 @@ class PreprocessSettings(Strict):
         context: Side of a lesion crop over the longer side of its box.
         margin: Factor by which the stored crop is larger, so that augmentation can turn and shift.
         intensity: `percentile` stretches by the film's own breast tissue, `full` keeps the values.
+        film_px: A film with more rows is first reduced to so many; 0 keeps all. A network that learnt from small films
+            does not know sharp ones.
         raw_films: Whether raw detector values (DICOM FOR PROCESSING) are refused or accepted.
         version: Goes up with every change of this code that changes pixels.
     """
@@ -41,6 +44,7 @@ class PreprocessSettings(Strict):
     context: float
     margin: float
     intensity: Literal["percentile", "full"]
+    film_px: int = 0
     raw_films: Literal["refuse", "accept"] = "refuse"
     version: int = 2
 
@@ -59,7 +63,8 @@ class PreprocessSettings(Strict):
     @property
     def key(self) -> str:
         """A hash of all settings in 16 hexadecimal digits, the same on every machine."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        later = {"film_px"} if not self.film_px else set()  # older stores keep their names
+        canonical = json.dumps(self.model_dump(mode="json", exclude=later), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
@@ -115,9 +120,10 @@ def prepare_film(
     Raises:
         ImageError: The box is invalid (`geometry.checked_box`), or `settings` refuses the film's raw detector values.
     """
+    film, box = _reduced(film, box, settings)
     oriented = _oriented(film, settings)
     inside, remarks = (None, ()) if box is None else checked_box(box, _size(film.pixels), oriented.found)
-    x, y, width, height = _with_margin(oriented.breast.box, _size(oriented.pixels))
+    x, y, width, height = _with_margin(oriented.breast.box, _size(oriented.pixels), pixel_aspect)
     cropped, mask = (each[y : y + height, x : x + width] for each in (oriented.pixels, oriented.breast.mask))
     rows, columns = fitted_size((height, max(1, round(width * pixel_aspect))), settings.stored_size)
     picture = _stretched(_resized(cropped, (rows, columns)), _levels(oriented, settings))
@@ -145,6 +151,7 @@ def prepare_lesion(film: Film, box: Box, settings: PreprocessSettings, *, pixel_
     Raises:
         ImageError: The box is invalid (`geometry.checked_box`), or `settings` refuses the film's raw detector values.
     """
+    film, box = _reduced(film, box, settings)
     oriented = _oriented(film, settings)
     inside, remarks = checked_box(box, _size(film.pixels), oriented.found)
     turned = mapped_box(oriented.matrix, inside)
@@ -165,6 +172,18 @@ def centre_crop(pixels: np.ndarray, size: Size) -> np.ndarray:
         raise ImageError(f"expected an image of at least {size} (height, width), got {(height, width)}")
     top, left = (height - size[0]) // 2, (width - size[1]) // 2
     return pixels[top : top + size[0], left : left + size[1]]
+
+
+def _reduced(film: Film, box: BoxOrNone, settings: PreprocessSettings) -> tuple[Film, BoxOrNone]:
+    """Reduce a film to `film_px` rows, with its lesion's box, which is first checked in the film's own pixels."""
+    height, width = _size(film.pixels)
+    if not settings.film_px or height <= settings.film_px:
+        return film, box
+    size = settings.film_px, max(1, round(width * settings.film_px / height))
+    if box is not None:
+        checked_box(box, (height, width))
+        box = mapped_box(affine(scale=(size[1] / width, size[0] / height)), box)
+    return replace(film, pixels=_resized(film.pixels, size)), box
 
 
 def _crop_around(
@@ -203,11 +222,12 @@ def _oriented(film: Film, settings: PreprocessSettings) -> _Oriented:
     return _Oriented(turned, find_breast(turned), affine(scale=(-1, 1), shift=(pixels.shape[1], 0)), found, remarks)
 
 
-def _with_margin(box: tuple[int, int, int, int], size: Size) -> tuple[int, int, int, int]:
+def _with_margin(box: tuple[int, int, int, int], size: Size, pixel_aspect: float) -> tuple[int, int, int, int]:
     x, y, width, height = box
-    margin = round(BREAST_MARGIN * max(width, height))
-    left, top = max(0, x - margin), max(0, y - margin)
-    right, bottom = min(size[1], x + width + margin), min(size[0], y + height + margin)
+    margin = BREAST_MARGIN * max(width * pixel_aspect, height)
+    across, down = round(margin / pixel_aspect), round(margin)
+    left, top = max(0, x - across), max(0, y - down)
+    right, bottom = min(size[1], x + width + across), min(size[0], y + height + down)
     return left, top, right - left, bottom - top
 
 

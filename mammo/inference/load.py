@@ -80,6 +80,7 @@ def _check_settings(folder: Path, settings: Settings, preprocess: PreprocessSett
         raise WeightsError(f"{folder / 'checkpoints' / 'best'}: its state lacks {error}; start a new run") from error
     if before["data"].get("version") != preprocess.version:
         check_version(PreprocessSettings.model_validate(before["data"]), folder, "train it again with this version")
+    before["data"] = PreprocessSettings.model_validate(before["data"]).model_dump(mode="json")  # with later settings
     now = {"data": preprocess.model_dump(mode="json"), "model": settings.model.model_dump(mode="json")}
     if changed := differences(before, now, but=("model.pretrained", "model.pretrained_sha256")):
         problem = in_one_line(f"{folder / CONFIG_FILE}: was changed after training", changed)

@@ -13,6 +13,8 @@ from mammo.cases.splits import PARTS
 from mammo.errors import SettingsError, WeightsError, first_line
 from mammo.evaluation.calibration import log_odds
 from mammo.files import flush_folder, read_json, write_text
+from mammo.images.familiarity import FEWEST, Familiarity, fit_familiarity
+from mammo.images.network_input import apply_variant, to_unit
 from mammo.inference.decision_file import read_decision
 from mammo.inference.load import LoadedRun, load_run
 from mammo.inference.score import part_loader
@@ -21,6 +23,7 @@ from mammo.model.frozen import PARAMETERS_ENDING, PROGRAM_ENDINGS, silent
 from mammo.model.network import DeployedNet
 from mammo.model.tensors import sha256_of
 from mammo.prepare.gather import PreparedSplit, gather_split, prepare_split
+from mammo.prepare.records import read_checked
 from mammo.progress import track
 from mammo.runs import ENSEMBLE_FILE, network_sha256, read_hash
 from mammo.runtime import available_cores, paddle
@@ -66,7 +69,8 @@ def export_run(folder: Path, out: Path, *, images: int = 100, half: bool = False
 
 def _write_network(folder: Path, out: Path, converter: Any, images: int, half: bool) -> ExportDescription:
     run = load_run(folder)
-    proof = prove(run, prepare_split(run.settings, gather_split(run.settings)), images)
+    prepared = prepare_split(run.settings, gather_split(run.settings))
+    proof = prove(run, prepared, images)
     _write_programs(run, out, converter)
     engines = installed_engines()
     if half:
@@ -76,7 +80,21 @@ def _write_network(folder: Path, out: Path, converter: Any, images: int, half: b
                 path.unlink()
         engines = [name for name in engines if name != "paddle"]
     parity = {name: compare(out, name, proof, bar=CLOSE_IN_HALF if half else CLOSE_ENOUGH) for name in engines}
-    return _write_description(_describe(run, out, parity, half), out)
+    found = {"half": half, "familiarity": _familiarity(run, prepared)}
+    return _write_description(_describe(run, out, parity).model_copy(update=found), out)
+
+
+def _familiarity(run: LoadedRun, prepared: PreparedSplit) -> Familiarity | None:
+    """Describe the pictures that the run learnt from; None if they are too few."""
+    size, case = run.form.preprocess.image_size, prepared.split.samples.views["case"].to_numpy(int)
+    learnt = np.flatnonzero(np.isin(case, prepared.split.rows("train")))
+    if len(learnt) < FEWEST:
+        return None
+    entries = [prepared.entries[view] for view in learnt]
+    pictures = (read_checked(prepared.store.path(entry), entry.crc32) for entry in entries)
+    return fit_familiarity(
+        apply_variant(to_unit(pixels), size) for pixels in track(pictures, len(entries), "describing")
+    )
 
 
 def _write_ensemble(folder: Path, out: Path, converter: Any, images: int, half: bool) -> ExportDescription:
@@ -175,7 +193,7 @@ def compare(folder: Path, name: str, proof: Proof, *, bar: float = CLOSE_ENOUGH)
     return Parity(images=len(logits), largest_difference=largest)
 
 
-def _describe(run: LoadedRun, folder: Path, parity: dict[str, Parity], half: bool) -> ExportDescription:
+def _describe(run: LoadedRun, folder: Path, parity: dict[str, Parity]) -> ExportDescription:
     split = read_split(run.folder)
     learnt = split[split["part"] == "train"]
     origin = Origin(
@@ -196,7 +214,6 @@ def _describe(run: LoadedRun, folder: Path, parity: dict[str, Parity], half: boo
         parity=parity,
         versions=versions | {"numpy": np.__version__},
         files={path.name: sha256_of(path) for path in sorted(folder.iterdir())},
-        half=half,
     )
 
 

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError
 from mammo.errors import WeightsError, in_one_line
 from mammo.evaluation.operating_point import Decision
 from mammo.files import read_json
+from mammo.images.familiarity import Familiarity
 from mammo.images.network_input import InputForm
 from mammo.images.preprocess import check_version
 from mammo.model.tensors import sha256_of
@@ -49,6 +50,7 @@ class ExportDescription(Strict):
         files: SHA-256 of each file of the network.
         members: Of an ensemble, whose logit is the mean of its members': SHA-256 of the description of each, by the
             name of its folder. It has no network of its own, and `form` is the first member's.
+        familiarity: Of the pictures that the network learnt from; None where they were too few.
         half: Whether the weights are stored in 16 bits.
     """
 
@@ -63,6 +65,7 @@ class ExportDescription(Strict):
     versions: dict[str, str]
     files: dict[str, str]
     members: dict[str, str] = Field(default_factory=dict)
+    familiarity: Familiarity | None = None
     half: bool = False
 
 

@@ -92,7 +92,10 @@ class Predictor:
             remarks = dict.fromkeys(remark for _, remarks in made for remark in remarks)
             return float(np.mean([logit for logit, _ in made])), tuple(remarks)
         shown = network_input(film, self.description.form, box=box, pixel_aspect=pixel_aspect)
-        return float(self.engine(shown.image, shown.present).mean()), tuple(dict.fromkeys(shown.remarks))
+        familiarity = self.description.familiarity
+        unfamiliar = familiarity is not None and familiarity.distance(shown.unit) > 1
+        remarks = dict.fromkeys((*shown.remarks, *(["unfamiliar"] if unfamiliar else [])))
+        return float(self.engine(shown.image, shown.present).mean()), tuple(remarks)
 
 
 def open_export(folder: Path, *, engine: str = AUTO, threads: int) -> Predictor:

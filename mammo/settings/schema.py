@@ -41,7 +41,9 @@ class DataSettings(Strict):
     a process of their own with limits; the pixels are the same, and the store is shared. `root` may be an archive
     (.zip, .tar, .tar.gz, …), which is unpacked below the store, once. `cluster` is the address of a Ray or Dask cluster
     that prepares films; the pixels are the same. `pixel_aspect` is the width of the films' pixels over their height,
-    where the data set does not say it: films that were squashed to squares have about 0.6. The split `all` trains on
+    where the data set does not say it: films that were squashed to squares have about 0.6. Films with more rows than
+    `film_px` are reduced to so many first; set it to the training films' rows if they are small copies, so that the
+    network sees other films as it saw these. The split `all` trains on
     every case, and judges none: `mammo train --on-all` sets it.
 
     `raw_films: accept` takes DICOM FOR PROCESSING: raw detector values, which viewers do not show and networks do not
@@ -67,6 +69,7 @@ class DataSettings(Strict):
     context: Annotated[float, Field(ge=1, le=10)] = 2.0
     margin: Annotated[float, Field(ge=1, le=3)] = 1.3
     pixel_aspect: Aspect = 1.0
+    film_px: Annotated[int, Field(ge=0)] = 0
     intensity: Literal["percentile", "full"] = "percentile"
     raw_films: Literal["refuse", "accept"] = "refuse"
     bad_images: Literal["refuse", "exclude"] = "refuse"

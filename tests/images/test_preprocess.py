@@ -59,6 +59,7 @@ def test_key_is_short_stable_and_depends_on_every_setting() -> None:
         {"intensity": "percentile"},
         {"version": 3},
         {"raw_films": "accept"},
+        {"film_px": 800},
     ]
     keys = {film_settings(**change).key for change in changes}
     assert len(keys) == len(changes)
@@ -273,3 +274,23 @@ def test_pixel_aspect_undoes_a_squashed_whole_film(by: float) -> None:
     found = prepare_film(squashed, film_settings(), box=box, pixel_aspect=1 / by)
     assert found.box == pytest.approx(expected.box, abs=3)
     assert np.abs(found.pixels.astype(float) - expected.pixels).mean() / 65535 < 0.02
+
+
+def test_a_larger_film_is_reduced_to_the_rows_of_the_training_films() -> None:
+    film, box = film_with_lesion(), LESION
+    large = Film(cv2.resize(film.pixels, None, fx=3, fy=3, interpolation=cv2.INTER_NEAREST), 16)
+    wide = tuple(3 * value for value in box)
+    rows = film.pixels.shape[0]
+    expected = prepare_lesion(film, box, lesion_settings())
+    found = prepare_lesion(large, wide, lesion_settings(film_px=rows))
+    np.testing.assert_array_equal(found.pixels, expected.pixels)
+    assert found.box == pytest.approx(expected.box)
+    whole = prepare_film(large, film_settings(film_px=rows), box=wide)
+    np.testing.assert_array_equal(whole.pixels, prepare_film(film, film_settings(), box=box).pixels)
+
+
+def test_a_box_off_a_large_film_is_reported_in_the_films_own_pixels() -> None:
+    large = Film(cv2.resize(film_with_lesion().pixels, None, fx=3, fy=3, interpolation=cv2.INTER_NEAREST), 16)
+    height, width = large.pixels.shape
+    with pytest.raises(ImageError, match=f"outside its image of {width} × {height} pixels"):
+        prepare_lesion(large, (width + 5.0, 10.0, 20.0, 20.0), lesion_settings(film_px=200))
