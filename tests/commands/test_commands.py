@@ -122,7 +122,7 @@ def test_predict_gives_the_score_of_the_table(trained: tuple[Path, str]) -> None
         for line in (folder / "manifest.csv").read_text(encoding="utf-8").splitlines()
         if f",{row['case_id']}," in line
     ).split(",")
-    done = call("predict", line[0], "--box", ",".join(line[-4:]), folder=folder)
+    done = call("predict", line[0], "--box", ",".join(line[-4:]), "--run", "output/latest", folder=folder)
     assert done.returncode == 0, done.stderr
     assert f"probability of malignancy {float(row['score']):.3f}" in done.stdout
     assert "threshold" in done.stdout
@@ -131,7 +131,8 @@ def test_predict_gives_the_score_of_the_table(trained: tuple[Path, str]) -> None
 def test_lesion_model_without_a_box_refuses(trained: tuple[Path, str]) -> None:
     folder, _ = trained
     assert_refused(
-        call("predict", "00_CC.png", folder=folder), "give --box x,y,width,height, or use a model of data.task=image"
+        call("predict", "00_CC.png", "--run", "output/latest", folder=folder),
+        "give --box x,y,width,height, or use a model of data.task=image",
     )
 
 
@@ -181,7 +182,10 @@ def test_closed_pipe_is_no_error(trained: tuple[Path, str]) -> None:
 
 def test_box_outside_the_film_names_the_file(trained: tuple[Path, str]) -> None:
     folder, _ = trained
-    assert_refused(call("predict", "00_CC.png", "--box", "900,900,10,10", folder=folder), "00_CC.png: the box")
+    assert_refused(
+        call("predict", "00_CC.png", "--box", "900,900,10,10", "--run", "output/latest", folder=folder),
+        "00_CC.png: the box",
+    )
 
 
 def test_manifest_without_boxes_says_why_nothing_is_left(fresh: Path) -> None:
