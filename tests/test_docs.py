@@ -158,7 +158,7 @@ def parse(command: Command) -> tuple[argparse.ArgumentParser, argparse.Namespace
     module = import_module(f"mammo.commands.{verb}")
     parser = Parser(prog=f"mammo {verb}", description=module.__doc__)
     module.add_options(parser)
-    return parser, parser.parse_args(words[2:])
+    return parser, parser.parse_intermixed_args(words[2:])
 
 
 def what_it_does(command: Command) -> tuple[str, frozenset[str]]:
