@@ -42,22 +42,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> None:
     """Print a line per film, or write a CSV."""
-    if not (arguments.export or arguments.run):
-        _use_shipped_network(arguments)
     if arguments.export:
         predict_with_export(arguments)
     else:
         predict_with_run(arguments)
-
-
-def _use_shipped_network(arguments: argparse.Namespace) -> None:
-    """Name the network that comes with mammo as the export, and say so."""
-    from mammo.serving.export_description import read_description
-    from mammo.serving.shipped import in_words, shipped_network
-
-    if folder := shipped_network():
-        arguments.export = folder
-        _print(in_words(read_description(folder)))
 
 
 def parse_box(text: str) -> tuple[float, float, float, float]:
