@@ -1,7 +1,7 @@
 """Measures how unlike the training films a prepared picture is, by simple statistics of its gray values.
 
 A network answers any picture, also a photograph. The statistics of the pictures that it learnt from are kept with it;
-one that is farther from their mean than nearly all of them is marked. docs/networks.md says on what this was tried.
+one that is farther from their mean than nearly all of them is marked. docs/experiments.md says on what this was tried.
 """
 
 from collections.abc import Iterable
