@@ -9,7 +9,7 @@ from pathlib import Path
 from mammo.errors import DataMissingError
 from mammo.files import read_json
 from mammo.plots.learning import read_log
-from mammo.runs import CONFIG_FILE, find_run, fold_folder, is_cross_validation, is_trained, read_folds, refuse_doubles
+from mammo.runs import CONFIG_FILE, find_run, fold_folders, is_cross_validation, is_trained, refuse_doubles
 from mammo.settings.metrics import shown_in
 
 NOT_RUNS = {"store", "checkpoints", "visualdl", "report"}
@@ -87,7 +87,7 @@ def _runs_in(folder: Path) -> list[Path]:
         why = "has no training of its own (an ensemble, or a judgement kept elsewhere)"
         raise DataMissingError(f"{folder}: {why}; name runs")
     if is_cross_validation(folder):
-        return [fold_folder(folder, fold) for fold in range(read_folds(folder))]
+        return list(fold_folders(folder).values())
     return [folder]
 
 

@@ -125,7 +125,8 @@ def show_folds(judged: Judged) -> None:
     """Print each fold, their mean and spread, and the pooled scores beside them."""
     task, shown = judged.judgement.task, shown_in("folds")
     over = over_folds(judged.folds, task)
-    rows = [_fold_row(f"fold {number}", fold.levels[task]) for number, fold in enumerate(judged.folds)]
+    numbered = zip(judged.judgement.fold_numbers, judged.folds, strict=True)
+    rows = [_fold_row(f"fold {number}", fold.levels[task]) for number, fold in numbered]
     for part in ("mean", "deviation"):
         rows.append((part, "", *(f"{getattr(over[one.key], part):.3f}" if one.key in over else "-" for one in shown)))
     rows.append(_fold_row("pooled", judged.judgement.own))

@@ -42,7 +42,7 @@ def render_model_card(source: ReportSource) -> str:
         few_positives=FEW_POSITIVES,
         few_groups=[escaped(f"{group.column} {group.value}") for group in judgement.subgroups if group.few],
         augmentation=[f"{step.name} (p {step.p:g})" for step in settings.augmentation] if settings else [],
-        fold_levels=[(number, fold.own) for number, fold in enumerate(source.folds)],
+        fold_levels=[(number, fold.own) for number, fold in zip(judgement.fold_numbers, source.folds, strict=False)],
     )
 
 
