@@ -33,7 +33,7 @@ def show_judgement(judgement: Judgement, about: str, *, phantom: bool = False) -
     levels, points = shown_in("levels"), shown_in("points")
     rows: list[tuple[str, ...]] = []
     for name, level in judgement.levels.items():
-        rows.append((name, f"{level.n} ({level.n_positive})", *(_short(metrics_of(level)[one.key]) for one in levels)))
+        rows.append((name, f"{level.n} ({level.n_positive})", *(short(metrics_of(level)[one.key]) for one in levels)))
     header = ("level", "n (+)", *(one.english for one in levels))
     print_table(f"{about}{PHANTOM if phantom else ''}, with 95 % intervals", header, rows)
     rows = [(point.rule, _threshold(point), *_at(point)) for point in judgement.own.points]
@@ -48,7 +48,7 @@ def show_judgement(judgement: Judgement, about: str, *, phantom: bool = False) -
 def _at(point: PointResult) -> list[str]:
     """The metrics at an operating point; accuracy without its interval, for which 80 columns have no room."""
     metrics = [(one.key, point.metrics[one.key]) for one in shown_in("points")]
-    return [str(metric) if key == "accuracy" else _short(metric) for key, metric in metrics]
+    return [str(metric) if key == "accuracy" else short(metric) for key, metric in metrics]
 
 
 def _decision_lines(judgement: Judgement) -> list[str]:
@@ -79,7 +79,7 @@ def _undefined(judgement: Judgement) -> list[str]:
     return [f"undefined, {reason}: {', '.join(metrics)}" for reason, metrics in where.items()]
 
 
-def _short(metric: Metric) -> str:
+def short(metric: Metric) -> str:
     """Three digits of the value, two of its interval: 80 columns have room for three of these."""
     return str(metric) + (f" ({metric.low:.2f}–{metric.high:.2f})" if metric.low is not None else "")
 
@@ -140,7 +140,7 @@ def _fold_row(name: str, level: LevelResult) -> tuple[str, ...]:
 def show_comparisons(comparisons: tuple[Comparison, ...]) -> None:
     """Print each system beside the first."""
     for one in comparisons:
-        rows = [(row.metric, row.first, row.second, _signed(row.difference), _p(row)) for row in one.differences]
+        rows = [(row.metric, row.first, row.second, signed(row.difference), p_text(row)) for row in one.differences]
         size = f"{one.n} cases of {one.n_patients} patients, {one.n_positive} malignant"
         about = f"A {one.first}, at {_point(one, 0)}\nB {one.second}, at {_point(one, 1)}\n{one.level}, {size}"
         print_table(about, ("metric", "A", "B", "B - A (95 %)", "p"), rows)
@@ -158,13 +158,15 @@ def _point(comparison: Comparison, side: int) -> str:
     return f"{comparison.rules[side]} ({which})"
 
 
-def _signed(metric: Metric) -> str:
+def signed(metric: Metric) -> str:
+    """A difference with its interval."""
     if metric.value is None:
         return "-"
     return f"{metric.value:+.3f}" + (f" ({metric.low:+.3f} to {metric.high:+.3f})" if metric.low is not None else "")
 
 
-def _p(row: Difference) -> str:
+def p_text(row: Difference) -> str:
+    """The p of a difference, adjusted for the number of systems; empty where it has no test."""
     return "" if row.p_holm is None else "<0.001" if row.p_holm < 0.001 else f"{row.p_holm:.3f}"
 
 
