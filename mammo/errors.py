@@ -83,6 +83,17 @@ def plain_stops() -> Iterator[None]:
         raise
 
 
+@contextmanager
+def advising(advice: str) -> Iterator[None]:
+    """When the block is stopped, say how to go on."""
+    try:
+        with plain_stops():
+            yield
+    except KeyboardInterrupt as stop:
+        number = stop.number if isinstance(stop, Stopped) else signal.SIGINT
+        raise Stopped(number, advice) from None
+
+
 def in_one_line(what: str, faults: Sequence[str]) -> str:
     """Join the errors of one file to the single line that a user reads.
 
@@ -104,6 +115,11 @@ def in_one_line(what: str, faults: Sequence[str]) -> str:
 def first_line(error: Exception) -> str:
     """Return the first line of a library's error, or its type where it has no message."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def last_line(text: str) -> str:
+    """Return the last line that is not empty; "" where there is none."""
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
 
 
 def few_of(names: Sequence[str], most: int = 6) -> str:

@@ -158,7 +158,7 @@ def refuse_doubles(runs: Sequence[Path]) -> None:
 
 def is_trained(folder: Path) -> bool:
     """Return whether a network was trained there; judgements in other folders and ensembles have no checkpoints."""
-    return (folder / "checkpoints").is_dir() or (fold_folder(folder, 0) / "checkpoints").is_dir()
+    return (folder / "checkpoints").is_dir() or any(folder.glob("fold_*/checkpoints"))
 
 
 def check_out(out: Path, run: Path | None = None) -> Path:
@@ -178,9 +178,9 @@ def check_out(out: Path, run: Path | None = None) -> Path:
     return out
 
 
-def mark_cross_validation(folder: Path, folds: int) -> None:
-    """Note in a run folder that it has a run for each fold."""
-    write_text(folder / FOLDS_FILE, json.dumps({"folds": folds}))
+def mark_cross_validation(folder: Path, folds: int, only: Sequence[int] = ()) -> None:
+    """Note in a run folder that it has a run for each fold, or for some `only` (from 0), as a screening of recipes."""
+    write_text(folder / FOLDS_FILE, json.dumps({"folds": folds} | ({"only": list(only)} if only else {})))
 
 
 def is_cross_validation(folder: Path) -> bool:
@@ -189,16 +189,32 @@ def is_cross_validation(folder: Path) -> bool:
 
 
 def read_folds(folder: Path) -> int:
-    """Return how many folds a cross-validation has.
+    """Return into how many folds the cases of a cross-validation are divided.
 
     Raises:
         DataMissingError: The note is missing or damaged.
     """
+    return _read_note(folder)[0]
+
+
+def read_only(folder: Path) -> tuple[int, ...]:
+    """Return which folds of a cross-validation are trained, where these are not all; else none.
+
+    Raises:
+        DataMissingError: The note is missing or damaged.
+    """
+    return _read_note(folder)[1]
+
+
+def _read_note(folder: Path) -> tuple[int, tuple[int, ...]]:
     try:
-        folds = read_json(folder / FOLDS_FILE)["folds"]
+        note = read_json(folder / FOLDS_FILE)
+        folds, only = note["folds"], note.get("only", [])
         if not isinstance(folds, int) or folds < 2:
             raise ValueError(f"expected a whole number of folds from 2, got {folds!r}")
-        return folds
+        if not isinstance(only, list) or any(fold not in range(folds) for fold in only):
+            raise ValueError(f"only: expected a list of folds from 0 to {folds - 1}, got {only!r}")
+        return folds, tuple(only)
     except (OSError, ValueError, KeyError) as error:
         raise DataMissingError(f"{folder / FOLDS_FILE}: is missing or damaged ({error}); use another run") from error
 
@@ -206,6 +222,16 @@ def read_folds(folder: Path) -> int:
 def fold_folder(folder: Path, fold: int) -> Path:
     """Return the folder of a fold's run."""
     return folder / f"fold_{fold}"
+
+
+def fold_folders(folder: Path) -> dict[int, Path]:
+    """Return the folders of a cross-validation's runs, by fold.
+
+    Raises:
+        DataMissingError: The note of its folds is missing or damaged.
+    """
+    folds, only = _read_note(folder)
+    return {fold: fold_folder(folder, fold) for fold in only or range(folds)}
 
 
 def command_line() -> list[str]:

@@ -12,6 +12,7 @@ from tests.tiny import write_films
 
 # The longest modules begin first, so that no process works on alone at the end (measured, the longest first).
 LONGEST = (
+    "test_search.py",
     "test_resume.py", "test_odd_places.py", "test_faults.py", "test_run_damage.py", "test_distributed.py",
     "test_cluster.py", "test_export.py", "test_judging_commands.py", "test_header_secrets.py", "test_folds.py",
     "test_store_workers.py", "test_commands.py", "test_fuzz_dicom.py", "test_twins_score.py", "test_training.py",
@@ -25,7 +26,8 @@ ONE_STACK = (
     "test_floors.py", "test_untrusted.py", "test_download.py", "test_download_replaced.py", "test_deidentify.py",
     "test_deidentify_command.py", "test_sandbox.py", "test_hostile_process.py", "test_page.py", "test_checklist.py",
     "test_model_card.py", "test_header_secrets.py", "test_store_sources.py", "test_judging_commands.py",
-    "test_bench.py", "test_main.py", "test_docs.py", "test_assessments.py", "test_reader.py",
+    "test_bench.py", "test_main.py", "test_docs.py", "test_assessments.py", "test_reader.py", "test_grid.py",
+    "test_run_commands.py",
 )  # fmt: skip
 
 

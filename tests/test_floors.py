@@ -10,7 +10,8 @@ FLOORS = {
     "__init__": 0, "__main__": 110, "errors": 1, "files": 2, "progress": 3, "tables": 3, "runtime": 3, "settings": 4,
     "cases": 10, "images": 10, "evaluation": 10, "archives": 10, "parallel": 10, "runs": 10,
     "phantom": 20, "deidentify": 20, "model": 20, "plots": 20, "prepare": 30, "data": 40,
-    "inference": 50, "judging": 60, "training": 70, "report": 70, "serving": 70, "bench": 90, "commands": 100,
+    "inference": 50, "judging": 60, "training": 70, "report": 70, "serving": 70, "search": 80,
+    "bench": 90, "commands": 100,
 }  # fmt: skip
 WITHOUT_PADDLE = {"cases", "images", "evaluation", "prepare", "archives", "parallel", "phantom", "deidentify", "plots"}
 WITHOUT_MATPLOTLIB = {"cases", "images", "evaluation", "judging"}

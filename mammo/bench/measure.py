@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mammo.errors import TrainingError
+from mammo.errors import TrainingError, last_line
 from mammo.files import write_json, written_beside
 from mammo.progress import print_table
 from mammo.runtime import available_cores
@@ -135,11 +135,6 @@ def in_process(function: Callable[..., Any], *arguments: object, environment: Ma
         problem = last_line(done.stderr) or f"code {done.returncode}"
         raise TrainingError(f"the benchmark's process {function.__name__} failed: {problem}")
     return json.loads(last_line(done.stdout))
-
-
-def last_line(text: str) -> str:
-    """Return the last line that is not empty; "" where there is none."""
-    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
 
 
 def show(finding: Finding) -> None:

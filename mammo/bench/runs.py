@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mammo.bench.measure import Finding, Series, last_line, ratio
+from mammo.bench.measure import Finding, Series, ratio
 from mammo.bench.steps import write_settings
-from mammo.errors import SplitError, TrainingError
+from mammo.errors import SplitError, TrainingError, last_line
 from mammo.prepare.gather import gather_split, prepare_split
 from mammo.runs import run_fingerprint
 from mammo.settings.schema import Settings

@@ -15,6 +15,7 @@ VERBS = {
     "prepare": "decode and crop all films once; draw a contact sheet of them",
     "train": "fine-tune a network, or one for each fold of a cross-validation",
     "eval": "judge a run, an ensemble, another data set or any score table",
+    "search": "compare recipes by their out-of-fold scores, a grid in a file",
     "compare": "compare judged runs with the first one; list all runs",
     "export": "export a run's best network for use without PaddlePaddle",
     "predict": "score films with a run or an exported network",

@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from mammo.errors import MammoError, Stopped, did_you_mean, plain_stops
+from mammo.parallel.commands import stop_with_parent
 from mammo.settings.load import dump_settings, load_settings
 from mammo.settings.schema import Settings
 
@@ -32,6 +33,7 @@ def run(main: Callable[[], int | None]) -> None:
             stream.reconfigure(errors="backslashreplace")  # a path that the terminal cannot show must not end a command
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
+    stop_with_parent()
     try:
         with plain_stops():
             code = main() or 0

@@ -94,6 +94,11 @@ class Judgement:
         return one_decision(self.decisions)
 
     @property
+    def fold_numbers(self) -> tuple[int, ...]:
+        """Which folds were pooled; none where there is one decision."""
+        return () if isinstance(self.decisions, Decision) else tuple(self.decisions)
+
+    @property
     def own(self) -> LevelResult:
         """The level of the task."""
         return self.levels[self.task]

@@ -9,7 +9,7 @@ from mammo.evaluation.scores import read_scores
 from mammo.inference.decision_file import read_decision
 from mammo.judging.cross_validation import OUT_OF_FOLD_FILE
 from mammo.judging.judged import check_scored
-from mammo.runs import CONFIG_FILE, fold_folder, is_cross_validation, read_folds, refuse_doubles
+from mammo.runs import CONFIG_FILE, fold_folders, is_cross_validation, refuse_doubles
 from mammo.settings.types import Task
 
 
@@ -46,7 +46,7 @@ def _read_system(path: Path, name: str, task: Task) -> System:
         raise DataMissingError(f"{problem}; mammo compare --list shows all runs")
     if is_cross_validation(path):
         scores = read_scores(path / OUT_OF_FOLD_FILE)
-        return System(name, scores, {fold: read_decision(fold_folder(path, fold)) for fold in range(read_folds(path))})
+        return System(name, scores, {fold: read_decision(part) for fold, part in fold_folders(path).items()})
     scores = read_scores(path / "scores_test.csv")
     if (path / "split.csv").is_file():  # an ensemble has none
         check_scored(path, scores)

@@ -13,7 +13,7 @@ from mammo.evaluation.operating_point import Decision
 from mammo.evaluation.scores import read_scores, write_scores
 from mammo.inference.decision_file import DECISION_FILE, read_decision
 from mammo.judging.judged import Judged, check_scored, metrics_file, read_exclusions, read_split, write_judgement
-from mammo.runs import CONFIG_FILE, fold_folder, read_folds
+from mammo.runs import CONFIG_FILE, fold_folders, read_folds, read_only
 from mammo.settings.load import load_settings
 from mammo.settings.schema import Settings
 
@@ -33,7 +33,7 @@ def judge_folds(folder: Path) -> Judged:
     """Judge each fold's test part and all of them pooled; write `scores_out_of_fold.csv` and `report/metrics.json`.
 
     In the pooled scores each case is scored once, by the network that was trained without its patient, and called at
-    that fold's threshold.
+    that fold's threshold. Of a cross-validation with some folds only, the cases of the others have no score.
 
     Raises:
         DataMissingError: A fold has not ended.
@@ -41,14 +41,14 @@ def judge_folds(folder: Path) -> Judged:
     """
     settings = load_settings(folder / CONFIG_FILE)
     how = settings.evaluation
-    parts = [fold_folder(folder, fold) for fold in range(read_folds(folder))]
-    for part in parts:
+    parts = fold_folders(folder)
+    for part in parts.values():
         if not is_judged(part):
             raise DataMissingError(f"{part}: this fold has not ended; go on with mammo train --resume {folder}")
-    decisions = {fold: read_decision(part) for fold, part in enumerate(parts)}
-    tables = [read_scores(part / "scores_test.csv").assign(fold=fold) for fold, part in enumerate(parts)]
-    _check_folds(folder, parts, tables, decisions)
-    single = tuple(judge(table, decisions[fold], how=how) for fold, table in enumerate(tables))
+    decisions = {fold: read_decision(part) for fold, part in parts.items()}
+    tables = [read_scores(part / "scores_test.csv").assign(fold=fold) for fold, part in parts.items()]
+    _check_folds(folder, list(parts.values()), tables, decisions)
+    single = tuple(judge(table, decisions[fold], how=how) for fold, table in zip(parts, tables, strict=True))
     pooled = pd.concat(tables, ignore_index=True)
     write_scores(pooled, folder / OUT_OF_FOLD_FILE)
     judgement = judge(pooled, decisions, how=how)
@@ -56,9 +56,10 @@ def judge_folds(folder: Path) -> Judged:
         level: {name: asdict(value) for name, value in over_folds(single, level).items()} for level in judgement.levels
     }
     write_judgement(judgement, folder, more={"folds": [one.as_json() for one in single], "over_folds": means})
-    lists = zip(*(read_exclusions(part) for part in parts), strict=True)
+    lists = zip(*(read_exclusions(part) for part in parts.values()), strict=True)
     excluded, warned = (pd.concat(one, ignore_index=True).drop_duplicates() for one in lists)
-    about = f"{folder.parent.name}, {folder.name}: {len(single)} folds pooled"
+    some = f" of {read_folds(folder)}" if read_only(folder) else ""
+    about = f"{folder.parent.name}, {folder.name}: {len(single)}{some} folds pooled"
     return Judged(folder, about, judgement, pooled, folder, settings, excluded=excluded, warned=warned, folds=single)
 
 
@@ -96,8 +97,8 @@ def _check_folds(folder: Path, parts: list[Path], tables: list[pd.DataFrame], de
         if problem:
             raise ScoreError(f"{part}: {problem}; remove it, and mammo train --resume {folder} makes it again")
         check_scored(part, table, split=split)
-    total = sum(len(table) for table in tables)
-    if total != len(cases):
+    total, scored = sum(len(table) for table in tables), len({case for table in tables for case in table["case_id"]})
+    if total != (scored if read_only(folder) else len(cases)):
         expected = f"expected each of {len(cases)} cases in one fold"
         raise ScoreError(f"{folder}: {expected}, got {total} scores; train the folds again")
     rules = {tuple(point.rule for point in decision.points) for decision in decisions.values()}

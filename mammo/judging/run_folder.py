@@ -35,12 +35,14 @@ from mammo.runs import (
     check_out,
     find_run,
     fold_folder,
+    fold_folders,
     is_cross_validation,
     make_run_folder,
     mark_cross_validation,
     network_sha256,
     read_folds,
     read_hash,
+    read_only,
     refuse_doubles,
     writing,
 )
@@ -74,13 +76,12 @@ def judge_run_folder(
         return judge_ensemble([folder], output=output, manifest=manifest, out=out)
     if out is not None:
         check_out(out).mkdir(parents=True, exist_ok=True)
-    folds = read_folds(folder)
     with writing(out or folder):
-        for fold in range(folds):
-            _judge_single_run(fold_folder(folder, fold), None, fold_folder(out, fold) if out else None, overrides)
+        for fold, part in fold_folders(folder).items():
+            _judge_single_run(part, None, fold_folder(out, fold) if out else None, overrides)
         if out:
             copy_run_files(folder, out, load_settings(folder / CONFIG_FILE, overrides))
-            mark_cross_validation(out, folds)
+            mark_cross_validation(out, read_folds(folder), read_only(folder))
         return judge_folds(out or folder)
 
 
@@ -226,7 +227,7 @@ def _members(runs: list[Path]) -> tuple[list[Path], bool]:
     """The runs, or the folds of a single cross-validation, and whether they are folds."""
     folders = [find_run(run.parent, run) for run in runs]
     if len(folders) == 1 and is_cross_validation(folders[0]):
-        return [fold_folder(folders[0], fold) for fold in range(read_folds(folders[0]))], True
+        return list(fold_folders(folders[0]).values()), True
     return folders, False
 
 

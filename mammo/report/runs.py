@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pandas as pd
+
 from mammo.errors import DataMissingError
 from mammo.files import read_json
 from mammo.plots.learning import read_log
-from mammo.runs import CONFIG_FILE, find_run, fold_folder, is_cross_validation, is_trained, read_folds, refuse_doubles
+from mammo.runs import CONFIG_FILE, find_run, fold_folders, is_cross_validation, is_trained, refuse_doubles
 from mammo.settings.metrics import shown_in
 
 NOT_RUNS = {"store", "checkpoints", "visualdl", "report"}
@@ -87,12 +89,27 @@ def _runs_in(folder: Path) -> list[Path]:
         why = "has no training of its own (an ensemble, or a judgement kept elsewhere)"
         raise DataMissingError(f"{folder}: {why}; name runs")
     if is_cross_validation(folder):
-        return [fold_folder(folder, fold) for fold in range(read_folds(folder))]
+        return list(fold_folders(folder).values())
     return [folder]
 
 
+def read_kept(folder: Path) -> tuple[pd.DataFrame, int]:
+    """Read a run's log, with the epochs as its index, and which epoch's network the run kept.
+
+    Raises:
+        DataMissingError: The run has not ended, or a file of it is damaged.
+    """
+    best = folder / "checkpoints" / "best" / "state.json"
+    with _reading(best, "expected the state of a checkpoint", "use another run"):
+        kept = int(read_json(best)["epoch"])
+    log = read_log(folder / "log.jsonl").set_index("epoch")
+    with _reading(folder / "log.jsonl", f"expected a line for the epoch kept, {kept}", "use another run"):
+        log.loc[kept]
+    return log, kept
+
+
 def _measured(folder: Path, level: str) -> dict[str, float]:
-    report, best = folder / "report" / "metrics.json", folder / "checkpoints" / "best" / "state.json"
+    report = folder / "report" / "metrics.json"
     again = f"judge again: mammo eval --run {folder}"
     with _reading(report, f"expected a report with the level {level}, which the run's task may not have", again):
         found = read_json(report)["levels"][level]
@@ -100,9 +117,7 @@ def _measured(folder: Path, level: str) -> dict[str, float]:
         values |= {f"test {one.english} at the operating point": found[one.key]["value"] for one in AT_POINT}
         values |= {f"test {one.english} at 0.5": found["at_half"][one.key]["value"] for one in AT_POINT}
         measured = {name: float(value) for name, value in values.items() if value is not None}
-    with _reading(best, "expected the state of a checkpoint", "use another run"):
-        kept = int(read_json(best)["epoch"])
-    log = read_log(folder / "log.jsonl").set_index("epoch")
+    log, kept = read_kept(folder)
     with _reading(folder / "log.jsonl", f"expected a line for the epoch kept, {kept}", "use another run"):
         chosen = {name: float(log[column].loc[kept]) for name, column in CHOSEN.items()}
     return measured | chosen | {"epoch kept": float(kept)}

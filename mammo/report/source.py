@@ -14,7 +14,7 @@ from mammo.evaluation.judge import Judgement, LevelResult
 from mammo.evaluation.metrics import Metric
 from mammo.files import read_json
 from mammo.plots.learning import read_log
-from mammo.runs import CONFIG_FILE, ENVIRONMENT_FILE, fold_folder, is_cross_validation, read_folds
+from mammo.runs import CONFIG_FILE, ENVIRONMENT_FILE, fold_folders, is_cross_validation
 from mammo.settings.load import load_settings
 from mammo.settings.schema import EarlyStoppingSettings, Settings
 
@@ -121,7 +121,7 @@ def read_run_files(folder: Path) -> dict[str, Any]:
     if (folder / "log.jsonl").is_file():
         found["log"] = read_log(folder / "log.jsonl")
     if is_cross_validation(folder):
-        folds = [fold_folder(folder, fold) for fold in range(read_folds(folder))]
+        folds = list(fold_folders(folder).values())
         if (folds[0] / ENVIRONMENT_FILE).is_file():  # all folds have the same films
             data = _read_environment(folds[0] / ENVIRONMENT_FILE).get("data_sha256", "")
             found["environment"] = {"data_sha256": data} | found.get("environment", {})

@@ -36,7 +36,7 @@ def show_judgement(judgement: Judgement, about: str, *, phantom: bool = False) -
     levels, points = shown_in("levels"), shown_in("points")
     rows: list[tuple[str, ...]] = []
     for name, level in judgement.levels.items():
-        rows.append((name, f"{level.n} ({level.n_positive})", *(_short(metrics_of(level)[one.key]) for one in levels)))
+        rows.append((name, f"{level.n} ({level.n_positive})", *(short(metrics_of(level)[one.key]) for one in levels)))
     header = ("level", "n (+)", *(one.english for one in levels))
     print_table(f"{about}{PHANTOM if phantom else ''}, with 95 % intervals", header, rows)
     rows = [(point.rule, _threshold(point), *_at(point)) for point in judgement.own.points]
@@ -53,7 +53,7 @@ def show_judgement(judgement: Judgement, about: str, *, phantom: bool = False) -
 def _at(point: PointResult) -> list[str]:
     """The metrics at an operating point; accuracy without its interval, for which 80 columns have no room."""
     metrics = [(one.key, point.metrics[one.key]) for one in shown_in("points")]
-    return [str(metric) if key == "accuracy" else _short(metric) for key, metric in metrics]
+    return [str(metric) if key == "accuracy" else short(metric) for key, metric in metrics]
 
 
 def _decision_lines(judgement: Judgement) -> list[str]:
@@ -84,7 +84,7 @@ def _undefined(judgement: Judgement) -> list[str]:
     return [f"undefined, {reason}: {', '.join(metrics)}" for reason, metrics in where.items()]
 
 
-def _short(metric: Metric) -> str:
+def short(metric: Metric) -> str:
     """Three digits of the value, two of its interval: 80 columns have room for three of these."""
     return str(metric) + (f" ({metric.low:.2f}–{metric.high:.2f})" if metric.low is not None else "")
 
@@ -130,7 +130,7 @@ def show_reader(judgement: Judgement, reader: ReaderResult, *, phantom: bool) ->
     """Print the radiologists' assessments beside the system: AUCs at each level, matched points at the task's."""
     rows: list[tuple[str, ...]] = []
     for name, level in reader.levels.items():
-        aucs = (_short(level.auc), str(level.system_auc), level.auc_difference.as_difference())
+        aucs = (short(level.auc), str(level.system_auc), level.auc_difference.as_difference())
         rows.append((name, str(level.n), *aucs))
     header = ("level", "n", "reader's AUC", "system's", "system - reader")
     print_table("beside the radiologists' BI-RADS, on the same cases", header, rows)
@@ -153,7 +153,8 @@ def show_folds(judged: Judged) -> None:
     """Print each fold, their mean and spread, and the pooled scores beside them."""
     task, shown = judged.judgement.task, shown_in("folds")
     over = over_folds(judged.folds, task)
-    rows = [_fold_row(f"fold {number}", fold.levels[task]) for number, fold in enumerate(judged.folds)]
+    numbered = zip(judged.judgement.fold_numbers, judged.folds, strict=True)
+    rows = [_fold_row(f"fold {number}", fold.levels[task]) for number, fold in numbered]
     for part in ("mean", "deviation"):
         rows.append((part, "", *(f"{getattr(over[one.key], part):.3f}" if one.key in over else "-" for one in shown)))
     rows.append(_fold_row("pooled", judged.judgement.own))
@@ -167,7 +168,9 @@ def _fold_row(name: str, level: LevelResult) -> tuple[str, ...]:
 def show_comparisons(comparisons: tuple[Comparison, ...]) -> None:
     """Print each system beside the first."""
     for one in comparisons:
-        rows = [(row.metric, row.first, row.second, row.difference.as_difference(), _p(row)) for row in one.differences]
+        rows = [
+            (row.metric, row.first, row.second, row.difference.as_difference(), p_text(row)) for row in one.differences
+        ]
         size = f"{one.n} cases of {one.n_patients} patients, {one.n_positive} malignant"
         about = f"A {one.first}, at {_point(one, 0)}\nB {one.second}, at {_point(one, 1)}\n{one.level}, {size}"
         print_table(about, ("metric", "A", "B", "B - A (95 %)", "p"), rows)
@@ -185,7 +188,8 @@ def _point(comparison: Comparison, side: int) -> str:
     return f"{comparison.rules[side]} ({which})"
 
 
-def _p(row: Difference) -> str:
+def p_text(row: Difference) -> str:
+    """The p of a difference, adjusted for the number of systems; empty where it has no test."""
     return "" if row.p_holm is None else "<0.001" if row.p_holm < 0.001 else f"{row.p_holm:.3f}"
 
 

@@ -6,7 +6,7 @@ import reprlib
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -14,9 +14,11 @@ from pydantic import BaseModel, ValidationError
 from mammo.errors import MOST_FAULTS_SHOWN, SettingsError, in_one_line
 from mammo.settings.schema import Settings
 
+Model = TypeVar("Model", bound=BaseModel)
 MOST_BYTES = 100_000  # the longest shipped settings have 3,000
 MOST_ALIASES = 20  # a few lines of nested aliases can mean billions of values
 LONGEST_SHOWN = 100
+FEW_KEYS = 8  # so many are listed beside the nearest one
 LONGEST_NUMBER = 100  # characters; Python prints no number of more than 4,300 digits, so no message could show it
 SURROGATES = re.compile("[\ud800-\udfff]")  # stand for bytes of another encoding (PEP 383)
 # What PyYAML raises for values such as 2024-13-45, 0x_, !!bool 3 or a thousand brackets.
@@ -33,7 +35,7 @@ def load_settings(path: Path | None, overrides: Sequence[str] = ()) -> Settings:
     Raises:
         SettingsError: The file is missing or not a YAML mapping, or keys or values are wrong (all are named).
     """
-    values = _read_yaml(path) if path else {}
+    values = read_yaml(path) if path else {}
     faults: list[str] = []
     for override in overrides:
         _lay_over(values, override, faults)
@@ -45,12 +47,7 @@ def load_settings(path: Path | None, overrides: Sequence[str] = ()) -> Settings:
 
 def check_settings(values: dict[str, Any], where: str) -> Settings:
     """Return nested plain values as `Settings`; `where` names their source in the error."""
-    try:
-        settings = Settings.model_validate(values)
-    except ValidationError as error:
-        faults = error.errors()
-        shown = [_explain(fault) for fault in faults[:MOST_FAULTS_SHOWN]]
-        raise SettingsError(in_one_line(where, shown + [""] * (len(faults) - len(shown)))) from None
+    settings = check_values(Settings, values, where)
     for key, value in _texts(settings):
         if "\0" in value:
             raise SettingsError(f"{where}: {key}: contains a NUL character, which no name or path has")
@@ -58,6 +55,16 @@ def check_settings(values: dict[str, Any], where: str) -> Settings:
             what = f"{where}: {key}: {_shown(value)} is not text in this system's encoding"
             raise SettingsError(f"{what}; rename it, or run the command in that folder and leave it out of the path")
     return settings
+
+
+def check_values(model: type[Model], values: dict[str, Any], where: str) -> Model:
+    """Return nested plain values as a model, or raise SettingsError, which names all faults and the nearest keys."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        faults = error.errors()
+        shown = [_explain(fault, model) for fault in faults[:MOST_FAULTS_SHOWN]]
+        raise SettingsError(in_one_line(where, shown + [""] * (len(faults) - len(shown)))) from None
 
 
 def _texts(group: BaseModel, prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -110,7 +117,12 @@ class _OneOfEach(yaml.SafeLoader):
 _OneOfEach.add_constructor("tag:yaml.org,2002:int", _OneOfEach.construct_yaml_int)
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file that holds a mapping, at most of the size of a settings file.
+
+    Raises:
+        SettingsError: It is missing, or no such file.
+    """
     try:
         with path.open("rb") as file:
             content = file.read(MOST_BYTES + 1)
@@ -157,14 +169,13 @@ def _lay_over(values: dict[str, Any], override: str, faults: list[str]) -> None:
     values[last] = value
 
 
-def _explain(fault: Any) -> str:
+def _explain(fault: Any, model: type[BaseModel]) -> str:
     location = [part for part in fault["loc"] if not _is_union_branch(part)]
     key = ".".join(map(str, location))
     if fault["type"] == "extra_forbidden":
-        nearest = _nearest_key(key[:LONGEST_SHOWN])
-        return f"unknown key {_shown(key)}" + (
-            f"; did you mean {nearest}?" if nearest else f"; valid keys: {', '.join(_siblings(key))}"
-        )
+        nearest, valid = _nearest_key(key[:LONGEST_SHOWN], model), _siblings(key, model)
+        listed = f"; valid keys: {', '.join(valid)}" if not nearest or len(valid) <= FEW_KEYS else ""
+        return f"unknown key {_shown(key)}" + (f"; did you mean {nearest}?" if nearest else "") + listed
     message = _words(fault["msg"].removeprefix("Value error, "))
     shown = (
         ""
@@ -188,8 +199,8 @@ def _is_union_branch(part: object) -> bool:
     return isinstance(part, str) and any(sign in part for sign in "[(")
 
 
-def _nearest_key(key: str) -> str | None:
-    every = list(_keys(Settings))
+def _nearest_key(key: str, model: type[BaseModel]) -> str | None:
+    every = list(_keys(model))
     found = difflib.get_close_matches(key, every, n=1, cutoff=0.75)
     if found:
         return found[0]
@@ -198,9 +209,9 @@ def _nearest_key(key: str) -> str | None:
     return last[close[0]] if close else None
 
 
-def _siblings(key: str) -> list[str]:
+def _siblings(key: str, model: type[BaseModel]) -> list[str]:
     parent = key.rpartition(".")[0]
-    return [name for name in _keys(Settings) if name.rpartition(".")[0] == parent]
+    return [name for name in _keys(model) if name.rpartition(".")[0] == parent]
 
 
 def _keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
@@ -219,9 +230,18 @@ def differences(was: Mapping[str, Any], now: Mapping[str, Any], *, but: Collecti
         now: The same, later.
         but: Full keys that may differ.
     """
+    return [
+        f"{key} was {before!r}, is now {after!r}"
+        for key, (before, after) in changed(was, now).items()
+        if key not in but
+    ]
+
+
+def changed(was: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return the values, then and now, of the settings that differ, by their full keys; None where there is none."""
     before, after = dict(_flat(was)), dict(_flat(now))
-    differing = [key for key in after | before if before.get(key) != after.get(key) and key not in but]
-    return [f"{key} was {before.get(key)!r}, is now {after.get(key)!r}" for key in differing]
+    both = {key: (before.get(key), after.get(key)) for key in after | before}
+    return {key: (old, new) for key, (old, new) in both.items() if old != new}
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

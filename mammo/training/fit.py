@@ -5,7 +5,6 @@ import json
 import logging
 import platform
 import shlex
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -15,7 +14,7 @@ from typing import Any
 from mammo.cases.audit import audit_split
 from mammo.cases.splits import check_trainable
 from mammo.cases.table import exclusion_lines, warning_lines
-from mammo.errors import SettingsError, Stopped, plain_stops
+from mammo.errors import SettingsError, advising
 from mammo.files import write_text, written_beside
 from mammo.inference.score import score_part
 from mammo.judging.judged import Judged
@@ -158,12 +157,8 @@ def _prepare(settings: Settings) -> PreparedSplit:
 @contextmanager
 def naming_resume_command(folder: Path) -> Iterator[None]:
     """When the block is stopped, name the command that goes on with the run."""
-    try:
-        with plain_stops():
-            yield
-    except KeyboardInterrupt as stop:
-        number = stop.number if isinstance(stop, Stopped) else signal.SIGINT
-        raise Stopped(number, f"go on with: mammo train --resume {shlex.quote(str(folder))}") from None
+    with advising(f"go on with: mammo train --resume {shlex.quote(str(folder))}"):
+        yield
 
 
 def _write_run_files(

@@ -5,6 +5,7 @@ come from a validation part of the other patients. A stopped cross-validation go
 """
 
 import logging
+from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from mammo.prepare.gather import PreparedSplit
 from mammo.runs import (
     CONFIG_FILE,
     fold_folder,
+    fold_folders,
     is_cross_validation,
     make_run_folder,
     mark_cross_validation,
@@ -70,7 +72,7 @@ def cross_validate(settings: Settings, name: str, *, folds: int = 0, resume: Pat
             before = load_settings(resume / CONFIG_FILE).model_dump(mode="json")
             refuse_other_settings(resume, before, first, fixed=SAME_IN_ALL_FOLDS)
         whole = _WholeFolder(first, name, folds, resume, stack)
-        for fold in range(folds):
+        for fold in fold_folders(resume) if resume else range(folds):
             part = fold_folder(whole.folder, fold) if whole.folder else None
             if part and is_judged(part):
                 logger.info("fold %d of %d: is done, in %s", fold + 1, folds, part)
@@ -97,9 +99,7 @@ class _WholeFolder:
             self.folder = make_run_folder(self._settings.output, self._name)
             self._stack.enter_context(writing(self.folder))
             self._stack.enter_context(naming_resume_command(self.folder))
-            mark_cross_validation(self.folder, self._folds)
-            write_environment(self.folder, {})
-            write_text(self.folder / CONFIG_FILE, dump_settings(self._settings))
+            describe_folds(self.folder, self._settings, self._folds)
             point_latest_at(self._settings.output, self.folder)
         first = fold_folder(self.folder, 0) / "split.csv"
         if first.is_file():
@@ -111,6 +111,13 @@ class _WholeFolder:
         part = fold_folder(self.folder, fold)
         part.mkdir(exist_ok=True)
         return part
+
+
+def describe_folds(folder: Path, settings: Settings, folds: int, *, only: Sequence[int] = ()) -> None:
+    """Write what a cross-validation's own folder holds: its folds (all, or some `only`), environment and settings."""
+    mark_cross_validation(folder, folds, only)
+    write_environment(folder, {})
+    write_text(folder / CONFIG_FILE, dump_settings(settings))
 
 
 def of_fold(settings: Settings, folds: int, fold: int) -> Settings:

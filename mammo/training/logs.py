@@ -49,6 +49,11 @@ class WaitClock(paddle.callbacks.Callback):
         return self._last_end - self._begun
 
     @property
+    def epoch_s(self) -> float:
+        """How long the epoch has taken until now, with scoring."""
+        return time.perf_counter() - self._begun
+
+    @property
     def share(self) -> float:
         """The share of waiting, 0-1; starting the loader's processes is part of it."""
         return self._waited / self.seconds if self.seconds > 0 else 0.0
@@ -119,6 +124,7 @@ class JsonLog(LogFile):
             "learning_rate": self.model.optimizer.get_lr(),
             **{name: value for name, value in (logs or {}).items() if "/" in name},
             "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "time_epoch_s": round(self._clock.epoch_s, 2),
             "time_training_s": round(self._clock.seconds, 2),
             "time_waiting_share": round(self._clock.share, 4),
         }

@@ -20,7 +20,9 @@ from mammo.judging.comparison import compare_paths
 from mammo.judging.cross_validation import judge_folds
 from mammo.judging.judged import Judged
 from mammo.judging.run_folder import judge_ensemble, judge_run_folder
-from mammo.runs import fold_folder, run_fingerprint
+from mammo.report.runs import list_runs
+from mammo.report.text import show_judged
+from mammo.runs import fold_folder, mark_cross_validation, run_fingerprint
 from mammo.serving.predictor import open_export
 from mammo.settings.load import load_settings
 from mammo.settings.schema import TestTimeSettings
@@ -77,6 +79,30 @@ def test_judging_folds_again_gives_the_same(crossed: tuple[Path, Judged]) -> Non
     _, judged = crossed
     again = judge_run_folder(judged.out, output=judged.out.parent)
     assert again.judgement.own == judged.judgement.own
+
+
+def test_some_folds_alone_are_judged_compared_and_shown_by_their_numbers(
+    crossed: tuple[Path, Judged], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, judged = crossed
+    copies = [shutil.copytree(judged.out, tmp_path / name) for name in ("first", "second")]
+    for copy in copies:
+        shutil.rmtree(copy / "fold_1")
+        mark_cross_validation(copy, 3, only=[0, 2])
+        some = judge_folds(copy)
+    expected = judged.scores[judged.scores["fold"] != 1].reset_index(drop=True)
+    pd.testing.assert_frame_equal(some.scores, expected)
+    assert some.about.endswith("2 of 3 folds pooled")
+    assert some.judgement.own.n == compare_paths(copies)[1][0].n == len(expected)
+    show_judged(some)
+    assert [line.split()[1] for line in capsys.readouterr().out.splitlines() if line.startswith("fold ")] == ["0", "2"]
+    assert list_runs(tmp_path)[0][1].startswith(str(len(expected)))
+    mark_cross_validation(copies[0], 3)
+    with pytest.raises(DataMissingError, match=r"fold_1: this fold has not ended"):
+        judge_folds(copies[0])
+    write_json(copies[0] / "cross_validation.json", {"folds": 3, "only": [3]})
+    with pytest.raises(DataMissingError, match=r"only: expected a list of folds from 0 to 2, got \[3\]"):
+        judge_folds(copies[0])
 
 
 def test_folds_are_an_ensemble_on_other_films(crossed: tuple[Path, Judged], tmp_path: Path) -> None:

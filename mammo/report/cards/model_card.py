@@ -47,7 +47,7 @@ def render_model_card(source: ReportSource) -> str:
         compared=who_was_compared(reader).english if reader else "",
         few_steps=FEW_STEPS.english,
         limits=limits_of(phantom=source.phantom, outside=settings is None).english,
-        fold_levels=[(number, fold.own) for number, fold in enumerate(source.folds)],
+        fold_levels=[(number, fold.own) for number, fold in zip(judgement.fold_numbers, source.folds, strict=False)],
     )
 
 
