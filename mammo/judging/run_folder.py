@@ -200,15 +200,19 @@ def _judge_crossed_ensemble(runs: list[Path], output: Path, manifest: Path | Non
     if manifest:
         advice = "train each on all its cases (mammo train --on-all), and name those runs"
         raise SplitError(f"--data: the folds of several cross-validations make no one network; {advice}")
-    counts = sorted({read_folds(run) for run in runs})
-    if len(counts) > 1:
-        raise SplitError(f"{runs[0]} and the others have different numbers of folds ({', '.join(map(str, counts))})")
+    folds = {(read_folds(run), read_only(run)) for run in runs}
+    if len(folds) > 1:
+        counts = ", ".join(f"{len(only or range(count))} of {count}" for count, only in sorted(folds))
+        raise SplitError(
+            f"{runs[0]} and the others have different folds ({counts}); name cross-validations of the same"
+        )
+    ((count, only),) = folds
     if out is not None:
         check_out(out)
     target = out or make_run_folder(output, "ensemble")
     settings = load_settings(runs[0] / CONFIG_FILE)
     with writing(target):
-        for fold in range(counts[0]):
+        for fold in only or range(count):
             members = [fold_folder(run, fold) for run in runs]
             _check_members(members, crossed=False, manifest=None)
             part = fold_folder(target, fold)
@@ -219,7 +223,7 @@ def _judge_crossed_ensemble(runs: list[Path], output: Path, manifest: Path | Non
             judge_logits(_mean(members, "scores_test.csv"), of_fold, part, decision=decision)
         copy_run_files(runs[0], target, settings, names=(ENVIRONMENT_FILE,))
         write_json(target / ENSEMBLE_FILE, {"members": [str(run) for run in runs]})
-        mark_cross_validation(target, counts[0])
+        mark_cross_validation(target, count, only)
         return judge_folds(target)
 
 

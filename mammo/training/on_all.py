@@ -18,12 +18,13 @@ from mammo.runs import (
     CONFIG_FILE,
     ENSEMBLE_FILE,
     ENVIRONMENT_FILE,
-    fold_folder,
+    fold_folders,
     is_cross_validation,
     make_run_folder,
     point_latest_at,
     read_folds,
     read_hash,
+    read_only,
 )
 from mammo.settings.load import check_settings, load_settings
 from mammo.settings.schema import LAST, Settings
@@ -46,13 +47,16 @@ def train_on_all(crossed: Path, output: Path) -> Path:
         The run's folder, which can be exported and can predict.
 
     Raises:
-        SettingsError: It is no cross-validation.
+        SettingsError: It is no cross-validation, or has some of its folds only.
         DataMissingError: A fold has not ended.
     """
     if not is_cross_validation(crossed):
         raise SettingsError(
             f"{crossed}: expected a cross-validation (mammo train --folds 5 makes it), got another folder"
         )
+    if read_only(crossed):
+        advice = "name one with all: its out-of-fold scores decide"
+        raise SettingsError(f"{crossed}: has some of its {read_folds(crossed)} folds only; {advice}")
     judged = judge_folds(crossed)
     if (crossed / ENSEMBLE_FILE).is_file():
         members = read_json(crossed / ENSEMBLE_FILE)["members"]
@@ -88,7 +92,7 @@ def settings_on_all(crossed: Path) -> tuple[Settings, int]:
 
     The schedule of the learning rate keeps the folds' length, so that the epochs are the same as theirs.
     """
-    folders = [fold_folder(crossed, fold) for fold in range(read_folds(crossed))]
+    folders = fold_folders(crossed).values()
     best = [read_checkpoint(folder / "checkpoints" / "best", groups=()).state["epoch"] for folder in folders]
     epochs = round(statistics.median(best))
     values = load_settings(crossed / CONFIG_FILE).model_dump(mode="json")
