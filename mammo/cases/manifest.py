@@ -75,7 +75,8 @@ def _check_findings(frame: pd.DataFrame, where: str, lines: pd.DataFrame) -> Non
     finding = finding_of(frame)
     errors = []
     for column, what in (("patient_id", "patients"), ("laterality", "sides"), ("label", "labels")):
-        known = frame[column].replace("", np.nan)
+        # An empty side beside LEFT would be another breast.
+        known = frame[column] if column == "laterality" else frame[column].replace("", np.nan)
         several = named & (known.groupby(finding).transform("nunique") > 1)
         errors += row_faults(several, f"the finding has two {what}", frame["finding_id"], lines)
     placed = frame["x"].notna() | (frame["mask"] != "")

@@ -13,8 +13,8 @@ from mammo.tables import in_brief, line_of, row_faults
 BOX = ("x", "y", "width", "height")
 # `label` is 1 malignant, 0 benign, NaN unknown; so is `image_label`, for the whole film. Boxes are in the source
 # image's pixels, from its top left corner. `mask` names a file, or several candidates joined by CANDIDATE_SEPARATOR;
-# only their content shows which is the mask. `pixel_aspect` is the width of a pixel over its height; NaN means square,
-# or what the film's header says.
+# only their content shows which is the mask. `pixel_aspect` is the width of a pixel over its height; NaN is what
+# `data.pixel_aspect` says.
 COLUMNS = (
     "lesion_id", "finding_id", "patient_id", "laterality", "view", "lesion_type", "pathology", "label", "image_label",
     "density", "assessment", "subtlety", "shape", "margins", "image_id", "image", "pixel_aspect", *BOX, "mask", "crop",

@@ -64,14 +64,15 @@ def _audit_split(settings: Settings, cluster: str, disagreements: Path | None) -
     from mammo.cases.audit import audit_split, refuse_leaks, refuse_shared_films
     from mammo.prepare.film_checks import find_duplicates
     from mammo.prepare.gather import gather_split
-    from mammo.prepare.readers import check_places
+    from mammo.prepare.readers import check_places, read_lesions
     from mammo.report.text import show_audit, show_exclusions, show_list, show_warnings
 
     check_places(settings)
     split = gather_split(settings)
     audit = audit_split(split)
     show_audit(audit, f"{settings.data.kind}, task {settings.data.task}, split {settings.data.split}")
-    _audit_findings(split.samples.cases, disagreements)
+    joined = settings.data.task == "finding"  # whose cases are findings, no longer their views
+    _audit_findings(read_lesions(settings).frame if joined else split.samples.cases, disagreements)
     alike, shared, absent = find_duplicates(split, cluster=cluster)
     films = split.samples.views["image"].nunique()
     if absent:

@@ -71,4 +71,4 @@ def _check(arguments: argparse.Namespace) -> None:
     if arguments.labels and not arguments.scores:
         raise SettingsError("--labels belongs to --scores of mammo predict; to judge a run on a manifest, give --data")
     if arguments.task == "patient" and not arguments.summary:
-        raise SettingsError("--task patient: no case is a patient; expected lesion, image or breast")
+        raise SettingsError("--task patient: no case is a patient; expected lesion, finding, image or breast")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mammo.commands.shared import add_cluster, add_run_options, at_least, use_device_of_run
 from mammo.errors import SettingsError
+from mammo.settings.types import CROPPED
 
 Box = tuple[float, float, float, float]
 
@@ -81,6 +82,13 @@ def _box_of_each(boxes: list[Box], films: int) -> list[Box] | list[None]:
     return boxes or [None] * films
 
 
+def _check_joining(task: str, views: int) -> None:
+    """Refuse to join views that such a network reads together: its score of one view alone is another thing."""
+    if task == "finding" and views > 1:
+        problem = "this network reads the views of a finding together, and films are given to it one by one"
+        raise SettingsError(f"{problem}; name one view, or use a network of data.task=lesion, whose views are joined")
+
+
 def _call(called: bool | None) -> str:
     """Say whether a finding is called; nothing if the network has no threshold for findings."""
     return "" if called is None else f"; {'called' if called else 'not called'} malignant"
@@ -103,6 +111,9 @@ def predict_with_run(arguments: argparse.Namespace) -> None:
     if not arguments.paths:
         raise SettingsError("expected at least one film, got none; see mammo predict --help")
     boxes = _box_of_each(arguments.box, len(arguments.paths))
+    if arguments.box and settings.data.task not in CROPPED:
+        raise SettingsError("--box: this model scores whole films; remove the option")
+    _check_joining(settings.data.task, len(arguments.box))
     loaded = load_run(folder, settings=settings)
     if words_of(settings.data.kind).generated:
         print(PHANTOM)
@@ -146,8 +157,10 @@ def predict_with_export(arguments: argparse.Namespace) -> None:
         finding = "given" if len(boxes) > 1 else ""
         given = zip(found.asked, boxes, strict=True)
         found = replace(found, asked=tuple(replace(asked, box=box, finding=finding) for asked, box in given))
+    _check_joining(described.task, found.most_views)
     _print(PHANTOM if words_of(described.origin.data).generated else NOT_A_DEVICE)
-    made_by = f"{described.origin.network_sha256} {arguments.engine} {found.aspects}".strip()
+    stored = "16 bits" if described.half else ""
+    made_by = " ".join(f"{described.origin.network_sha256} {arguments.engine} {found.aspects} {stored}".split())
     file = ScoreFile(arguments.out, made_by) if arguments.out else None
     jobs = found.jobs
     todo = file.left(jobs) if file else jobs

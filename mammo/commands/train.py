@@ -54,6 +54,7 @@ def _train_on_all(arguments: argparse.Namespace) -> None:
         "-o": arguments.override,
         "--folds": arguments.folds,
         "--resume": arguments.resume,
+        "--dry-run": arguments.dry_run,
     }
     if given := [name for name, value in others.items() if value or (name == "--resume" and value is not None)]:
         raise SettingsError(f"--on-all takes the settings of its folds: remove {', '.join(given)}")
@@ -63,8 +64,11 @@ def _train_on_all(arguments: argparse.Namespace) -> None:
     crossed = find_run(arguments.on_all.parent, arguments.on_all)
     settings = load_settings(crossed / "config.yaml")
     use_device(settings)
+    from mammo.training.distributed import join_world
     from mammo.training.on_all import train_on_all
 
+    if join_world().size > 1:
+        raise SettingsError("--on-all: one process trains on all cases; start it without the launcher")
     run = train_on_all(crossed, settings.output)
     print(f"written: {run}; no case judges this network: its recipe's results are those of {crossed}")
     print(f"export it: mammo export {run}")

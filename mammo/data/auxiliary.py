@@ -17,17 +17,21 @@ def auxiliary_targets(cases: pd.DataFrame, settings: AuxiliarySettings) -> np.nd
         float32 [cases, targets] in 0-1, NaN where nothing is known: for each group of `settings.weights`, in its order,
         a column for each word (1 if it describes the case), or the subtlety, scaled.
 
-    Raises:
-        SettingsError: No case has a group that is to be learnt.
     """
-    columns = [np.zeros((len(cases), 0), np.float32)]
-    for group in settings.weights:
-        made = _subtlety(cases) if group == "subtlety" else _words(cases, group)
-        if np.isnan(made).all():
+    made = [_subtlety(cases) if group == "subtlety" else _words(cases, group) for group in settings.weights]
+    return np.concatenate([np.zeros((len(cases), 0), np.float32), *made], axis=1)
+
+
+def check_known(cases: pd.DataFrame, settings: AuxiliarySettings) -> None:
+    """Check that the cases of a data set have what is to be learnt.
+
+    Raises:
+        SettingsError: No case has a group.
+    """
+    for group, weight in settings.weights.items():
+        if np.isnan(auxiliary_targets(cases, AuxiliarySettings(**{group: weight}))).all():
             expected = "fill that column of the data set, or set its weight to 0"
             raise SettingsError(f"training.auxiliary.{group}: no case has a known {group}; {expected}")
-        columns.append(made)
-    return np.concatenate(columns, axis=1)
 
 
 def auxiliary_weights(settings: AuxiliarySettings) -> np.ndarray:

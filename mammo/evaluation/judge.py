@@ -12,8 +12,8 @@ from mammo.evaluation.calibration import ReliabilityBin, measure_calibration, re
 from mammo.evaluation.human_reader import ReaderResult, compare_groups, compare_with_reader
 from mammo.evaluation.intervals import LEVEL, auc_interval, resample, screened, with_exact_bounds, with_intervals
 from mammo.evaluation.metrics import SCREENING, Confusion, Metric, count_confusion, measure_at, measure_ranking
-from mammo.evaluation.operating_point import HALF, Decision, Decisions, gather, one_decision
-from mammo.evaluation.scores import Cases, levels_of
+from mammo.evaluation.operating_point import HALF, Decision, Decisions, folds_of, gather, known_levels, one_decision
+from mammo.evaluation.scores import Cases
 from mammo.evaluation.subgroups import Subgroup, judge_subgroups
 from mammo.settings.schema import EvaluationSettings
 
@@ -137,8 +137,7 @@ def judge(scores: pd.DataFrame, decisions: Decisions, *, how: EvaluationSettings
     task = decision.task
     if len(scores) > MANY:
         logger.info("judging %d cases with %d resamples; this takes a while", len(scores), how.resamples)
-    known = decision.points[0].thresholds
-    frames = {level: gather(scores, level, decisions) for level in levels_of(task, scores) if level in known}
+    frames = {level: gather(scores, level, decisions) for level in known_levels(scores, decisions)}
     if frames["patient"].empty:
         raise ScoreError("no patient has a known label: each has benign cases and what is malignant or unknown")
     thresholds = dict.fromkeys((task, "patient"), _sweep_thresholds(frames[task]["score"].to_numpy()))
@@ -155,7 +154,7 @@ def judge(scores: pd.DataFrame, decisions: Decisions, *, how: EvaluationSettings
         scores = scores.assign(finding_views=np.where(scores["complete"].astype(str) == "True", 2, 1))
     groups = functools.partial(judge_subgroups, resamples=how.resamples, seed=how.resamples_seed)
     subgroups = groups(scores, main)
-    if "finding" in frames and task != "finding":
+    if task != "finding" and len(frames.get("finding", ())):
         findings = frames["finding"].drop(columns="assessment", errors="ignore")
         subgroups += groups(findings, case_thresholds(findings, decisions, "finding")[0])
     before = None
@@ -176,12 +175,8 @@ def case_thresholds(frame: pd.DataFrame, decisions: Decisions, level: str) -> np
     """
     if isinstance(decisions, Decision):
         return np.array([np.full(len(frame), point.thresholds[level]) for point in decisions.points])
-    unknown = sorted(set(frame["fold"].astype(int)) - set(decisions)) if "fold" in frame else ["none"]
-    if unknown:
-        expected, got = ", ".join(map(str, decisions)), ", ".join(map(str, unknown))
-        raise ScoreError(f"column fold: expected one of {expected}, got {got}")
     of_fold = {fold: [point.thresholds[level] for point in decision.points] for fold, decision in decisions.items()}
-    return np.array([of_fold[fold] for fold in frame["fold"].astype(int)]).T
+    return np.array([of_fold[fold] for fold in folds_of(frame, decisions)]).T
 
 
 def _judge_level(

@@ -147,12 +147,36 @@ def make_decision(
 
 
 def gather(scores: pd.DataFrame, level: str, decisions: Decisions) -> pd.DataFrame:
-    """Gather a score table to a level as a decision says, or each fold as its own does; see `gather_level`."""
+    """Gather a score table to a level as a decision says, or each fold as its own does; see `gather_level`.
+
+    Raises:
+        ScoreError: A row is of a fold that no decision is of.
+    """
     decision = one_decision(decisions)
     temperature: float | np.ndarray = decision.finding_temperature
     if not isinstance(decisions, Decision):
-        temperature = np.array([decisions[fold].finding_temperature for fold in scores["fold"].astype(int)])
+        temperature = np.array([decisions[fold].finding_temperature for fold in folds_of(scores, decisions)])
     return gather_level(scores, level, task=decision.task, how=decision.level_score, temperature=temperature)
+
+
+def folds_of(frame: pd.DataFrame, decisions: Mapping[int, Decision]) -> list[int]:
+    """Give the fold of each row.
+
+    Raises:
+        ScoreError: A row is of a fold that no decision is of.
+    """
+    unknown = sorted(set(frame["fold"].astype(int)) - set(decisions)) if "fold" in frame else ["none"]
+    if unknown:
+        expected, got = ", ".join(map(str, decisions)), ", ".join(map(str, unknown))
+        raise ScoreError(f"column fold: expected one of {expected}, got {got}")
+    return frame["fold"].astype(int).tolist()
+
+
+def known_levels(scores: pd.DataFrame, decisions: Decisions) -> list[str]:
+    """List the levels of a score table at which every decision has a threshold, its own first."""
+    every = [decisions] if isinstance(decisions, Decision) else list(decisions.values())
+    levels = levels_of(every[0].task, scores)
+    return [level for level in levels if all(level in decision.points[0].thresholds for decision in every)]
 
 
 def one_decision(decisions: Decisions) -> Decision:

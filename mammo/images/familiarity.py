@@ -31,8 +31,8 @@ class Familiarity(Strict):
         return float(np.sqrt(offset @ np.array(self.precision) @ offset) / self.limit)
 
 
-def fit_familiarity(pictures: Iterable[np.ndarray]) -> Familiarity:
-    """Fit on training pictures, float32 [height, width] in 0-1, at least `FEWEST`."""
+def fit_familiarity(pictures: Iterable[np.ndarray]) -> Familiarity | None:
+    """Fit on training pictures, float32 [height, width] in 0-1, at least `FEWEST`; None if they are all alike."""
     rows = np.array([describe(unit) for unit in pictures])
     mean = rows.mean(axis=0)
     covariance = np.cov(rows, rowvar=False) + FLOOR * np.eye(rows.shape[1])
@@ -40,6 +40,8 @@ def fit_familiarity(pictures: Iterable[np.ndarray]) -> Familiarity:
     offsets = rows - mean
     distances = np.sqrt(np.einsum("ij,jk,ik->i", offsets, precision, offsets))
     limit = float(np.quantile(distances, FARTHER_THAN))
+    if not limit > 0:
+        return None
     return Familiarity(mean=tuple(mean.tolist()), precision=tuple(map(tuple, precision.tolist())), limit=limit)
 
 
@@ -51,9 +53,12 @@ def describe(unit: np.ndarray) -> np.ndarray:
     """
     levels = np.percentile(unit, PERCENTS)
     ends = [(unit <= 0.004).mean(), (unit >= 0.996).mean()]
-    gradients = []
+    gradients: list[float] = []
     picture = unit
     for _ in range(SCALES):
+        if min(picture.shape) < 2:  # too small for the next scale
+            gradients.append(gradients[-1])
+            continue
         down, right = np.diff(picture, axis=0), np.diff(picture, axis=1)
         gradients.append(np.log(np.abs(down).mean() + np.abs(right).mean() + 1e-4))
         picture = cv2.resize(picture, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mammo.errors import DataMissingError, ScoreError
 from mammo.evaluation.compare import Comparison, System, compare
-from mammo.evaluation.operating_point import half_decision, one_decision
+from mammo.evaluation.operating_point import half_decision, known_levels
 from mammo.evaluation.scores import read_scores
 from mammo.inference.decision_file import read_decision
 from mammo.judging.cross_validation import OUT_OF_FOLD_FILE
@@ -32,9 +32,10 @@ def compare_paths(
     refuse_doubles(paths)
     named = list(zip(paths, _short_names(paths), strict=True))
     systems = tuple(_read_system(path, name, task) for path, name in named)
-    known = list(one_decision(systems[0].decisions).points[0].thresholds)
+    levels = [known_levels(system.scores, system.decisions) for system in systems]
+    known = [name for name in levels[0] if all(name in others for others in levels)]
     if level and level not in known:
-        raise ScoreError(f"--level {level}: expected one of {', '.join(known)}, the levels of {systems[0].name}")
+        raise ScoreError(f"--level {level}: expected one of {', '.join(known)}, the levels that all of them have")
     return systems, compare(systems, level=level)
 
 

@@ -47,6 +47,8 @@ def judge_folds(folder: Path) -> Judged:
             raise DataMissingError(f"{part}: this fold has not ended; go on with mammo train --resume {folder}")
     decisions = {fold: read_decision(part) for fold, part in parts.items()}
     tables = [read_scores(part / "scores_test.csv").assign(fold=fold) for fold, part in parts.items()]
+    if not all("finding_id" in table for table in tables):  # folds of an earlier version have no findings
+        tables = [table.drop(columns="finding_id", errors="ignore") for table in tables]
     _check_folds(folder, list(parts.values()), tables, decisions)
     single = tuple(judge(table, decisions[fold], how=how) for fold, table in zip(parts, tables, strict=True))
     pooled = pd.concat(tables, ignore_index=True)

@@ -11,8 +11,8 @@ from mammo.errors import SettingsError, SplitError
 from mammo.evaluation.judge import Judgement, judge
 from mammo.evaluation.operating_point import Decision, make_decision
 from mammo.evaluation.scores import mean_logits, read_scores, write_scores
-from mammo.files import write_json, write_text, written_beside
-from mammo.inference.decision_file import write_decision
+from mammo.files import read_json, write_json, write_text, written_beside
+from mammo.inference.decision_file import read_decision, write_decision
 from mammo.inference.load import load_run
 from mammo.inference.score import score_part
 from mammo.judging.cross_validation import OUT_OF_FOLD_FILE, judge_folds
@@ -68,6 +68,8 @@ def judge_run_folder(
         SettingsError: An override has another key, has no `out`, or is given for an ensemble.
     """
     if not is_cross_validation(folder):
+        if manifest and (folder / ENSEMBLE_FILE).is_file():
+            return _judge_kept_ensemble(folder, manifest, out, overrides)
         return _judge_single_run(folder, manifest, out, overrides)
     if manifest:
         if overrides:
@@ -83,6 +85,25 @@ def judge_run_folder(
             copy_run_files(folder, out, load_settings(folder / CONFIG_FILE, overrides))
             mark_cross_validation(out, read_folds(folder), read_only(folder))
         return judge_folds(out or folder)
+
+
+def _judge_kept_ensemble(folder: Path, manifest: Path, out: Path | None, overrides: Sequence[str]) -> Judged:
+    """Judge an ensemble that was written before on another data set, by the decision that it keeps."""
+    if overrides:
+        raise SettingsError("-o: an ensemble is judged by the decision that it keeps; remove -o")
+    target = check_out(out or folder / f"{manifest.resolve().parent.name}_{manifest.stem}", None)
+    target.mkdir(parents=True, exist_ok=True)
+    members = [Path(member) for member in read_json(folder / ENSEMBLE_FILE)["members"]]
+    settings, decision = load_settings(folder / CONFIG_FILE), read_decision(folder)
+    with writing(target):
+        if not out:
+            _note_data(target, manifest)
+        scores, prepared = _score_manifest(members, manifest)
+        judgement, scores = judge_logits(scores.assign(model_id=folder.name), settings, target, decision=decision)
+    known, resembling = find_known_patients(members, prepared.split.samples.cases)
+    samples = prepared.split.samples.warn(resembling)
+    about = f"{manifest}, all of it, by an ensemble of {len(members)}: {folder.parent.name}, {folder.name}"
+    return Judged(target, about, judgement, scores, folder, settings, prepared, samples.excluded, samples.warned, known)
 
 
 def _judge_single_run(folder: Path, manifest: Path | None, out: Path | None, overrides: Sequence[str]) -> Judged:
@@ -198,7 +219,7 @@ def judge_ensemble(runs: list[Path], *, output: Path, manifest: Path | None = No
 def _judge_crossed_ensemble(runs: list[Path], output: Path, manifest: Path | None, out: Path | None) -> Judged:
     """Write and judge a cross-validation of which each fold is the mean of that fold's networks of all runs."""
     if manifest:
-        advice = "train each on all its cases (mammo train --on-all), and name those runs"
+        advice = "train them on all cases (mammo train --on-all), and judge that run with --run and --data"
         raise SplitError(f"--data: the folds of several cross-validations make no one network; {advice}")
     folds = {(read_folds(run), read_only(run)) for run in runs}
     if len(folds) > 1:
@@ -273,8 +294,11 @@ def _score_manifest(members: list[Path], manifest: Path) -> tuple[pd.DataFrame, 
 
 
 def prepare_manifest(settings: Settings, manifest: Path) -> tuple[Settings, PreparedSplit]:
-    """Prepare all of another data set as a run's settings prepare films."""
-    data = settings.data.model_copy(update={"kind": "manifest", "manifest": manifest})
+    """Prepare all of another data set as a run's settings prepare films.
+
+    Its pixels are square where its column `pixel_aspect` does not say otherwise: the run's setting is of its own films.
+    """
+    data = settings.data.model_copy(update={"kind": "manifest", "manifest": manifest, "pixel_aspect": 1.0})
     settings = settings.model_copy(update={"data": data})
     return settings, prepare_samples(settings, make_samples(read_lesions(settings), settings.data.task))
 

@@ -45,6 +45,8 @@ def _row(folder: Path, output: Path) -> tuple[str, ...]:
         level = found["levels"][task]
         values = [_number(level[one.key], bounds=one.key == "auc") for one in LISTED]
         split = "folds" if "folds" in point else str(point.get("split_sha256", ""))[:8] or "-"
+        if (folder / "on_all.json").is_file():  # its figures are those of the folds that chose its recipe
+            split = "of its folds"
         return (name, f"{level['n']} ({level['n_positive']})\n{task}", *values, split)
     except FileNotFoundError:
         return (name, "not judged", *no_values)

@@ -79,6 +79,8 @@ def _write_network(folder: Path, out: Path, converter: Any, images: int, half: b
             if path.name != ONNX_FILE:
                 path.unlink()
         engines = [name for name in engines if name != "paddle"]
+        if not engines:
+            raise SettingsError("--half: needs onnxruntime or OpenVINO to compare the network; pip install onnxruntime")
     parity = {name: compare(out, name, proof, bar=CLOSE_IN_HALF if half else CLOSE_ENOUGH) for name in engines}
     found = {"half": half, "familiarity": _familiarity(run, prepared)}
     return _write_description(_describe(run, out, parity).model_copy(update=found), out)

@@ -44,7 +44,8 @@ class ExportDescription(Strict):
         classes: In the order of the logits.
         form: The input that the network expects.
         decision: How a logit becomes a score and a call, as in the run's `decision.json`.
-        results: Metrics of the run's test part with their intervals, by level; empty for a run that was not evaluated.
+        results: Metrics of the run's test part with their intervals, by level; of a run on all cases, the out-of-fold
+            ones of its recipe; empty for a run that was not evaluated.
         parity: By engine, as measured during the export.
         versions: Of the packages that made the export.
         files: SHA-256 of each file of the network.

@@ -77,6 +77,11 @@ class Found:
         return any(row.finding for row in self.asked)
 
     @property
+    def most_views(self) -> int:
+        """The largest number of rows that are joined to a finding; 0 without findings."""
+        return max(Counter(row.finding for row in self.asked if row.finding).values(), default=0)
+
+    @property
     def aspects(self) -> str:
         """A hash of which films have pixels that are not square; "" if none has."""
         aspects = sorted({(str(row.path), row.pixel_aspect) for row in self.asked if row.pixel_aspect != 1})
@@ -147,6 +152,10 @@ def _read_boxes(path: Path, pixel_aspect: float) -> tuple[list[Asked], tuple[str
     checks.append(("pixel_aspect", ~aspects.between(LEAST_ASPECT, 1 / LEAST_ASPECT), rule))
     spread = aspects.groupby(images).transform("nunique") > 1
     checks.append(("pixel_aspect", spread, "is not the same in all rows of this film"))
+    joined = table["finding_id"].str.strip()
+    for name in (name for name in ("patient_id", "laterality") if name in table):
+        several = table[name].str.strip().groupby(joined).transform("nunique") > 1
+        checks.append(("finding_id", several & (joined != ""), f"joins rows of different {name}"))
     errors = [error for name, bad, rule in checks for error in row_faults(bad, f"{name} {rule}", table[name], table)]
     if errors:
         raise CaseError(in_one_line(str(path), errors))
@@ -154,7 +163,7 @@ def _read_boxes(path: Path, pixel_aspect: float) -> tuple[list[Asked], tuple[str
     asked = [
         Asked(path.parent / path_as_meant(image, path.parent), box, tuple(cells), finding, aspect)
         for image, box, cells, finding, aspect in zip(
-            images, boxes, table[columns].itertuples(index=False), table["finding_id"].str.strip(), aspects, strict=True
+            images, boxes, table[columns].itertuples(index=False), joined, aspects, strict=True
         )
     ]
     return asked, tuple(columns)

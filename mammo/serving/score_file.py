@@ -73,7 +73,9 @@ class ScoreFile:
         except (OSError, ValueError):
             same = False
         if not same:
-            raise SettingsError(f"{self._part}: is of another network or engine; remove it, or name another --out")
+            raise SettingsError(
+                f"{self._part}: is of another network, engine or pixel aspect; remove it, or name another --out"
+            )
         content = self._part.read_text(encoding="utf-8", errors="surrogateescape")
         whole = content[: content.rfind("\n") + 1]
         rows = [row for row in csv.reader(io.StringIO(whole, newline="")) if len(row) == len(COLUMNS) + 1]
@@ -130,7 +132,7 @@ def print_rows(found: Found, predictions: Iterable[list[Prediction]], decision: 
 
 def _rows_in_order(found: Found, known: Iterable[Row], outcome: Outcome, decision: Decision) -> Iterator[Row]:
     """Give the header, the requested rows in their order, and a row for each folder that cannot be read."""
-    names = header((*found.columns, *FINDING_COLUMNS) if found.has_findings else found.columns)
+    names = header(found.columns, FINDING_COLUMNS if found.has_findings else ())
     yield names
     rows = _requested(found, known)
     for row in _with_findings(rows, found, decision) if found.has_findings else (row for _, row in rows):
@@ -174,14 +176,14 @@ def _cells_of_finding(scores: Sequence[float], decision: Decision) -> Row:
     return [str(len(scores)), repr(score), "" if called is None else "yes" if called else "no"]
 
 
-def header(columns: Sequence[str]) -> Row:
-    """Name all columns: ours, then those of the given table; one that has a name of ours becomes `given_…`."""
+def header(columns: Sequence[str], more: Sequence[str] = ()) -> Row:
+    """Name all columns: ours, those of the given table, and `more` of ours; a name of ours becomes `given_…` there."""
     names = list(COLUMNS)
     for name in columns:
-        while name in names:
+        while name in (*names, *more):
             name = f"given_{name}"
         names.append(name)
-    return names
+    return [*names, *more]
 
 
 def key_of(path: Path, box: Box | None) -> Key:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from mammo.cases.splits import Split, check_trainable
+from mammo.data.auxiliary import check_known
 from mammo.data.loader import collate
 from mammo.model.download import default_cache
 from mammo.model.network import start_from_pretrained
@@ -56,6 +57,7 @@ def dry_run(settings: Settings) -> tuple[pd.DataFrame, pd.DataFrame, tuple[str, 
         split = gather_split(settings)
         audit = check_split(settings, split)
         check_trainable(split, training.batch_size)
+        check_known(split.samples.cases, training.auxiliary)
         start = time.perf_counter()
         prepared = prepare_split(settings, _one_batch(split, training.batch_size))
         prepare_s = (time.perf_counter() - start) / len(prepared.entries)

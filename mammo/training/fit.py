@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from mammo.cases.audit import audit_split
-from mammo.cases.splits import check_trainable
+from mammo.cases.splits import Split, check_trainable
 from mammo.cases.table import exclusion_lines, warning_lines
-from mammo.errors import SettingsError, advising
+from mammo.data.auxiliary import check_known
+from mammo.errors import SettingsError, SplitError, advising, few_of
 from mammo.files import write_text, written_beside
 from mammo.inference.score import score_part
-from mammo.judging.judged import Judged
+from mammo.judging.judged import Judged, find_known_patients
 from mammo.judging.run_folder import decide, decide_out_of_fold, judge_logits
 from mammo.model.checkpoint import Checkpoint, read_checkpoint, set_network
 from mammo.model.network import MammogramNet, start_from_pretrained
@@ -145,6 +146,8 @@ def _prepare(settings: Settings) -> PreparedSplit:
     check_split(settings, split)
     batch_size, on_all = settings.training.batch_size, settings.data.split == "all"
     check_trainable(split, batch_size, on_all=on_all)
+    _refuse_learnt(settings, split)
+    check_known(split.samples.cases, settings.training.auxiliary)
     prepared = prepare_split(settings, split)
     check_trainable(prepared.split, batch_size, on_all=on_all)
     parts, samples = audit_split(prepared.split).parts, prepared.split.samples
@@ -152,6 +155,23 @@ def _prepare(settings: Settings) -> PreparedSplit:
     for line in (*exclusion_lines(samples.excluded), *warning_lines(samples.warned)):
         logger.info(line)
     return prepared
+
+
+def _refuse_learnt(settings: Settings, split: Split) -> None:
+    """Check that no case which chooses or judges is of a patient whom the run that this one starts from learnt from.
+
+    Raises:
+        SplitError: The patients are named.
+    """
+    start = Path(settings.model.pretrained)
+    if not (start / "split.csv").is_file():
+        return
+    judging = split.samples.cases[split.part != "train"]
+    known, _ = find_known_patients([start], judging)
+    if known:
+        what = f"{len(known)} patients of validation and test are patients of whom {start} learnt ({few_of(known)})"
+        advice = "start from a run of the same split and fold, or from other weights"
+        raise SplitError(f"model.pretrained leaks: {what}; {advice}")
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mammo.errors import SettingsError
 from mammo.files import read_json, write_json
+from mammo.inference.decision_file import DECISION_FILE
 from mammo.judging.cross_validation import OUT_OF_FOLD_FILE, judge_folds
 from mammo.judging.judged import Judged, copy_run_files, metrics_file
 from mammo.judging.run_folder import decide_out_of_fold
@@ -30,6 +31,7 @@ from mammo.settings.load import check_settings, load_settings
 from mammo.settings.schema import LAST, Settings
 from mammo.training.fit import fit
 
+RECIPE_FILE = "on_all.json"  # in a run on all cases: which cross-validation's recipe it follows
 logger = logging.getLogger(__name__)
 
 
@@ -59,8 +61,9 @@ def train_on_all(crossed: Path, output: Path) -> Path:
         raise SettingsError(f"{crossed}: has some of its {read_folds(crossed)} folds only; {advice}")
     judged = judge_folds(crossed)
     if (crossed / ENSEMBLE_FILE).is_file():
-        members = read_json(crossed / ENSEMBLE_FILE)["members"]
-        return _join([train_on_all(Path(member), output) for member in members], judged, output)
+        members = [Path(member) for member in read_json(crossed / ENSEMBLE_FILE)["members"]]
+        runs = [_finished(member, output) or train_on_all(member, output) for member in members]
+        return _join(runs, judged, output)
     settings, epochs = settings_on_all(crossed)
     logger.info("training on all cases for %d epochs, the median of the folds' best", epochs)
     made: list[Path] = []
@@ -68,12 +71,23 @@ def train_on_all(crossed: Path, output: Path) -> Path:
     def make_folder(prepared: PreparedSplit) -> Path:
         folder = make_run_folder(output, f"{crossed.resolve().parent.name}_all")
         _write_results(judged, folder)
+        write_json(folder / RECIPE_FILE, {"cross_validation": str(crossed.resolve())})
         point_latest_at(output, folder)
         made.append(folder)
         return folder
 
     fit(settings.model_copy(update={"output": output}), crossed.resolve().parent.name, into=make_folder)
     return made[0]
+
+
+def _finished(crossed: Path, output: Path) -> Path | None:
+    """Find a finished run of this recipe, so that an ensemble that was interrupted trains no member twice."""
+    for note in sorted((output / f"{crossed.resolve().parent.name}_all").glob(f"*/{RECIPE_FILE}")):
+        same = read_json(note)["cross_validation"] == str(crossed.resolve())
+        if same and (note.parent / DECISION_FILE).is_file():
+            logger.info("on all cases: %s is done", note.parent)
+            return note.parent
+    return None
 
 
 def _join(members: list[Path], judged: Judged, output: Path) -> Path:
@@ -96,6 +110,9 @@ def settings_on_all(crossed: Path) -> tuple[Settings, int]:
     best = [read_checkpoint(folder / "checkpoints" / "best", groups=()).state["epoch"] for folder in folders]
     epochs = round(statistics.median(best))
     values = load_settings(crossed / CONFIG_FILE).model_dump(mode="json")
+    if values["training"]["schedule"]["name"] == "plateau":
+        reason = "its schedule, plateau, follows a validation part, and a training on all cases has none"
+        raise SettingsError(f"{crossed}: {reason}; cross-validate with another training.schedule")
     values["data"] |= {"folds": 0, "fold": 0, "split": "all"}
     values["training"]["early_stopping"] = {"monitor": LAST, "patience": epochs}
     return check_settings(values, str(crossed / CONFIG_FILE)), epochs

@@ -205,7 +205,7 @@ def test_rows_of_another_network_are_not_mixed_in(exports: dict[str, Path], film
     (tmp_path / "scores.csv.part").write_text("x,,,,,1,0.7,yes,\n", encoding="utf-8")
     (tmp_path / "scores.csv.part.of").write_text('{"made_by": "another"}', encoding="utf-8")
     line = command("predict", films / "00_CC.png", "--export", exports["image"], "--out", tmp_path / "scores.csv")
-    refused(call(line), "scores.csv.part: is of another network or engine")
+    refused(call(line), "scores.csv.part: is of another network, engine or pixel aspect")
 
 
 @pytest.mark.parametrize("name", ["network.onnx", "network.pdiparams", "export_description.json"])
