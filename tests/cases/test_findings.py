@@ -94,6 +94,7 @@ def test_finding_joins_two_views_and_keeps_one_view_marked(tmp_path: Path) -> No
     ("rows", "words"),
     [
         (("a.png,P1,LEFT,CC,L1,F1,1,,,1,2,3,4", "b.png,P1,RIGHT,MLO,L2,F1,1,,,1,2,3,4"), "the finding has two sides"),
+        (("a.png,P1,LEFT,CC,L1,F1,1,,,1,2,3,4", "b.png,P1,,MLO,L2,F1,1,,,1,2,3,4"), "the finding has two sides"),
         (("a.png,P1,LEFT,CC,L1,F1,1,,,1,2,3,4", "b.png,P1,LEFT,MLO,L2,F1,0,,,1,2,3,4"), "the finding has two labels"),
         (("a.png,P1,LEFT,CC,L1,F1,1,,,1,2,3,4", "b.png,P2,LEFT,MLO,L2,F1,1,,,1,2,3,4"), "the finding has two patients"),
         (("a.png,P1,LEFT,CC,L1,F1,1,,,1,2,3,4", "b.png,P1,LEFT,MLO,L2,F1,1,,,,,,"), "has no box and no mask"),

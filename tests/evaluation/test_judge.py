@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from statsmodels.stats.proportion import proportion_confint
 
 from mammo.errors import DataMissingError, ScoreError
+from mammo.evaluation.calibration import Calibrator
 from mammo.evaluation.intervals import draw_patients
 from mammo.evaluation.judge import judge
 from mammo.evaluation.metrics import count_confusion, cross_entropy, measure_at, measure_ranking, per_thousand
-from mammo.evaluation.operating_point import Decision, choose_threshold, in_words, make_decision
+from mammo.evaluation.operating_point import Decision, Point, choose_threshold, in_words, make_decision
 from mammo.evaluation.scores import Cases, check_scores, gather_level, levels_of, read_scores
 from mammo.evaluation.weighted import Ranking
 from mammo.settings.schema import EvaluationSettings
@@ -170,6 +171,26 @@ def test_a_finding_in_two_breasts_is_an_error() -> None:
     scores = findings_table().assign(finding_id=["F1", "F1", "F1", "F3", "F3"])
     with pytest.raises(ScoreError, match="finding_id belongs to another breast above"):
         check_scores(scores, "scores.csv")
+
+
+def test_findings_of_two_labels_only_leave_the_level_out() -> None:
+    rows = [("a", "P1", "B1", "I1", 1, 0.9), ("b", "P1", "B1", "I2", 0, 0.2)]
+    rows += [("c", "P2", "B2", "I3", 1, 0.8), ("d", "P2", "B2", "I4", 0, 0.1)]
+    scores = table(rows).assign(finding_id=["F1", "F1", "F2", "F2"], fold=[0, 0, 1, 1])
+    point = Point("recall>=0.90", dict.fromkeys(levels_of("lesion"), 0.5))
+    one = Decision((point,), Calibrator("temperature", 1.0), "lesion", "max", "validation", 10, 5, "")
+    judged = judge(scores, {0: one, 1: one}, how=EvaluationSettings(resamples=100))
+    assert list(judged.levels) == ["lesion", "image", "breast", "patient"]
+
+
+def test_folds_of_which_one_knows_no_findings_are_judged_without() -> None:
+    scores = findings_table().assign(fold=[0, 0, 1, 1, 1])
+    with_findings = Point("recall>=0.90", dict.fromkeys(levels_of("lesion"), 0.5))
+    how = (Calibrator("temperature", 1.0), "lesion", "max", "validation", 10, 5, "")
+    judged = judge(scores, {0: Decision((with_findings,), *how), 1: decision()}, how=EvaluationSettings(resamples=100))
+    assert "finding" not in judged.levels
+    with pytest.raises(ScoreError, match="column fold: expected one of 0, got 1"):
+        judge(scores, {0: decision()}, how=EvaluationSettings(resamples=100))
 
 
 def test_noisy_or_is_one_minus_the_product() -> None:

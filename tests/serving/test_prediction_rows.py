@@ -127,6 +127,27 @@ def test_views_of_a_finding_are_joined_in_tables(joined: tuple[Path, Path], tmp_
     assert rows[0]["finding_called"] == ("yes" if called else "no")
 
 
+def test_old_finding_columns_of_a_table_are_kept_as_given(joined: tuple[Path, Path], tmp_path: Path) -> None:
+    _, export = joined
+    shutil.copy(export.parent / "00_CC.png", tmp_path)
+    table = tmp_path / "boxes.csv"
+    table.write_text("image,x,y,width,height,finding_id,finding_score\n00_CC.png,20,20,16,16,F,0.987\n")
+    (row,) = csv.DictReader(io.StringIO(call(command("predict", "--boxes", table, "--export", export)).stdout))
+    assert row["given_finding_score"] == "0.987"
+    assert row["finding_score"] != "0.987"
+
+
+def test_rows_of_two_patients_are_no_finding(joined: tuple[Path, Path], tmp_path: Path) -> None:
+    _, export = joined
+    table = tmp_path / "boxes.csv"
+    rows = "a.png,20,20,16,16,1,P1\nb.png,20,20,16,16,1,P2\n"
+    table.write_text("image,x,y,width,height,finding_id,patient_id\n" + rows)
+    refused(
+        call(command("predict", "--boxes", table, "--export", export)),
+        "line 2: finding_id joins rows of different patient_id",
+    )
+
+
 def test_a_finding_with_an_unreadable_view_is_scored_by_the_other(joined: tuple[Path, Path], tmp_path: Path) -> None:
     _, export = joined
     shutil.copy(export.parent / "00_CC.png", tmp_path)

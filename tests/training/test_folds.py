@@ -16,10 +16,11 @@ from mammo.files import read_json, write_json
 from mammo.images.network_input import Variant, apply_variant, variants
 from mammo.inference.decision_file import read_decision as decision_of
 from mammo.inference.load import load_run, predict_with_remarks
+from mammo.inference.score import score_part
 from mammo.judging.comparison import compare_paths
 from mammo.judging.cross_validation import judge_folds
 from mammo.judging.judged import Judged
-from mammo.judging.run_folder import judge_ensemble, judge_run_folder
+from mammo.judging.run_folder import judge_ensemble, judge_run_folder, prepare_manifest
 from mammo.report.runs import list_runs
 from mammo.report.text import show_judged
 from mammo.runs import fold_folder, mark_cross_validation, run_fingerprint
@@ -409,9 +410,38 @@ def test_ensemble_of_cross_validations_is_judged_out_of_fold(crossed: tuple[Path
     assert logits[0] == pytest.approx((logits[1] + logits[2]) / 2, abs=1e-9)
     assert ensemble.description.decision == decision_of(run)
     assert not list((tmp_path / "export").rglob("*.pdiparams"))
+    again = train_on_all(both.out, tmp_path / "all")  # as after a kill: its members are not trained again
+    assert read_json(again / "ensemble.json") == read_json(run / "ensemble.json")
+    elsewhere = judge_run_folder(run, output=tmp_path, manifest=folder / "manifest.csv", out=tmp_path / "elsewhere")
+    assert elsewhere.judgement.decision == decision_of(run)
+    members = [one.set_index("case_id")["logit"] for one in map(scores_by, read_json(run / "ensemble.json")["members"])]
+    found = elsewhere.scores.set_index("case_id")["logit"]
+    np.testing.assert_allclose(found, sum(one.loc[found.index] for one in members) / 2, rtol=1e-5, atol=1e-6)
     with pytest.raises(SplitError, match="make no one network"):
         judge_ensemble([judged.out, other.out], output=tmp_path, manifest=folder / "manifest.csv")
 
 
+def scores_by(member: str) -> pd.DataFrame:
+    loaded = load_run(Path(member))
+    settings, prepared = prepare_manifest(loaded.settings, loaded.settings.data.manifest)
+    return score_part(settings, prepared, loaded.network, part="test")
+
+
 def judge_run_folder_again(folder: Path) -> object:
     return judge_folds(folder).judgement.as_json()["levels"]
+
+
+def test_other_data_has_square_pixels_unless_it_says_otherwise(tmp_path: Path) -> None:
+    write_films(tmp_path)
+    settings = tiny_settings(tmp_path, data__pixel_aspect=0.6)
+    _, prepared = prepare_manifest(settings, tmp_path / "manifest.csv")
+    assert set(prepared.split.samples.views["pixel_aspect"]) == {1.0}
+
+
+def test_levels_that_one_system_lacks_cannot_be_compared(tmp_path: Path) -> None:
+    rows = [f"c{n},P{n},B{n},I{n},{n % 2},0.{n + 1}" for n in range(8)]
+    for name in ("a", "b"):
+        head = "case_id,patient_id,breast_id,image_id,label,score\n"
+        (tmp_path / f"{name}.csv").write_text(head + "\n".join(rows) + "\n", encoding="utf-8")
+    with pytest.raises(ScoreError, match="--level finding: expected one of lesion, image, breast, patient"):
+        compare_paths([tmp_path / "a.csv", tmp_path / "b.csv"], level="finding")

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mammo.data.auxiliary import auxiliary_targets, auxiliary_weights
-from mammo.errors import SettingsError, TrainingError, WeightsError
+from mammo.data.auxiliary import auxiliary_targets, auxiliary_weights, check_known
+from mammo.errors import SettingsError, SplitError, TrainingError, WeightsError
 from mammo.inference.load import load_run, predict_with_remarks
 from mammo.model.checkpoint import last_good, read_checkpoint, write_checkpoint
 from mammo.model.network import build_network, start_from_pretrained
@@ -123,8 +123,9 @@ def test_auxiliary_targets_are_the_words_and_the_scaled_subtlety() -> None:
     expected = [[0, 1, 0, 0, 0, 0, 0, 1, 1], [np.nan] * 9]
     np.testing.assert_array_equal(auxiliary_targets(cases, settings), np.array(expected, np.float32))
     assert auxiliary_weights(settings) == pytest.approx([0.1] * 8 + [0.2])
+    check_known(cases, settings)
     with pytest.raises(SettingsError, match=r"training\.auxiliary\.margins: no case has a known margins"):
-        auxiliary_targets(cases, AuxiliarySettings(margins=1.0))
+        check_known(cases, AuxiliarySettings(margins=1.0))
 
 
 def test_auxiliary_heads_exist_in_training_only(tmp_path: Path) -> None:
@@ -416,6 +417,11 @@ def test_whole_films_start_from_a_network_of_lesions(tmp_path: Path) -> None:
     for name, value in network.backbone.state_dict().items():
         np.testing.assert_array_equal(value.numpy(), saved[f"backbone.{name}"])
     assert not np.array_equal(network.head.weight.numpy(), saved["head.weight"])
+    other = tiny_settings(
+        tmp_path, data__task="image", data__image_size=[48, 40], data__split_seed=5, model__pretrained=str(lesions)
+    )
+    with pytest.raises(SplitError, match=r"model\.pretrained leaks: \d+ patients of validation and test"):
+        fit(other, "leaking")
     (lesions / "checkpoints" / "best" / "network.safetensors").write_bytes(b"damaged")
     with pytest.raises(WeightsError, match=r"network\.safetensors: does not have the SHA-256"):
         start_from_pretrained(backbone, settings.model)
